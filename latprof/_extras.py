@@ -1,0 +1,23 @@
+"""Imports of packages outside the core, with a one-line error where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from latprof._errors import MissingExtraError
+
+__all__ = ["require"]
+
+
+def require(module: str, *, extra: str, why: str) -> ModuleType:
+    """Import ``module``, or raise MissingExtraError naming the extra that brings it.
+
+    An import that fails for another reason than absence is not hidden.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtraError(module.split(".")[0], extra, why) from exc

@@ -1,0 +1,30 @@
+"""Text for people: seconds, counts and ratios. Inside, latprof keeps seconds and bytes."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["format_count", "format_s"]
+
+
+def format_s(seconds: float) -> str:
+    """Three significant figures in the unit that fits: ``412 ns``, ``16.5 us``, ``4.10 ms``."""
+    if not math.isfinite(seconds):
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= scale:
+            return f"{_three(seconds / scale)} {unit}"
+    return f"{_three(seconds / 1e-9)} ns"
+
+
+def format_count(count: float) -> str:
+    """Three significant figures with the field's suffixes: ``942``, ``1.52 M``, ``56.5 G``."""
+    for suffix, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(count) >= scale:
+            return f"{_three(count / scale)} {suffix}"
+    return f"{count:.0f}"
+
+
+def _three(value: float) -> str:
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"
