@@ -1,0 +1,123 @@
+"""What every device is: a place where jobs run in rounds, each round a fresh process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from latprof._errors import WorkloadError
+from latprof._target import Target
+from latprof._workload import Conv2d, Workload
+
+__all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading"]
+
+Array = npt.NDArray[Any]
+
+#: What a device can time: one op at one shape, or a whole model file.
+Job = Workload | Path
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one job gave in one round.
+
+    Args:
+        samples_s: seconds per call. A call too short for the clock is timed in loops, and a sample
+            is then the loop's mean. Where more were taken than are kept, the kept ones are evenly
+            spaced order statistics, so that percentiles read the same.
+        busy: CPU time over wall time while timing, per thread; well below 1 where others took the
+            core. 1.0 where the device cannot tell.
+        cost_s: seconds the device spent warming up and timing, preparation aside.
+        error: one line, where the runtime refused this job; there are no samples then.
+    """
+
+    samples_s: tuple[float, ...] = ()
+    busy: float = 1.0
+    cost_s: float = 0.0
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.samples_s) == bool(self.error):
+            raise WorkloadError(
+                f"reading with {len(self.samples_s)} samples and error {self.error!r}; "
+                "expected samples or an error"
+            )
+        if not all(0 < s < float("inf") for s in self.samples_s):
+            raise WorkloadError(f"samples are {self.samples_s!r}; expected finite seconds > 0")
+
+    @property
+    def p20_s(self) -> float:
+        return float(np.percentile(self.samples_s, 20))
+
+
+class Device(ABC):
+    """A place where jobs run. Laws, tested for every device:
+
+    ``round`` gives exactly one reading per job, in the order of the jobs, each as soon as it is
+    made; closing the iterator early ends the round. Nothing but the named files is kept between
+    rounds. A job the runtime refuses is a reading with an ``error``, and the jobs after it still
+    run. A device that dies, hangs or talks nonsense raises DeviceLostError, DeviceTimeoutError or
+    ProtocolError within its stated limit, and the next ``round`` may be tried. ``close`` may be
+    called twice, restores what was set, and is called on exit of the ``with`` block.
+    """
+
+    @property
+    @abstractmethod
+    def target(self) -> Target:
+        """What exactly is measured; the same through the device's whole life."""
+
+    @abstractmethod
+    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Iterator[Reading]:
+        """Run ``jobs`` in a fresh process, each timed for about ``measure_s`` seconds."""
+
+    @abstractmethod
+    def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
+        """One inference of a model file: outputs in the file's order, to check numerics."""
+
+    @abstractmethod
+    def environment(self) -> dict[str, Any]:
+        """JSON-ready provenance: knobs as read back, refusals, clocks, versions, load."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Restore knobs and end processes."""
+
+    @property
+    def sentinel(self) -> Workload:
+        """What is measured again and again to notice throttling and disturbance."""
+        return Conv2d(14, 14, 64, 64)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One line of ``latprof devices``.
+
+    Args:
+        name: the spec to give to ``open_device``.
+        description: what it is (``AMD EPYC, 2 cores``).
+        usable: the runtimes that work on it now.
+        missing: for each runtime that does not, the one thing missing.
+    """
+
+    name: str
+    description: str
+    usable: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
