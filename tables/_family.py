@@ -1,0 +1,60 @@
+"""Families: the workloads that differ in channel counts only, and the ranges a model gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from latprof._workload import Workload
+
+__all__ = ["Family", "families_of"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One latency law: an op of one resolution, over 1..c_in and 1..c_out channels.
+
+    Args:
+        member: any workload of the family; it carries what is not channels.
+        c_in, c_out: the largest counts the family can take.
+        count: how many of the model's ops are in it.
+    """
+
+    member: Workload
+    c_in: int
+    c_out: int
+    count: int
+
+    @property
+    def tied(self) -> bool:
+        return self.member.tied
+
+    @property
+    def step(self) -> int:
+        """Channel counts must be multiples of this: the groups of a grouped convolution."""
+        return 1 if self.tied else int(getattr(self.member, "groups", 1))
+
+    @property
+    def largest(self) -> Workload:
+        return self.at(self.c_in, self.c_out)
+
+    def at(self, c_in: float, c_out: float) -> Workload:
+        """The member nearest to these counts; a tied family reads ``c_out`` alone."""
+        c_in, c_out = self._legal(c_in, self.c_in), self._legal(c_out, self.c_out)
+        return self.member.with_channels(c_out if self.tied else c_in, c_out)
+
+    def _legal(self, count: float, limit: int) -> int:
+        return min(max(round(count / self.step), 1) * self.step, limit)
+
+
+def families_of(workloads: Iterable[Workload]) -> list[Family]:
+    """The families of a model's full-size ops, in order of first appearance."""
+    members: dict[str, list[Workload]] = {}
+    for workload in workloads:
+        members.setdefault(workload.family, []).append(workload)
+    return [_family(group) for group in members.values()]
+
+
+def _family(group: Sequence[Workload]) -> Family:
+    c_in, c_out = (max(w.channels[axis] for w in group) for axis in (0, 1))
+    return Family(group[0], c_in, c_out, len(group))

@@ -1,0 +1,119 @@
+"""A table as flat rows: the columns that Parquet, CSV and pandas share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from latprof._errors import LatprofError, TableError
+from latprof._measurement import Measurement, Timing
+from latprof._target import Target
+from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.tables._table import LatencyTable, ModelMeasurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header", "to_rows"]
+
+# format history
+#   1  rows of ops (workload fields as nullable columns) and of whole models (their ops as JSON in
+#      `workloads`); samples_s nested by round; target and provenance as JSON in the metadata.
+FORMAT_VERSION = 1
+
+_KINDS: tuple[type[Workload], ...] = (Conv2d, MatMul, Elementwise, Pool)
+
+#: column -> type, over every kind of workload; a row leaves the others' columns empty.
+WORKLOAD_COLUMNS: dict[str, type] = {"kind": str} | {
+    f.name: {"int": int, "str": str, "bool": bool}[str(f.type)]
+    for kind in _KINDS
+    for f in dataclasses.fields(kind)
+}
+
+
+def header(table: LatencyTable) -> dict[str, Any]:
+    """What belongs to the whole table, JSON-ready."""
+    return {
+        "format": FORMAT_VERSION,
+        "target": table.target.to_dict(),
+        "provenance": dict(table.provenance),
+    }
+
+
+def to_rows(table: LatencyTable) -> list[dict[str, Any]]:
+    """One flat dict per row, op rows first. ``latency_s`` is derived, for other readers."""
+    blank = dict.fromkeys((*WORKLOAD_COLUMNS, "name", "workloads"))
+    ops = [{**blank, **m.workload.to_dict(), "row": "op", **_timing(m)} for m in table.measurements]
+    models = [
+        {
+            **blank,
+            "name": m.name,
+            "workloads": json.dumps([w.to_dict() for w in m.workloads]),
+            "row": "model",
+            **_timing(m),
+        }
+        for m in table.models
+    ]
+    return ops + models
+
+
+def _timing(timing: Timing) -> dict[str, Any]:
+    fields = {k: v for k, v in timing.to_dict().items() if k not in ("workload", "workloads")}
+    return {"latency_s": timing.latency_s if timing.samples_s else None, **fields}
+
+
+def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -> LatencyTable:
+    """Inverse of header and to_rows; ``latency_s`` is not read back.
+
+    Raises:
+        TableError: naming ``where``, and the row.
+    """
+    version = head.get("format")
+    if version != FORMAT_VERSION:
+        raise TableError(
+            f"{where}: table format is {version!r}; this latprof reads {FORMAT_VERSION}; "
+            "update latprof, or export the table to JSON with the latprof that wrote it"
+        )
+    ops, models = [], []
+    for number, row in enumerate(rows, 1):
+        try:
+            if row["row"] == "op":
+                workload = {k: row[k] for k in WORKLOAD_COLUMNS if row.get(k) is not None}
+                ops.append(Measurement.from_dict({**row, "workload": workload}))
+            else:
+                fields = {**row, "workloads": json.loads(row["workloads"])}
+                models.append(ModelMeasurement.from_dict(fields))
+        except (LatprofError, KeyError, TypeError, ValueError) as exc:
+            raise TableError(f"{where}: row {number} is no measurement: {exc}") from exc
+    try:
+        target = Target.from_dict(head["target"])
+        return LatencyTable(target, tuple(ops), tuple(models), dict(head["provenance"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise TableError(f"{where}: the header is not a latency table's: {exc!r}") from exc
+
+
+def frame(table: LatencyTable) -> pd.DataFrame:
+    """See LatencyTable.to_frame."""
+    import pandas as pd
+
+    rows = [
+        {
+            "label": m.workload.label,
+            "family": m.workload.family,
+            "c_in": m.workload.channels[0],
+            "c_out": m.workload.channels[1],
+            "macs": m.workload.macs,
+            "status": m.status,
+            **{
+                name: getattr(m, name) if m.samples_s else None
+                for name in ("latency_s", "min_s", "p20_s", "median_s", "p90_s", "spread")
+            },
+            "rounds": len(m.samples_s),
+            "samples": sum(map(len, m.samples_s)),
+            "measured_at": m.measured_at,
+        }
+        for m in table.measurements
+    ]
+    return pd.DataFrame(rows)
