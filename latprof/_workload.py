@@ -86,9 +86,13 @@ class Workload(ABC):
     @property
     def family(self) -> str:
         """Everything but the channel counts: workloads of one family share one latency law."""
-        tied = {"c", "c_in", "c_out", "k", "n"} | ({"groups"} if self.tied else set())
-        rest = (f"{k}={v}" for k, v in self.to_dict().items() if k not in tied and k != "kind")
+        varying = self._channel_fields | {"kind"}
+        rest = (f"{k}={v}" for k, v in self.to_dict().items() if k not in varying)
         return f"{self.label}({', '.join(rest)})"
+
+    @property
+    def _channel_fields(self) -> frozenset[str]:
+        return frozenset({"c", "c_in", "c_out"} | ({"groups"} if self.tied else set()))
 
     @property
     def weight_bytes(self) -> int:
@@ -202,8 +206,12 @@ class Conv2d(Workload):
 
 @dataclass(frozen=True)
 class MatMul(Workload):
-    """(batch, m, k) @ (k, n) + bias with constant weights; with ``weights=False`` both operands
-    are activations, (batch, m, k) @ (batch, k, n), as in attention, and there is no bias."""
+    """(batch, m, k) @ (k, n) + bias with constant weights, over channels (k, n).
+
+    With ``weights=False`` both operands are activations, (batch, m, k) @ (batch, k, n) without
+    bias, as in attention. Its channels are (batch, batch): what pruning changes there is the
+    number of heads, so ``batch`` ranges within a family while m, k and n stay.
+    """
 
     m: int
     k: int
@@ -219,14 +227,21 @@ class MatMul(Workload):
 
     @property
     def tied(self) -> bool:
-        return False
+        return not self.weights
 
     @property
     def channels(self) -> tuple[int, int]:
-        return self.k, self.n
+        return (self.k, self.n) if self.weights else (self.batch, self.batch)
 
     def with_channels(self, c_in: int, c_out: int) -> Self:
-        return dataclasses.replace(self, k=c_in, n=c_out)
+        if self.weights:
+            return dataclasses.replace(self, k=c_in, n=c_out)
+        _require_tied(self.kind, c_in, c_out)
+        return dataclasses.replace(self, batch=c_out)
+
+    @property
+    def _channel_fields(self) -> frozenset[str]:
+        return frozenset({"k", "n"} if self.weights else {"batch"})
 
     @property
     def macs(self) -> int:
@@ -251,7 +266,8 @@ class MatMul(Workload):
 class Elementwise(Workload):
     """An op that keeps the shape (batch, c, h, w); see ELEMENTWISE_OPS.
 
-    Token maps (batch, tokens, c) are written with h = tokens and w = 1.
+    Token maps (batch, tokens, c) are written with h = tokens and w = 1. ``layer_norm``
+    normalises over c; ``softmax`` over w, as for attention scores of c heads, h queries, w keys.
     """
 
     op: str
