@@ -1,0 +1,19 @@
+"""Everything that touches hardware: device specs, agents, transports, runtimes, timing."""
+
+from latprof.devices._device import Device, DeviceInfo, Job, Reading
+from latprof.devices._open import open_device
+from latprof.devices._profile import Event, measure_files, profile, run_file
+from latprof.devices._schedule import ScheduleSettings
+
+__all__ = [
+    "Device",
+    "DeviceInfo",
+    "Event",
+    "Job",
+    "Reading",
+    "ScheduleSettings",
+    "measure_files",
+    "open_device",
+    "profile",
+    "run_file",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +61,7 @@ class Device(ABC):
     """A place where jobs run. Laws, tested for every device:
 
     ``round`` gives exactly one reading per job, in the order of the jobs, each as soon as it is
-    made; closing the iterator early ends the round. Nothing but the named files is kept between
+    made; closing the generator early ends the round. Nothing but the named files is kept between
     rounds. A job the runtime refuses is a reading with an ``error``, and the jobs after it still
     run. A device that dies, hangs or talks nonsense raises DeviceLostError, DeviceTimeoutError or
     ProtocolError within its stated limit, and the next ``round`` may be tried. ``close`` may be
@@ -74,7 +74,7 @@ class Device(ABC):
         """What exactly is measured; the same through the device's whole life."""
 
     @abstractmethod
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Iterator[Reading]:
+    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
         """Run ``jobs`` in a fresh process, each timed for about ``measure_s`` seconds."""
 
     @abstractmethod

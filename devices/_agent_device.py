@@ -1,0 +1,117 @@
+"""Devices that have an agent: this machine, and machines over ssh."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latprof._errors import ModelLoadError, WorkloadError
+from latprof._target import Target
+from latprof._workload import Workload
+from latprof.devices._agent import decode_arrays, encode_arrays
+from latprof.devices._client import AgentProcess
+from latprof.devices._device import Array, Device, Job, Reading
+
+__all__ = ["AgentDevice"]
+
+
+class AgentDevice(Device):
+    """A host that runs our agent.
+
+    Args:
+        name: the spec, for messages.
+        command: argv that runs the agent's bootstrap there.
+        shares_files: True where the agent sees this machine's files.
+        limit_s: seconds without an answer before DeviceTimeoutError.
+        knobs: ``affinity`` and ``governor``; see latprof.devices._host.Knobs.
+        settings: the runtime's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        runtime: str,
+        threads: int,
+        shares_files: bool,
+        limit_s: float = 60.0,
+        knobs: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name, self._command, self._shares_files = name, list(command), shares_files
+        self._start: dict[str, Any] = {
+            "name": name,
+            "runtime": runtime,
+            "threads": threads,
+            "knobs": dict(knobs or {}),
+            "settings": dict(settings or {}),
+            "limit_s": limit_s,
+        }
+        with self._agent() as agent:
+            hello, self._environment = agent.hello, agent.ask("environment")
+        self._target = Target(
+            device=str(hello["cpu"]),
+            runtime=runtime,
+            runtime_version=str(hello["runtime_version"]),
+            threads=threads,
+            delegate=str(hello["delegate"]),
+            settings=tuple(sorted(hello["settings"].items())),
+        )
+        self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
+        del self._environment["ok"]
+
+    def _agent(self) -> AgentProcess:
+        return AgentProcess(self._command, **self._start)
+
+    @property
+    def target(self) -> Target:
+        return self._target
+
+    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+        last_use = {job: i for i, job in enumerate(jobs)}
+        ids: dict[Job, int] = {}
+        with self._agent() as agent:
+            for i, job in enumerate(jobs):
+                try:
+                    if job not in ids:
+                        agent.ask("prepare", id=i, **self._source(job))
+                        ids[job] = i
+                    answer = agent.ask(
+                        "measure",
+                        takes_s=measure_s,
+                        id=ids[job],
+                        seconds=measure_s,
+                        drop=last_use[job] == i,
+                    )
+                except WorkloadError as exc:
+                    yield Reading(error=str(exc))
+                    continue
+                yield Reading(
+                    samples_s=tuple(answer["samples_s"]),
+                    busy=answer["busy"],
+                    cost_s=answer["cost_s"],
+                )
+
+    def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
+        with self._agent() as agent:
+            answer = agent.ask("run", inputs=encode_arrays(dict(inputs)), **self._source(path))
+        outputs = decode_arrays(answer["outputs"])
+        return [outputs[str(i)] for i in range(len(outputs))]
+
+    def environment(self) -> dict[str, Any]:
+        return dict(self._environment)
+
+    def close(self) -> None:
+        """Nothing outlives a round here: the agent restores its knobs when it ends."""
+
+    def _source(self, job: Job) -> dict[str, Any]:
+        if isinstance(job, Workload):
+            return {"workload": job.to_dict()}
+        if not job.is_file():
+            raise ModelLoadError(f"{job} is not a file; expected a model the runtime can load")
+        if self._shares_files:
+            return {"path": str(job.resolve())}
+        return {"model": base64.b64encode(job.read_bytes()).decode()}

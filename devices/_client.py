@@ -1,0 +1,251 @@
+"""The near end of an agent: starts it, sends its code along, asks, and maps what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Sequence
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+from latprof._errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    MissingExtraError,
+    ProtocolError,
+    WorkloadError,
+)
+from latprof.devices._agent import PROTOCOL_VERSION
+
+__all__ = ["BOOTSTRAP", "AgentProcess"]
+
+#: What ``python3 -c`` runs on the device host: takes the agent's modules from the first line of
+#: stdin, as JSON, and imports them from memory. Nothing is left on the host's disk. Modules under
+#: ``spare`` serve only where the host has none of its own.
+BOOTSTRAP = """
+import importlib.abc, importlib.util, json, sys
+class Sent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, sources): self.sources = sources
+    def find_spec(self, name, path=None, target=None):
+        if name in self.sources:
+            package = any(n.startswith(name + ".") for n in self.sources)
+            return importlib.util.spec_from_loader(name, self, is_package=package)
+    def create_module(self, spec): return None
+    def exec_module(self, module):
+        name = module.__name__
+        exec(compile(self.sources[name], "<sent>/" + name, "exec"), module.__dict__)
+sent = json.loads(sys.stdin.readline())
+sys.meta_path.insert(0, Sent(sent["modules"]))
+sys.meta_path.append(Sent(sent["spare"]))
+from latprof.devices._agent import main
+main()
+"""
+
+_AGENT_MODULES = (
+    "latprof._errors",
+    "latprof._workload",
+    "latprof.devices._agent",
+    "latprof.devices._clock",
+    "latprof.devices._host",
+    "latprof.devices.runtimes._base",
+)
+#: What each runtime needs besides.
+_RUNTIME_MODULES = {
+    "onnxruntime": ("_onnx_model", "_onnxruntime"),
+    "tflite": ("_tflite_model", "_tflite"),
+    "torch": ("_torch",),
+}
+_ERROR_TAIL_LINES = 20
+
+
+class AgentProcess:
+    """One agent, alive within the ``with`` block.
+
+    Args:
+        command: argv that runs BOOTSTRAP in a Python, here or over ssh.
+        name: the device, for messages.
+        limit_s: no answer for this long, beyond what the request itself takes, is a timeout.
+
+    Raises:
+        DeviceLostError: it died; the message ends in the last line it wrote to stderr.
+        DeviceTimeoutError: no answer within the limit.
+        ProtocolError: an answer that is not the protocol, or of another version.
+        WorkloadError: the runtime refused the job; the agent goes on.
+        MissingExtraError: the host lacks a package.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        name: str,
+        runtime: str,
+        threads: int,
+        knobs: dict[str, str],
+        settings: dict[str, str],
+        limit_s: float,
+    ) -> None:
+        self._name, self._limit_s = name, limit_s
+        self._buffer = b""
+        self._errors: deque[str] = deque(maxlen=_ERROR_TAIL_LINES)
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the terminal is ours to handle, not the agent's
+            )
+        except OSError as exc:
+            raise DeviceLostError(f"{name}: cannot start {command[0]}: {exc.strerror}") from exc
+        assert self._process.stdout is not None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        self._reader = Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+        try:
+            self._send(_sources(runtime))
+            self.hello = self.ask(
+                "hello",
+                version=PROTOCOL_VERSION,
+                runtime=runtime,
+                threads=threads,
+                knobs=knobs,
+                settings=settings,
+            )
+            if self.hello.get("version") != PROTOCOL_VERSION:
+                raise ProtocolError(
+                    f"{name}: agent speaks protocol {self.hello.get('version')!r}; "
+                    f"expected {PROTOCOL_VERSION}"
+                )
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            with contextlib.suppress(DeviceError):  # already gone is as good as goodbye
+                self.ask("bye")
+        self.kill()
+
+    def ask(self, op: str, takes_s: float = 0.0, **fields: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer, at most ``takes_s`` longer than the limit."""
+        self._send({"op": op, **fields})
+        line = self._read_line(op, self._limit_s + takes_s)
+        try:
+            answer = json.loads(line)
+            ok = answer["ok"]
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ProtocolError(
+                f"{self._name}: answered {line[:80]!r} to {op}; expected a JSON object with 'ok'"
+            ) from exc
+        if ok:
+            return dict(answer)
+        message = f"{self._name}: {answer.get('message', answer)}"
+        match answer.get("error"):
+            case "missing":
+                raise _missing(self._name, str(answer.get("package")))
+            case "refused":
+                raise WorkloadError(message)
+            case _:
+                raise ProtocolError(message)
+
+    def kill(self) -> None:
+        """End the process and everything it started, now."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM if self._grace() else signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(timeout=1.0)
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # unsent bytes of a dead process
+                    pipe.close()
+
+    def _grace(self) -> bool:
+        """Close stdin and wait for the agent to restore its knobs; False where it does not end."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError) as exc:  # ValueError: closed on our side
+            raise self._lost() from exc
+
+    def _read_line(self, op: str, limit_s: float) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            if not self._selector.select(max(0.0, deadline - time.monotonic())):
+                raise DeviceTimeoutError(
+                    f"{self._name}: no answer to {op} within {limit_s:.0f} s; "
+                    "is the device asleep, or the model too slow? raise limit_s to wait longer"
+                )
+            chunk = os.read(self._process.stdout.fileno(), 1 << 20)
+            if not chunk:
+                raise self._lost()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if text := line.decode(errors="replace").strip():
+                self._errors.append(text)
+
+    def _lost(self) -> DeviceError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2.0)
+        self._reader.join(timeout=1.0)
+        code = self._process.poll()
+        how = (
+            f"killed by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"exit code {code}"
+        )
+        last = self._errors[-1] if self._errors else "it said nothing"
+        return DeviceLostError(f"{self._name}: the agent is gone ({how}): {last[:300]}")
+
+
+def _missing(name: str, package: str) -> DeviceError | MissingExtraError:
+    top = package.split(".")[0]
+    extra = {"onnxruntime": "onnx", "torch": "train", "numpy": "onnx"}.get(top, "tflite")
+    return MissingExtraError(top, extra, f"measuring on {name}")
+
+
+def _sources(runtime: str) -> dict[str, Any]:
+    """The agent's own code, and what it may lack of the pure-Python packages it uses."""
+    modules = dict.fromkeys(("latprof", "latprof.devices", "latprof.devices.runtimes"), "")
+    names = [f"latprof.devices.runtimes.{m}" for m in _RUNTIME_MODULES[runtime]]
+    for name in (*_AGENT_MODULES, *names):
+        package, _, module = name.rpartition(".")
+        modules[name] = importlib.resources.files(package).joinpath(f"{module}.py").read_text()
+    return {"modules": modules, "spare": {}}

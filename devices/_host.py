@@ -1,0 +1,112 @@
+"""What the device host is, and its knobs: affinity and frequency governor.
+
+Part of the agent: standard library only. Every knob is set, read back, and restored; a refusal is
+recorded, never fatal.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Knobs", "describe_cpu"]
+
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+def describe_cpu() -> str:
+    """The CPU as a person would name it, stable over reboots: ``AMD EPYC, 2 cores``."""
+    cores = os.cpu_count() or 1
+    return f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _cpu_name() -> str:
+    if sys.platform == "darwin":
+        brand = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(brand, capture_output=True, text=True, check=False).stdout.strip()
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    board = _read(Path("/proc/device-tree/model")).strip("\0 \n")  # ARM boards: Raspberry Pi 5 ...
+    return board or platform.processor() or platform.machine()
+
+
+class Knobs:
+    """Sets what keeps timings still, and puts it back.
+
+    Args:
+        threads: cores wanted.
+        affinity: ``auto`` (the last ``threads`` allowed cores: the first ones serve interrupts),
+            ``none``, or a comma-separated list of cores.
+        governor: frequency governor to ask for; empty leaves it alone.
+    """
+
+    def __init__(self, threads: int, affinity: str = "auto", governor: str = "") -> None:
+        self._refused: dict[str, str] = {}
+        self._governors: dict[Path, str] = {}
+        if affinity != "none":
+            self._pin(threads, affinity)
+        if governor:
+            self._set_governor(governor)
+
+    def _pin(self, threads: int, affinity: str) -> None:
+        try:
+            allowed = sorted(os.sched_getaffinity(0))
+            wanted = (
+                allowed[-threads:] if affinity == "auto" else [int(c) for c in affinity.split(",")]
+            )
+            os.sched_setaffinity(0, wanted)
+        except (AttributeError, OSError, ValueError) as exc:  # not Linux; container; bad core
+            self._refused["affinity"] = f"{affinity}: {exc}"
+
+    def _set_governor(self, governor: str) -> None:
+        paths = sorted(_CPUS.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+        if not paths:
+            self._refused["governor"] = f"{governor}: this host has no cpufreq"
+        for path in paths:
+            before = _read(path).strip()
+            try:
+                path.write_text(governor)
+            except OSError as exc:
+                self._refused["governor"] = f"{governor}: {exc}"
+                return
+            self._governors[path] = before
+
+    def read_back(self) -> dict[str, Any]:
+        """The knobs as they are now, JSON-ready."""
+        found: dict[str, Any] = {
+            "host": platform.node(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "python": platform.python_version(),
+            "governor": _read(_CPUS / "cpu0/cpufreq/scaling_governor").strip(),
+            "boost": _read(_CPUS / "cpufreq/boost").strip(),
+            "refused": self._refused,
+        }
+        if hasattr(os, "sched_getaffinity"):
+            found["affinity"] = sorted(os.sched_getaffinity(0))
+        if hasattr(os, "getloadavg"):
+            found["load_1min"] = os.getloadavg()[0]
+        clocks = [
+            int(khz) * 1000
+            for path in sorted(_CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
+            if (khz := _read(path).strip()).isdigit()
+        ]
+        if clocks:
+            found["clocks_hz"] = clocks
+        return found
+
+    def restore(self) -> None:
+        for path, governor in self._governors.items():
+            path.write_text(governor)
+        self._governors.clear()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # absent on this system
+        return ""

@@ -1,0 +1,55 @@
+"""From a device spec to a device."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from latprof._errors import UnknownDeviceError
+from latprof.devices._agent import RUNTIME_MODULES
+from latprof.devices._agent_device import AgentDevice
+from latprof.devices._client import BOOTSTRAP
+from latprof.devices._device import Device
+
+__all__ = ["open_device"]
+
+_KNOBS = ("affinity", "governor")
+
+
+def open_device(
+    spec: str,
+    *,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    limit_s: float = 60.0,
+    **settings: str,
+) -> Device:
+    """Open a device by its spec; use it in a ``with`` block.
+
+    Args:
+        spec: ``local``.
+        runtime: ``onnxruntime``, ``tflite`` or ``torch``.
+        threads: intra-op threads.
+        limit_s: seconds without an answer before the device counts as hung.
+        settings: ``affinity`` (``auto``, ``none`` or ``0,1``), ``governor``, and the runtime's own.
+
+    Raises:
+        UnknownDeviceError: no device answers to ``spec``, or it has no such runtime.
+        MissingExtraError: the runtime is not installed there.
+        DeviceError: it does not answer.
+    """
+    if runtime not in RUNTIME_MODULES:
+        raise UnknownDeviceError(
+            f"runtime is {runtime!r}; {spec} knows {', '.join(RUNTIME_MODULES)}"
+        )
+    common: dict[str, Any] = {
+        "runtime": runtime,
+        "threads": threads,
+        "limit_s": limit_s,
+        "knobs": {k: v for k, v in settings.items() if k in _KNOBS},
+        "settings": {k: v for k, v in settings.items() if k not in _KNOBS},
+    }
+    if spec == "local":
+        command = [sys.executable, "-P", "-c", BOOTSTRAP]
+        return AgentDevice(spec, command, shares_files=True, **common)
+    raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
