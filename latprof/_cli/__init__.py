@@ -1,0 +1,72 @@
+"""The command line. Only ``main`` prints errors and exits."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from latprof._errors import LatprofError
+
+__all__ = ["main"]
+
+# name: (module, line for --help). Modules load when their command runs, so help stays instant.
+_COMMANDS = {
+    "devices": ("_devices", "What is attached, and what is missing to use it."),
+    "inspect": ("_inspect", "A model's workloads and channel groups; what is prunable, and why not."),
+    "profile": ("_profile", "Measure a model's workloads on a device into a latency table."),
+    "table": ("_table", "Show, export, import, check, compare and merge tables."),
+    "fit": ("_fit", "Fit a surrogate to a table; held-out error, steps found, plots."),
+    "predict": ("_predict", "A model's latency, from a table."),
+    "compress": ("_compress", "Train a model to a budget as a RUN.toml says."),
+    "verify": ("_verify", "Measure an exported file on a device, beside its prediction."),
+    "report": ("_report", "One self-contained HTML page of a run folder."),
+    "demo": ("_demo", "The whole road on this machine."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"latprof._cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="latprof")
+def cli() -> None:
+    """Profile a device, keep latency tables, train a network to a latency budget on it.
+
+    Exit codes: 0 done; 1 it failed; 2 it cannot be done as asked.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``latprof`` command."""
+    try:
+        code = cli.main(prog_name="latprof", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message())
+        code = 2
+    except click.ClickException as exc:
+        code = _complain(exc.format_message(), exc.exit_code)
+    except LatprofError as exc:
+        code = _complain(str(exc), exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted; what was finished is kept, the same command goes on", 130)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"latprof: error: {' '.join(message.split())}", err=True)
+    return code
