@@ -74,7 +74,7 @@ class Row:
         estimates = np.array([r.p20_s for r in self.readings])
         middle = float(np.median(estimates))
         sigma = 1.4826 * float(np.median(np.abs(estimates - middle)))
-        return 1.2533 * sigma / float(len(estimates)) ** 0.5 / middle
+        return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
 
 
 class Sentinel:

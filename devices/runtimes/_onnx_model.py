@@ -35,7 +35,7 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
 def write_onnx(workload: Workload) -> bytes:
     """A one-op ONNX model of ``workload``: activations are inputs, weights are constants.
 
-    Maps are (batch, c, h, w); layer_norm and softmax work on (batch, tokens, c).
+    Maps are (batch, c, h, w); layer_norm works on (batch, tokens, c).
     """
     if workload.dtype_name not in ("float32", "float16"):
         raise Refused(f"ONNX {workload.kind} in {workload.dtype_name}: expected float32 or float16")
@@ -88,7 +88,7 @@ def _matmul(graph: OnnxGraph, w: MatMul) -> None:
 
 
 def _elementwise(graph: OnnxGraph, w: Elementwise) -> None:
-    tokens = w.op in ("layer_norm", "softmax")
+    tokens = w.op == "layer_norm"
     shape = (w.batch, w.h * w.w, w.c) if tokens else (w.batch, w.c, w.h, w.w)
     x = graph.input("x", shape)
     if w.op in ("add", "mul", "scale"):
