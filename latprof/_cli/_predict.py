@@ -1,0 +1,49 @@
+"""``latprof predict``: a model's latency from a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from latprof._cli._output import json_option, note, print_json, print_table
+from latprof._units import format_count, format_s
+
+
+@click.command("predict")
+@click.argument("model")
+@click.option("--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target.")
+@click.option("--method", default="auto", show_default=True, help="Surrogate: auto, tile, linear, pchip or cubic.")
+@json_option
+def command(model: str, path: Path, method: str, as_json: bool) -> None:
+    """MODEL's latency on the target of a table, with its 90% interval."""
+    from latprof._models import model_workloads
+    from latprof.surrogate import fit
+    from latprof.tables import LatencyTable
+
+    table = LatencyTable.load(path)
+    surrogate = fit(table, method=method)
+    workloads = model_workloads(model)
+    whole = surrogate.predict_model(workloads)
+    each = surrogate.predict(workloads)
+    for warning in (*whole.warnings, *each.warnings):
+        note(f"warning: {warning}")
+    latency_s, lower_s, upper_s = (float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s))
+    if as_json:
+        ops = [
+            {"workload": w.to_dict(), "latency_s": float(s)}
+            for w, s in zip(workloads, each.latency_s, strict=True)
+        ]
+        figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s}
+        print_json({**figures, "target": table.target.to_dict(), "ops": ops})
+        return
+    click.echo(f"{model} on {table.target}")
+    click.echo(
+        f"{format_s(latency_s)} +- {format_s((upper_s - lower_s) / 2)} (90% interval "
+        f"{format_s(lower_s)} to {format_s(upper_s)}), {len(workloads)} ops, "
+        f"{format_count(sum(w.macs for w in workloads))} MACs"
+    )
+    slowest = sorted(zip(each.latency_s, workloads, strict=True), key=lambda p: -p[0])[:10]
+    rows = [[str(w), format_s(float(s)), format_count(w.macs)] for s, w in slowest]
+    print_table("slowest ops, each alone", ["op", "latency", "MACs"], rows)

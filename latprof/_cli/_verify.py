@@ -1,0 +1,42 @@
+"""``latprof verify``: measure an exported file on a device, beside its prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from latprof._cli._output import json_option, print_json, print_table, progress
+from latprof._units import format_s
+
+
+@click.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--device", default="local", show_default=True)
+@click.option("--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target.")
+@json_option
+def command(file: Path, device: str, path: Path, as_json: bool) -> None:
+    """Measure FILE on DEVICE with the table's runtime, beside what the table predicts.
+
+    Where FILE was written by latprof, its outputs on the device are compared with the outputs
+    the network had before the export.
+    """
+    from latprof._verification import verify
+    from latprof.tables import LatencyTable
+
+    with progress("measuring", 100) as update:
+        result = verify(
+            file,
+            device,
+            LatencyTable.load(path),
+            on_event=lambda event: update(100 * event.fraction),
+        )
+    if as_json:
+        print_json(result.to_dict())
+        return
+    error = "no reference beside the file" if result.max_rel_error is None else f"{result.max_rel_error:.1e}"
+    print_table(
+        f"{file} on {result.target}",
+        ["measured", "predicted", "predicted / measured", "largest relative error of outputs"],
+        [[format_s(result.latency_s), format_s(result.predicted_s), f"{result.predicted_s / result.latency_s:.3f}", error]],
+    )

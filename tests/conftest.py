@@ -1,0 +1,25 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import settings
+
+# The machines are noisy: an example that takes long is no defect, and a failure must come again.
+settings.register_profile("latprof", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("latprof")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes more than 20 seconds; run with --slow"))
+        if "gpu" in item.keywords and shutil.which("nvidia-smi") is None:
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU: nvidia-smi is not on the PATH"))
