@@ -1,0 +1,162 @@
+"""TFLite's ``benchmark_model``: its command line, and what its versions print.
+
+Read from its sources (tensorflow/lite/tools/benchmark and xla/tsl/util/stats_calculator.h; since
+2024 in google-ai-edge/LiteRT under tflite/). What matters here:
+
+- It times one Invoke at a time, in whole microseconds. The mean is over all runs; since 2024 it
+  also prints p5, median and p95. Before, minimum, mean and maximum are all there is.
+- ``num_runs``, ``min_secs``, ``warmup_runs`` and ``warmup_min_secs`` are lower bounds (50, 1 s, 1
+  and 0.5 s unless given); ``max_secs`` stops it between runs.
+- A flag it does not know is only warned of, and the run goes on as if it had not been given.
+- A delegate that takes none of the graph is only mentioned.
+- It prints no version: the binary's digest is the only name it has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latprof._errors import DeviceError, ProtocolError, UsageError, WorkloadError
+from latprof.devices.adb._transport import quote
+
+__all__ = ["DELEGATES", "ToolRun", "command_line", "delegate_flags", "parse_run"]
+
+#: Delegate names (as targets spell them) and the flag that asks for each.
+DELEGATES = {
+    "XNNPACK": ("--use_xnnpack=true",),
+    "none": ("--use_xnnpack=false",),
+    "GPU": ("--use_gpu=true", "--use_xnnpack=false"),
+    "NNAPI": ("--use_nnapi=true", "--use_xnnpack=false"),
+}
+
+#: What makes each delegate compute in half precision, or keeps it from doing so.
+_HALF = {
+    ("XNNPACK", True): ("--xnnpack_force_fp16=true",),
+    ("GPU", True): ("--gpu_precision_loss_allowed=true",),
+    ("GPU", False): ("--gpu_precision_loss_allowed=false",),
+    ("NNAPI", True): ("--nnapi_allow_fp16=true",),
+    ("NNAPI", False): ("--nnapi_allow_fp16=false",),
+}
+
+_STATS = re.compile(r"(?:^|\s)count=(\d+)(?:\s|$)(.*)")
+_FIELD = re.compile(r"(\w+)=(-?[\d.]+(?:e[+-]?\d+)?)")
+_AVERAGE = re.compile(r"(?:Inference \(avg\)|Inference|no stats): *(-?[\d.]+(?:e[+-]?\d+)?)\s*$")
+_UNKNOWN = re.compile(r"(?:Unconsumed cmdline flags|unrecognized commandline flag): *(.+)")
+_UNUSED = re.compile(r"Though (.+) delegate is explicitly applied, the model graph will not be")
+_ERROR = re.compile(r"^(?:ERROR|FATAL|error): *(.+)|(.*(?:Failed to|not executable|not found).*)")
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """What the tool said of its timed runs of one model.
+
+    Args:
+        count: timed runs.
+        mean_us: the mean, which is exact where the runs are many; the others are whole us.
+        low_us, middle_us, high_us: p5, median and p95, or minimum, mean and maximum where the tool
+            is too old to print percentiles.
+        percentiles: which of the two they are.
+    """
+
+    count: int
+    mean_us: float
+    low_us: float
+    middle_us: float
+    high_us: float
+    percentiles: bool
+
+
+def delegate_flags(delegate: str, precision: str) -> tuple[str, ...]:
+    """Flags for a delegate of DELEGATES computing in ``precision``.
+
+    Raises:
+        UsageError: an unknown delegate, or one that cannot compute in that precision.
+    """
+    if delegate not in DELEGATES:
+        raise UsageError(f"delegate is {delegate!r}; expected one of {', '.join(DELEGATES)}")
+    half = precision == "float16"
+    if half and (delegate, True) not in _HALF:
+        raise UsageError(
+            f"delegate {delegate!r} does not compute in float16; expected XNNPACK, GPU or NNAPI"
+        )
+    return DELEGATES[delegate] + _HALF.get((delegate, half), ())
+
+
+def command_line(
+    model: str,
+    *,
+    threads: int,
+    measure_s: float,
+    warmup_s: float,
+    limit_s: float,
+    flags: Sequence[str] = (),
+    tool: str = "./benchmark_model",
+) -> str:
+    """One run of the tool: at least 10 timed runs and ``measure_s``, stopped after ``limit_s``."""
+    return quote(
+        tool,
+        f"--graph={model}",
+        f"--num_threads={threads}",
+        "--num_runs=10",
+        f"--min_secs={measure_s:g}",
+        "--warmup_runs=1",
+        f"--warmup_min_secs={warmup_s:g}",
+        f"--max_secs={limit_s:g}",
+        *flags,
+    )
+
+
+def parse_run(text: str, code: int, *, delegate: str = "XNNPACK") -> ToolRun:
+    """What one run printed, as any version prints it.
+
+    Raises:
+        DeviceError: it warned of a flag it does not know; every run would be wrong the same way.
+        WorkloadError: it failed on this model, timed it as 0 us, or the delegate took none of it.
+        ProtocolError: it ended well and yet did not print its figures.
+    """
+    if unknown := _UNKNOWN.search(text):
+        raise DeviceError(
+            f"benchmark_model does not know {unknown[1].strip()} and went on without; "
+            "give a newer one with --benchmark-model, or leave that setting away"
+        )
+    if code:
+        raise WorkloadError(f"benchmark_model exited with {code}: {_said(text)}")
+    if delegate not in ("XNNPACK", "none") and (unused := _UNUSED.search(text)):
+        raise WorkloadError(f"the {unused[1]} delegate takes none of this model")
+    lines = [line for line in text.splitlines() if line.strip()]
+    stats = [found for line in lines if (found := _STATS.search(line))]
+    averages = [found for line in lines if (found := _AVERAGE.search(line))]
+    if len(stats) < 2 or not averages:
+        raise ProtocolError(
+            f"benchmark_model's output ends early ({_tail(text)!r}); expected warm-up figures, "
+            "run figures and 'Inference timings'; is the binary for another system?"
+        )
+    return _figures(int(stats[-1][1]), stats[-1][2], float(averages[-1][1]))
+
+
+def _figures(count: int, rest: str, mean_us: float) -> ToolRun:
+    named = {name: float(value) for name, value in _FIELD.findall(rest)}
+    same = named.get("curr", mean_us)  # "count=50 curr=12(all same)" prints nothing else
+    percentiles = "median" in named
+    keys = ("p5", "median", "p95") if percentiles else ("min", "avg", "max")
+    low, middle, high = (named.get(key, same) for key in keys)
+    if count < 1 or min(mean_us, low, middle, high) <= 0:
+        raise WorkloadError(
+            f"benchmark_model timed {count} runs at {mean_us:g} us on average and {low:g} us at "
+            "the least; expected more than 0: its clock is too coarse for this model"
+        )
+    return ToolRun(count, mean_us, low, middle, high, percentiles)
+
+
+def _said(text: str) -> str:
+    """The line that says what went wrong, or the last one."""
+    for line in text.splitlines():
+        if found := _ERROR.search(line.strip()):
+            return " ".join((found[1] or found[2]).split())[:200]
+    return _tail(text)
+
+
+def _tail(text: str) -> str:
+    return " ".join(text.split())[-120:]

@@ -1,0 +1,199 @@
+"""adb-shell backend: pure Python, straight to the phone over TCP or USB, no adb server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from latprof._errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    ProtocolError,
+    UnknownDeviceError,
+)
+from latprof._extras import require
+from latprof.devices.adb._keys import ensure_key
+from latprof.devices.adb._transport import Transport
+
+__all__ = ["ERRORS", "DirectTransport"]
+
+#: Every exception class of adb-shell, and ours for it.
+ERRORS: dict[str, type[DeviceError]] = {
+    "AdbCommandFailureException": DeviceError,
+    "AdbConnectionError": DeviceLostError,
+    "AdbTimeoutError": DeviceTimeoutError,
+    "DeviceAuthError": DeviceError,
+    "DevicePathInvalidError": DeviceError,
+    "InvalidChecksumError": ProtocolError,
+    "InvalidCommandError": ProtocolError,
+    "InvalidResponseError": ProtocolError,
+    "InvalidTransportError": DeviceError,
+    "PushFailedError": DeviceError,
+    "TcpTimeoutException": DeviceTimeoutError,
+    "UsbDeviceNotFoundError": DeviceLostError,
+    "UsbReadFailedError": DeviceLostError,
+    "UsbWriteFailedError": DeviceLostError,
+}
+
+#: A push or pull that moves nothing for this long is taken for hung.
+TRANSFER_S = 30.0
+
+_AUTHORISE = (
+    "the phone has not authorised this computer; unlock it, tap 'Allow' under 'Allow USB "
+    "debugging?', and run the same command again"
+)
+
+
+class DirectTransport(Transport):
+    """``serial`` is ``HOST:PORT`` (TCP) or a USB serial number; "" takes the only USB phone.
+
+    Args:
+        key: the private key's path; the user's ~/.android/adbkey by default.
+        connect_s: limit for connecting.
+        authorise_s: how long to wait for a tap on the phone's screen.
+        on_prompt: called when the phone is asking its owner.
+    """
+
+    def __init__(
+        self,
+        serial: str,
+        *,
+        key: Path | None = None,
+        connect_s: float = 5.0,
+        authorise_s: float = 30.0,
+        on_prompt: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(serial)
+        private, public = ensure_key(key)
+        signer = require("adb_shell.auth.sign_pythonrsa", extra="adb", why="adb").PythonRSASigner
+        asked = False
+
+        def prompted(_device: object) -> None:
+            nonlocal asked
+            asked = True
+            on_prompt()
+
+        with self._mapped(f"cannot connect within {connect_s:g} s"):
+            self._device = _open(serial, connect_s)
+            try:
+                self._device.connect(
+                    rsa_keys=[signer(public, private)],
+                    transport_timeout_s=connect_s,
+                    auth_timeout_s=authorise_s,
+                    read_timeout_s=connect_s,
+                    auth_callback=prompted,
+                )
+            except Exception as exc:
+                self._device.close()
+                if asked:
+                    raise DeviceError(f"{serial}: {_AUTHORISE}") from exc
+                raise
+
+    def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
+        with self._mapped(f"no output for {silence_s:g} s"):
+            yield from self._device.streaming_shell(
+                command, transport_timeout_s=silence_s, read_timeout_s=silence_s, decode=False
+            )
+
+    def _send(self, data: bytes, path: str, mode: int, on_bytes: Callable[[int], None]) -> None:
+        with self._mapped(f"cannot push {path}"):
+            self._device.push(
+                _Counted(data, on_bytes),
+                path,
+                st_mode=0o100000 | mode,
+                transport_timeout_s=TRANSFER_S,
+                read_timeout_s=TRANSFER_S,
+            )
+
+    def pull(self, path: str) -> bytes:
+        stream = io.BytesIO()
+        with self._mapped(f"cannot pull {path}"):
+            self._device.pull(
+                path, stream, transport_timeout_s=TRANSFER_S, read_timeout_s=TRANSFER_S
+            )
+        return stream.getvalue()
+
+    def close(self) -> None:
+        self._device.close()
+
+    @contextmanager
+    def _mapped(self, doing: str) -> Iterator[None]:
+        """adb-shell's errors and the socket's as ours."""
+        exceptions = require("adb_shell.exceptions", extra="adb", why="reaching a phone")
+        theirs = tuple(getattr(exceptions, name) for name in ERRORS)
+        try:
+            yield
+        except theirs as exc:
+            ours = ERRORS[type(exc).__name__]
+            said = " ".join(str(exc).split())[:200]
+            raise ours(f"{self.serial or 'phone'}: {doing}: {said}; {_hint(ours)}") from exc
+        except OSError as exc:  # refused, reset, no route; a closed socket
+            raise DeviceLostError(
+                f"{self.serial or 'phone'}: {doing}: {exc}; {_hint(DeviceLostError)}"
+            ) from exc
+
+
+def _hint(error: type[DeviceError]) -> str:
+    if issubclass(error, DeviceTimeoutError):
+        return "wake the phone, check the cable, and run the same command again"
+    if issubclass(error, DeviceLostError):
+        return "check the cable and that USB debugging is on; `latprof devices` lists phones"
+    return "run the same command again; if it repeats, try --backend server"
+
+
+def _open(serial: str, connect_s: float) -> Any:
+    module = require("adb_shell.adb_device", extra="adb", why="reaching a phone")
+    host, colon, port = serial.rpartition(":")
+    if colon:
+        if not port.isdigit():
+            raise UnknownDeviceError(f"phone is {serial!r}; expected SERIAL or HOST:PORT")
+        return module.AdbDevice(_tcp(host, int(port)), default_transport_timeout_s=connect_s)
+    try:
+        require("usb1", extra="adb", why="reaching a phone over USB without the adb server")
+    except OSError as exc:  # usb1 is there, the C library it loads is not
+        raise DeviceError(
+            f"libusb does not load ({exc}); install libusb-1.0 (Debian: apt install "
+            "libusb-1.0-0), or use the adb server with --backend server"
+        ) from exc
+    return module.AdbDeviceUsb(serial or None, default_transport_timeout_s=connect_s)
+
+
+def _tcp(host: str, port: int) -> Any:
+    """adb-shell's TCP transport, mended in two places.
+
+    It takes a closed socket for a slow one and spins on it until the time is up, and it sends a
+    message once whether or not the socket took all of it, which garbles large pushes.
+    """
+    base = require("adb_shell.transport.tcp_transport", extra="adb", why="reaching a phone")
+
+    class Tcp(base.TcpTransport):  # type: ignore[misc, name-defined]  # untyped, found at run time
+        def bulk_read(self, numbytes: int, transport_timeout_s: float | None = None) -> bytes:
+            data: bytes = super().bulk_read(numbytes, transport_timeout_s)
+            if not data:
+                raise ConnectionResetError("the phone closed the connection")
+            return data
+
+        def bulk_write(self, data: bytes, transport_timeout_s: float | None = None) -> int:
+            sent = 0
+            while sent < len(data):
+                sent += super().bulk_write(data[sent:], transport_timeout_s)
+            return sent
+
+    return Tcp(host, port)
+
+
+class _Counted(io.BytesIO):
+    """Bytes that tell how many of them have been read: adb-shell's own callback needs a file."""
+
+    def __init__(self, data: bytes, on_bytes: Callable[[int], None]) -> None:
+        super().__init__(data)
+        self._on_bytes = on_bytes
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        chunk = super().read(size)
+        self._on_bytes(self.tell())
+        return chunk
