@@ -40,11 +40,14 @@ class Family:
 
     def at(self, c_in: float, c_out: float) -> Workload:
         """The member nearest to these counts; a tied family reads ``c_out`` alone."""
-        c_in, c_out = self._legal(c_in, self.c_in), self._legal(c_out, self.c_out)
+        c_in, c_out = self.nearest(c_in, self.c_in), self.nearest(c_out, self.c_out)
         return self.member.with_channels(c_out if self.tied else c_in, c_out)
 
-    def _legal(self, count: float, limit: int) -> int:
-        return min(max(round(count / self.step), 1) * self.step, limit)
+    def nearest(self, count: float, limit: int) -> int:
+        """The legal count nearest to ``count``, up to ``limit``."""
+        # A depthwise convolution of one channel is an ordinary one.
+        least = 2 if getattr(self.member, "depthwise", False) else 1
+        return min(max(round(count / self.step) * self.step, self.step, least), limit)
 
 
 def families_of(workloads: Iterable[Workload]) -> list[Family]:

@@ -1,0 +1,102 @@
+"""Intervals by conformal prediction: as wide as held-out errors were, scaled to each op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latprof._errors import FitError
+from latprof.surrogate._law import Law
+from latprof.surrogate._shapes import Floats, Shapes
+
+__all__ = ["COVERAGE", "HeldOut", "cross_validate", "quantile"]
+
+#: The part of new ops whose latency the intervals are to hold.
+COVERAGE = 0.90
+
+_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions of rows by a law that had not seen them.
+
+    Args:
+        rows: which rows, (T,).
+        predicted_s, latency_s: (T,) seconds.
+        spread: (T,) the law's own unsureness of each.
+    """
+
+    rows: NDArray[np.intp]
+    predicted_s: Floats
+    latency_s: Floats
+    spread: Floats
+
+    @property
+    def errors(self) -> Floats:
+        """(T,) predicted / measured - 1."""
+        return np.asarray(self.predicted_s / self.latency_s - 1)
+
+    @property
+    def mape(self) -> float:
+        return float(np.abs(self.errors).mean())
+
+    @property
+    def within_10pct(self) -> float:
+        return float((np.abs(self.errors) <= 0.10).mean())
+
+    @property
+    def scores(self) -> Floats:
+        """(T,) |log error| in units of the law's spread."""
+        return np.asarray(np.abs(np.log(self.latency_s / self.predicted_s)) / self.spread)
+
+
+def cross_validate(law: Law, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> HeldOut:
+    """Predict every row by the law refitted without it, in 10 folds.
+
+    Where families are grids, whole lines of the grid are left out, so that what is left is a
+    grid and what is left out lies off it: leaving out single points flatters interpolation.
+    """
+    parts = []
+    for held in _folds(shapes, seed):
+        refitted = law.refit(shapes[~held], latency_s[~held])
+        rows = np.flatnonzero(held)
+        parts.append(
+            (rows, refitted.latency_s(shapes[held]), latency_s[held], refitted.spread(shapes[held]))
+        )
+    if not parts:
+        raise FitError(f"{len(shapes)} rows cannot be cross-validated; measure at least 3")
+    return HeldOut(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def quantile(scores: Floats) -> float:
+    """The conformal quantile of scores: (n + 1) COVERAGE / n, the largest where n is small."""
+    n = len(scores)
+    return float(np.quantile(scores, min((n + 1) * COVERAGE / n, 1.0), method="higher"))
+
+
+def _folds(shapes: Shapes, seed: int) -> Iterator[NDArray[np.bool_]]:
+    rng = np.random.default_rng(seed)
+    member = np.zeros((_FOLDS, len(shapes)), dtype=bool)
+    for name in dict.fromkeys(shapes.family):
+        rows = shapes.family == name
+        lines = _grid_lines(shapes, rows)
+        for number, line in enumerate(lines):
+            member[number % _FOLDS] |= line
+        if not lines:
+            member[rng.permutation(np.arange(rows.sum()) % _FOLDS), np.flatnonzero(rows)] = True
+    yield from (held for held in member if held.any() and not held.all())
+
+
+def _grid_lines(shapes: Shapes, rows: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The inner lines of a family's grid; none where its rows form no grid worth the name."""
+    counts = (shapes.c_in, shapes.c_out)
+    axes = [np.unique(c[rows]) for c in counts]
+    if shapes.tied or min(map(len, axes)) < 4 or len(axes[0]) * len(axes[1]) != rows.sum():
+        return []
+    return [
+        rows & (c == count) for c, axis in zip(counts, axes, strict=True) for count in axis[1:-1]
+    ]

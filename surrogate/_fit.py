@@ -1,0 +1,149 @@
+"""fit: a table to a surrogate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from latprof._errors import FitError, UsageError
+from latprof._measurement import Measurement
+from latprof.surrogate._composition import Composition
+from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
+from latprof.surrogate._interpolate import CubicLaw, LinearLaw, PchipLaw
+from latprof.surrogate._law import Law
+from latprof.surrogate._roofline import RooflineLaw
+from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._surrogate import LabelFit, Surrogate
+from latprof.surrogate._tile import TileLaw
+from latprof.tables import LatencyTable
+
+__all__ = ["METHODS", "compare", "fit"]
+
+LAWS: dict[str, type[Law]] = {
+    "tile": TileLaw,
+    "linear": LinearLaw,
+    "cubic": CubicLaw,
+    "pchip": PchipLaw,
+}
+METHODS = ("auto", *LAWS)
+
+#: Labels with fewer rows than this get the roofline, scaled to them.
+_FEW_ROWS = 4
+
+#: Below this many held-out scores a label's interval leans on the other labels' too.
+_ENOUGH_SCORES = 20
+
+#: Half-width of the log latency's interval where a label has no held-out score at all.
+_UNSCORED_WIDTH = 0.7
+
+Rows = tuple[Shapes, Floats]
+
+
+def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogate:
+    """Fit a surrogate to a table's usable rows.
+
+    Args:
+        method: one of METHODS; ``auto`` takes each label's best by cross-validation.
+        seed: of folds, and of the rows hyperparameters are chosen on.
+
+    Raises:
+        UsageError: unknown method, or a table without usable rows (TableError).
+        FitError: the method cannot read this table's shapes.
+    """
+    if method not in METHODS:
+        raise UsageError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    rows = _rows_by_label(table)
+    elsewhere = RooflineLaw.fit(*_rows(table.usable))
+    fits = {label: _fit_label(r, method, elsewhere, seed) for label, r in rows.items()}
+    labels = {
+        label: replace(fitted, width=_width(fitted, list(fits.values())))
+        for label, fitted in fits.items()
+    }
+    return Surrogate(table.target, method, labels, elsewhere, Composition())
+
+
+def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitError]:
+    """Each method's cross-validated predictions over all the table's labels that have enough
+    rows, or why the method cannot read the table; ``auto`` is scored by what it chose."""
+    rows = {label: r for label, r in _rows_by_label(table).items() if len(r[0]) >= _FEW_ROWS}
+    if not rows:
+        raise FitError(
+            f"no kind of op has {_FEW_ROWS} usable rows or more, so nothing can be held out; "
+            "measure more shapes with: latprof profile --budget-shapes N"
+        )
+    scored: dict[str, dict[str, HeldOut]] = {}
+    results: dict[str, HeldOut | FitError] = {}
+    for name, law in LAWS.items():
+        try:
+            scored[name] = {
+                label: cross_validate(law.fit(*r, seed=seed), *r, seed=seed)
+                for label, r in rows.items()
+            }
+            results[name] = _joined(list(scored[name].values()))
+        except FitError as exc:
+            results[name] = exc
+    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in rows]
+    return {"auto": _joined(best), **results}
+
+
+def _fit_label(rows: Rows, method: str, elsewhere: Law, seed: int) -> LabelFit:
+    """The label's law by the method; its width is of held-out scores still to be found."""
+    if len(rows[0]) < _FEW_ROWS:
+        return _label_fit("roofline", elsewhere.refit(*rows), None, rows[0])
+    candidates: list[LabelFit] = []
+    refused: list[FitError] = []
+    for name in LAWS if method == "auto" else (method,):
+        try:
+            law = LAWS[name].fit(*rows, seed=seed)
+            held_out = cross_validate(law, *rows, seed=seed)
+        except FitError as exc:
+            refused.append(exc)
+            continue
+        candidates.append(_label_fit(name, law, held_out, rows[0]))
+    if not candidates:
+        raise refused[0]
+    return min(candidates, key=lambda c: c.held_out.mape if c.held_out else np.inf)
+
+
+def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) -> LabelFit:
+    return LabelFit(
+        method=method,
+        law=law,
+        held_out=held_out,
+        width=_UNSCORED_WIDTH,
+        positions=(float(shapes.m_out.min()), float(shapes.m_out.max())),
+        highest=(float(shapes.c_in.max()), float(shapes.c_out.max())),
+        rows=len(shapes),
+    )
+
+
+def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
+    """Of the interval, in units of the law's spread."""
+    if fitted.held_out is None:
+        return fitted.width
+    own = fitted.held_out.scores
+    if len(own) >= _ENOUGH_SCORES:
+        return quantile(own)
+    alike = [o.held_out.scores for o in others if o.held_out and o.method == fitted.method]
+    return max(quantile(np.concatenate(alike)), quantile(own))
+
+
+def _rows_by_label(table: LatencyTable) -> dict[str, Rows]:
+    table.require_rows("fit")
+    groups: dict[str, list[Measurement]] = {}
+    for m in table.usable:
+        groups.setdefault(m.workload.label, []).append(m)
+    return {label: _rows(group) for label, group in groups.items()}
+
+
+def _rows(measurements: Sequence[Measurement]) -> Rows:
+    latency_s = np.array([m.latency_s for m in measurements])
+    return Shapes.of([m.workload for m in measurements]), latency_s
+
+
+def _joined(parts: Sequence[HeldOut]) -> HeldOut:
+    columns = zip(*(dataclasses.astuple(part) for part in parts), strict=True)
+    return HeldOut(*(np.concatenate(column) for column in columns))

@@ -1,0 +1,57 @@
+"""The law of last resort: arithmetic, bytes and a constant, over every label of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.optimize import nnls
+
+from latprof._workload import Workload
+from latprof.surrogate._law import Law
+from latprof.surrogate._shapes import Floats, Shapes
+
+__all__ = ["RooflineLaw"]
+
+
+@dataclass(frozen=True)
+class RooflineLaw(Law):
+    """Seconds per MAC, per byte and per call, non-negative, alike for all ops. It answers for
+    labels with few rows (scaled to them) or none, and is the plain baseline of the others.
+
+    Args:
+        weights: (4,) seconds per MAC, per byte of weights, per byte of activations, per call.
+        scale: of the label it was refitted to.
+    """
+
+    weights: Floats
+    scale: float = 1.0
+
+    @classmethod
+    def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
+        relative = _terms(shapes) / latency_s[:, None]
+        size = np.sqrt((relative**2).mean(axis=0))
+        size[size == 0] = 1.0
+        weights, _ = nnls(relative / size, np.ones(len(latency_s)))
+        return cls(weights / size)
+
+    def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """The same weights, scaled to these rows' geometric mean."""
+        ratio = np.log(latency_s / (_terms(shapes) @ self.weights))
+        return type(self)(self.weights, float(np.exp(ratio.mean())))
+
+    def latency_s(self, shapes: Shapes) -> Floats:
+        return np.asarray(self.scale * (_terms(shapes) @ self.weights))
+
+    def spread(self, shapes: Shapes) -> Floats:
+        return np.ones(len(shapes))
+
+    def knots(self, member: Workload, axis: int, limit: int) -> Floats:
+        return np.unique([1.0, float(limit)])  # linear in either count
+
+
+def _terms(shapes: Shapes) -> Floats:
+    """(N, 4)"""
+    traffic = shapes.in_bytes + shapes.out_bytes
+    return np.stack([shapes.macs, shapes.weight_bytes, traffic, np.ones(len(shapes))], axis=1)

@@ -1,0 +1,127 @@
+"""Workloads as arrays: what the latency laws read, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latprof._workload import DTYPE_BYTES, Conv2d, Elementwise, MatMul, Pool, Workload
+
+__all__ = ["Floats", "Shapes"]
+
+Floats = NDArray[np.float64]
+
+_CONSTANTS = ("m_in", "m_out", "depth", "groups", "read", "weights", "width", "one_axis")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """N ops of one label as columns of length N.
+
+    Args:
+        family: the workloads' families; rows of one family differ in channel counts only.
+        c_in, c_out: channel counts.
+        m_in, m_out: positions read and written: batch x pixels, or rows of a matmul.
+        depth: terms of the dot product per input channel and group: kernel area; 0 where nothing
+            is contracted.
+        groups: of a grouped or depthwise convolution, else 1.
+        read: activation elements read per position and input channel (2 for ``add``).
+        weights: elements of the second operand per (c_in x c_out / groups).
+        width: bytes per element.
+        one_axis: 1 where an output channel is made from its own input channel alone, else 0.
+    """
+
+    family: NDArray[np.object_]
+    c_in: Floats
+    c_out: Floats
+    m_in: Floats
+    m_out: Floats
+    depth: Floats
+    groups: Floats
+    read: Floats
+    weights: Floats
+    width: Floats
+    one_axis: Floats
+
+    def __len__(self) -> int:
+        return len(self.c_in)
+
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
+        return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def with_counts(self, counts: Floats) -> Self:
+        """The same ops at other counts (N, 2)."""
+        depthwise = (self.one_axis > 0) & (self.depth > 0)
+        groups = np.where(depthwise, counts[:, 1], self.groups)
+        return replace(self, c_in=counts[:, 0], c_out=counts[:, 1], groups=groups)
+
+    @property
+    def tied(self) -> bool:
+        """True where the rows, all of one label, have one channel axis only."""
+        return bool(self.one_axis.all())
+
+    @classmethod
+    def of(cls, workloads: Sequence[Workload]) -> Self:
+        """Columns of these workloads; one pass per distinct family."""
+        families: dict[str, list[int]] = {}
+        for row, workload in enumerate(workloads):
+            families.setdefault(workload.family, []).append(row)
+        counts = np.array([w.channels for w in workloads], dtype=float).reshape(-1, 2)
+        columns = np.empty((len(_CONSTANTS), len(workloads)))
+        names = np.empty(len(workloads), dtype=object)
+        for name, rows in families.items():
+            names[rows] = name
+            columns[:, rows] = _constants(workloads[rows[0]], counts[rows, 1])
+        return cls(names, counts[:, 0], counts[:, 1], *columns)
+
+    @classmethod
+    def at(cls, member: Workload, c_in: Floats, c_out: Floats) -> Self:
+        """The member's family at these counts; no Workload is built, so counts may be thousands."""
+        columns = _constants(member, c_out)
+        names = np.full(len(c_in), member.family, dtype=object)
+        return cls(names, c_in.astype(float), c_out.astype(float), *columns)
+
+    @property
+    def macs(self) -> Floats:
+        return self.m_out * self.c_out * self.c_in * self.depth / self.groups
+
+    @property
+    def weight_bytes(self) -> Floats:
+        return self.weights * self.c_in * self.c_out / self.groups * self.width
+
+    @property
+    def in_bytes(self) -> Floats:
+        return self.m_in * self.c_in * self.read * self.width
+
+    @property
+    def out_bytes(self) -> Floats:
+        return self.m_out * self.c_out * self.width
+
+
+def _constants(w: Workload, c_out: Floats) -> Floats:
+    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (8, len(c_out))."""
+    rows = [*_per_family(w), DTYPE_BYTES[w.dtype_name], w.tied]
+    columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
+    if isinstance(w, Conv2d) and w.depthwise:
+        columns[_CONSTANTS.index("groups")] = c_out
+    return columns
+
+
+def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
+    if isinstance(w, Conv2d):
+        area = w.kernel**2
+        return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, area, w.groups, 1, area
+    if isinstance(w, MatMul):
+        rows = w.batch * w.m
+        # Without weights the second operand is read once per batch item.
+        return rows, rows, 1, 1, 1, 1 if w.weights else w.batch
+    if isinstance(w, Pool):
+        return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, 0, 1, 1, 0
+    if isinstance(w, Elementwise):
+        positions = w.batch * w.h * w.w
+        return positions, positions, 0, 1, 2 if w.op in ("add", "mul") else 1, 0
+    raise TypeError(f"no shape columns for {type(w).__name__}")

@@ -1,0 +1,174 @@
+"""The surrogate: one latency law per label of op, with intervals and composition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latprof._target import Target
+from latprof._workload import Workload
+from latprof.surrogate._composition import Composition
+from latprof.surrogate._conformal import HeldOut
+from latprof.surrogate._law import Law
+from latprof.surrogate._shapes import Floats, Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["LabelFit", "Prediction", "Surrogate"]
+
+#: Ops of a label without any row: the interval is this factor either way.
+_BLIND_FACTOR = 3.0
+
+#: Counts beyond the measured ones by more than this part are extrapolation, and warned of.
+_BEYOND = 1.25
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Seconds with 90% intervals.
+
+    Args:
+        latency_s, lower_s, upper_s: (N,) for ops, () for a whole model.
+        warnings: one line each; empty where everything was read inside what was measured.
+    """
+
+    latency_s: Floats
+    lower_s: Floats
+    upper_s: Floats
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelFit:
+    """One label's law and what is known of its errors.
+
+    Args:
+        method: ``linear``, ``pchip``, ``cubic``, ``tile`` or ``roofline`` (too few rows).
+        law: fitted to all the label's rows.
+        held_out: of cross-validation; None where the rows are too few for it.
+        width: of an interval, in units of the law's spread of the log latency.
+        positions: fewest and most positions (m_out) of a measured op.
+        highest: largest measured (c_in, c_out).
+        rows: how many it was fitted to.
+    """
+
+    method: str
+    law: Law
+    held_out: HeldOut | None
+    width: float
+    positions: tuple[float, float]
+    highest: tuple[float, float]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Table -> latency in seconds. Made by ``fit``."""
+
+    target: Target
+    method: str
+    labels: Mapping[str, LabelFit]
+    elsewhere: Law
+    composition: Composition
+
+    def predict(self, workloads: Sequence[Workload]) -> Prediction:
+        """Each op alone, as it would be measured alone, with its interval.
+
+        Returns:
+            arrays (N,) in the order of ``workloads``.
+        """
+        latency_s, log_width = np.empty(len(workloads)), np.empty(len(workloads))
+        warnings: list[str] = []
+        for label, rows in _by_label(workloads).items():
+            shapes = Shapes.of([workloads[i] for i in rows])
+            latency_s[rows], log_width[rows] = self._read(label, shapes)
+            warnings += self._warnings(label, shapes)
+        low, high = latency_s * np.exp(-log_width), latency_s * np.exp(log_width)
+        return Prediction(latency_s, low, high, tuple(warnings))
+
+    def predict_model(self, workloads: Sequence[Workload]) -> Prediction:
+        """The whole model these ops make up, composed and, where the table has whole models of
+        the kind, calibrated; scalars."""
+        ops = self.predict(workloads)
+        labels = [w.label for w in workloads]
+        latency_s = self.composition.latency_s(labels, ops.latency_s)
+        half_s = self.composition.half_width_s(labels, ops.latency_s, ops.upper_s - ops.latency_s)
+        return Prediction(
+            np.asarray(latency_s),
+            np.asarray(max(latency_s - half_s, 0.0)),
+            np.asarray(latency_s + half_s),
+            ops.warnings,
+        )
+
+    def torch_module(self, workloads: Sequence[Workload]) -> nn.Module:
+        """A module from (N, 2) real-valued counts to (N,) seconds, each op's share of the model:
+        their sum plus ``constant_s`` is ``predict_model``. See latprof.surrogate._torch.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        from latprof.surrogate._torch import latency_module
+
+        return latency_module(self, workloads)
+
+    def at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
+        """(M,) seconds of the member's family at these counts."""
+        return self._read(member.label, Shapes.at(member, c_in, c_out))[0]
+
+    def interval_at(
+        self, member: Workload, c_in: Floats, c_out: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """(latency, lower, upper), (M,) seconds each, of the member's family at these counts."""
+        latency_s, width = self._read(member.label, Shapes.at(member, c_in, c_out))
+        return latency_s, latency_s * np.exp(-width), latency_s * np.exp(width)
+
+    def knots(self, member: Workload, axis: int, limit: int) -> Floats:
+        """See Law.knots."""
+        return self._law(member.label).knots(member, axis, limit)
+
+    def _law(self, label: str) -> Law:
+        return self.labels[label].law if label in self.labels else self.elsewhere
+
+    def _read(self, label: str, shapes: Shapes) -> tuple[Floats, Floats]:
+        """(latency in seconds, half-width of the interval of its log), (N,) each."""
+        fit = self.labels.get(label)
+        if fit is None:
+            return self.elsewhere.latency_s(shapes), np.full(len(shapes), np.log(_BLIND_FACTOR))
+        width = np.minimum(fit.width * fit.law.spread(shapes), np.log(_BLIND_FACTOR))
+        return fit.law.latency_s(shapes), width
+
+    def _warnings(self, label: str, shapes: Shapes) -> list[str]:
+        fit = self.labels.get(label)
+        if fit is None:
+            return [
+                f"{label}: {len(shapes)} op(s) and no row in the table; read off the table's other "
+                f"ops, within a factor of {_BLIND_FACTOR:g}; profile with this model to measure it"
+            ]
+        found = []
+        for name, counts, most in zip(
+            ("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True
+        ):
+            if counts.max() > _BEYOND * most:
+                found.append(
+                    f"{label}: {name} reaches {counts.max():.0f}, measured up to {most:.0f}; "
+                    "extrapolated; profile with this model to measure it"
+                )
+        low, high = fit.positions
+        if shapes.m_out.min() < low / _BEYOND or shapes.m_out.max() > _BEYOND * high:
+            found.append(
+                f"{label}: maps of {shapes.m_out.min():.0f} to {shapes.m_out.max():.0f} positions, "
+                f"measured at {low:.0f} to {high:.0f}; extrapolated; profile with this model to "
+                "measure it"
+            )
+        return found
+
+
+def _by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for row, workload in enumerate(workloads):
+        groups.setdefault(workload.label, []).append(row)
+    return groups

@@ -1,0 +1,87 @@
+"""The ``tile`` method: a physical base in whole tiles, and a smooth residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from latprof._workload import Workload
+from latprof.surrogate._base import PhysicalBase
+from latprof.surrogate._gp import GaussianProcess
+from latprof.surrogate._law import Law
+from latprof.surrogate._shapes import Floats, Shapes
+
+__all__ = ["TileLaw"]
+
+#: Periods whose phase the residual may depend on: SIMD widths, channel blocks, tile widths.
+_PERIODS = (4, 8, 16, 32)
+
+#: The residual may move the base by at most this factor either way.
+_MOST = 4.0
+
+
+@dataclass(frozen=True)
+class TileLaw(Law):
+    """latency = base x exp(residual); the residual is a Gaussian process over log sizes and
+    the unfilled part of tiles, so it repeats where tiles repeat and fades to the base beyond
+    what was measured.
+
+    Args:
+        smooth: names of the columns of log sizes that vary in the fitted rows.
+    """
+
+    base: PhysicalBase
+    smooth: tuple[str, ...]
+    residual: GaussianProcess
+
+    @classmethod
+    def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
+        base = PhysicalBase.fit(shapes, latency_s)
+        logs = _logs(shapes)
+        smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
+        x, p = _features(shapes, smooth)
+        y = np.log(latency_s / base.latency_s(shapes))
+        return cls(base, smooth, GaussianProcess.fit(x, p, y, seed=seed))
+
+    def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
+        base = self.base.refit(shapes, latency_s)
+        x, p = _features(shapes, self.smooth)
+        y = np.log(latency_s / base.latency_s(shapes))
+        return type(self)(base, self.smooth, self.residual.refit(x, p, y))
+
+    def latency_s(self, shapes: Shapes) -> Floats:
+        moved = self.residual.mean(*_features(shapes, self.smooth))
+        return np.asarray(
+            self.base.latency_s(shapes) * np.exp(np.clip(moved, -np.log(_MOST), np.log(_MOST)))
+        )
+
+    def spread(self, shapes: Shapes) -> Floats:
+        return self.residual.sd(*_features(shapes, self.smooth))
+
+    def knots(self, member: Workload, axis: int, limit: int) -> Floats:
+        step = max(self.base.tiles[axis], 8)
+        tops = np.arange(step, limit, step, dtype=float)
+        return np.unique(np.concatenate([[1.0], tops, [float(limit)]]))
+
+
+def _logs(shapes: Shapes) -> dict[str, Floats]:
+    columns = {
+        "c_out": shapes.c_out,
+        "m_out": shapes.m_out,
+        "stride": shapes.m_in / shapes.m_out,
+        "depth": np.maximum(shapes.depth, 1.0),
+        "width": shapes.width,
+    }
+    if not shapes.tied:
+        columns |= {"c_in": shapes.c_in, "groups": shapes.groups}
+    return {name: np.log(column) for name, column in columns.items()}
+
+
+def _features(shapes: Shapes, smooth: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """(N, D) logs of sizes, and (N, P) unfilled parts of the last tile in [0, 1)."""
+    logs = _logs(shapes)
+    counts = (shapes.c_out,) if shapes.tied else (shapes.c_in, shapes.c_out)
+    x = np.stack([logs[name] for name in smooth], axis=1) if smooth else np.zeros((len(shapes), 0))
+    return x, np.stack([(-c % t) / t for c in counts for t in _PERIODS], axis=1)

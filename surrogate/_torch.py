@@ -1,0 +1,126 @@
+"""torch evaluation: every op of a model in one batched look-up, with exact gradients.
+
+The one module where numpy becomes torch. At build time each op's law is read at its knots into
+a small grid; forward reads all grids at once, bilinearly. At the knots, which hold the tile tops,
+the value is ``predict``'s; between them it is the straight line over the step. That is on
+purpose: the law itself is flat inside a tile, and a flat penalty teaches a mask nothing, while
+the line says what is gained by reaching the next tile. Its gradient is exact for what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from latprof._extras import require
+from latprof._workload import Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    from latprof.surrogate._surrogate import Surrogate
+else:
+    torch = require("torch", extra="train", why="the surrogate's gradient")
+
+__all__ = ["LatencyModule", "latency_module"]
+
+#: Knots per axis at most; beyond, every second one is dropped until they fit.
+_MOST_KNOTS = 48
+
+
+class LatencyModule(torch.nn.Module):
+    """(N, 2) real-valued counts (c_in, c_out) -> (N,) seconds of each op inside the model.
+
+    Counts are held to [0, the op's full count]; at 0 an op costs nothing. Add ``constant_s``
+    for the whole model. float32 unless moved by ``.double()``; follows ``.to(device)``.
+    """
+
+    limits: torch.Tensor  # (N, 2)
+    offsets: torch.Tensor  # (N, 2) where an op's axis begins in `starts`, by whole count
+    starts: torch.Tensor  # (S, 2) per op, axis and whole count: the knot below, 1 / the gap above
+    places: torch.Tensor  # (S,) the same knot's place among the op's values
+    corners: torch.Tensor  # (4, N) an op's first value, and the steps to the cell's corners
+    values: torch.Tensor  # (V,) seconds at the knots
+
+    def __init__(
+        self, grids: Sequence[tuple[npt.NDArray[np.float64], ...]], constant_s: float
+    ) -> None:
+        """grids: per op its knots along c_in and c_out, both from 0, and seconds at the knots."""
+        super().__init__()
+        self.constant_s = constant_s
+        starts, places, offsets, corners, values = [], [], [], [], []
+        at_start = at_value = 0
+        for knots_in, knots_out, seconds in grids:
+            strides = (len(knots_out), 1)
+            row = []
+            for knots, stride in zip((knots_in, knots_out), strides, strict=True):
+                whole = np.arange(int(knots[-1]) + 1)
+                cell = np.minimum(np.searchsorted(knots, whole, side="right") - 1, len(knots) - 2)
+                starts.append(np.stack([knots[cell], 1 / np.diff(knots)[cell]], axis=1))
+                places.append(cell * stride)
+                row.append(at_start)
+                at_start += len(whole)
+            offsets.append(row)
+            corners.append([at_value + step for step in (0, 1, strides[0], strides[0] + 1)])
+            values.append(seconds.ravel())
+            at_value += seconds.size
+        limits = [[knots_in[-1], knots_out[-1]] for knots_in, knots_out, _ in grids]
+        self._hold("limits", np.array(limits).reshape(-1, 2))
+        self._hold("offsets", np.array(offsets, dtype=np.int64).reshape(-1, 2))
+        self._hold("starts", np.concatenate(starts))
+        self._hold("places", np.concatenate(places))
+        self._hold("corners", np.array(corners, dtype=np.int64).T)
+        self._hold("values", np.concatenate(values))
+
+    def _hold(self, name: str, array: npt.NDArray[np.generic]) -> None:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        self.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor)
+
+    def forward(self, counts: torch.Tensor) -> torch.Tensor:
+        counts = torch.minimum(counts.clamp(min=0), self.limits)
+        where = self.offsets + counts.detach().long()  # (N, 2)
+        start = self.starts[where]  # (N, 2, 2)
+        x, y = ((counts - start[..., 0]) * start[..., 1]).unbind(1)  # (N,) in [0, 1]
+        t = self.values[self.corners + self.places[where].sum(1)]  # (4, N)
+        low = t[0] + (t[1] - t[0]) * y
+        high = t[2] + (t[3] - t[2]) * y
+        return low + (high - low) * x
+
+
+def latency_module(surrogate: Surrogate, workloads: Sequence[Workload]) -> LatencyModule:
+    """See Surrogate.torch_module."""
+    families: dict[tuple[str, int, int], tuple[npt.NDArray[np.float64], ...]] = {}
+    grids = []
+    for workload in workloads:
+        key = (workload.family, *workload.channels)
+        if key not in families:
+            families[key] = _grid(surrogate, workload)
+        grids.append(families[key])
+    return LatencyModule(grids, surrogate.composition.constant_s)
+
+
+def _grid(surrogate: Surrogate, full: Workload) -> tuple[npt.NDArray[np.float64], ...]:
+    """(knots along c_in, knots along c_out, seconds (len, len)) of an op of this full size."""
+    axes = [_thin(surrogate.knots(full, axis, full.channels[axis])) for axis in (0, 1)]
+    if full.tied:
+        alone_s = surrogate.at(full, axes[1], axes[1])[None]
+        axes[0] = np.array([float(full.channels[0])])
+    else:
+        pairs = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        alone_s = surrogate.at(full, pairs[:, 0], pairs[:, 1]).reshape(*map(len, axes))
+    label = [full.label] * alone_s.size
+    inside = surrogate.composition.contributions_s(label, alone_s.ravel()).reshape(alone_s.shape)
+    # An op without channels costs nothing; a tied op's c_in says nothing that its c_out does not.
+    seconds = np.pad(inside, ((1, 0), (1, 0)))
+    if full.tied:
+        seconds[0] = seconds[1]
+    return np.append(0.0, axes[0]), np.append(0.0, axes[1]), seconds
+
+
+def _thin(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    while len(knots) > _MOST_KNOTS:
+        knots = np.append(knots[:-1:2], knots[-1])
+    return knots
