@@ -16,7 +16,7 @@ import numpy as np
 from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices.runtimes._base import Array, Refused, fill
 
-__all__ = ["TfliteGraph", "write_tflite"]
+__all__ = ["TfliteGraph", "append_workload", "input_shape", "write_tflite"]
 
 _SCHEMA_VERSION = 3
 _TYPES = {"float32": 0, "int32": 2}
@@ -76,19 +76,20 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
     for workload in chain:
         if workload.dtype_name != "float32":
             raise Refused(f"TFLite {workload.kind} in {workload.dtype_name}: expected float32")
-        shape = _input_shape(workload)
+        shape = input_shape(workload)
         if out is None:
             out = graph.input(shape)
         elif graph.shape(out) != shape:
             raise Refused(f"chain: {workload.label} reads {shape}, after {graph.shape(out)}")
-        out = _writer(workload)(graph, workload, out)
+        out = append_workload(graph, workload, out)
     if out is None:
         raise Refused("chain: no workloads; expected at least one")
     graph.output(out)
     return graph.serialize()
 
 
-def _input_shape(workload: Workload) -> tuple[int, ...]:
+def input_shape(workload: Workload) -> tuple[int, ...]:
+    """Shape of the first operand, as TFLite has it."""
     match workload:
         case Conv2d(batch=b, h=h, w=w, c_in=c) | Pool(batch=b, h=h, w=w, c=c):
             return (b, h, w, c)
@@ -103,11 +104,12 @@ def _input_shape(workload: Workload) -> tuple[int, ...]:
     raise Refused(f"TFLite has no writer for {workload.kind}")
 
 
-def _writer(workload: Workload) -> Callable[[TfliteGraph, Any, int], int]:
+def append_workload(graph: TfliteGraph, workload: Workload, x: int) -> int:
+    """Add the workload's ops, reading tensor ``x``; returns its output."""
     writers: dict[type[Workload], Callable[[TfliteGraph, Any, int], int]] = {
         Conv2d: _conv, MatMul: _matmul, Elementwise: _elementwise, Pool: _pool,
     }  # fmt: skip
-    return writers[type(workload)]
+    return writers[type(workload)](graph, workload, x)
 
 
 def _conv(graph: TfliteGraph, w: Conv2d, x: int) -> int:
