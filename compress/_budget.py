@@ -44,7 +44,9 @@ class Budget:
         except ValueError:
             number = 0.0
         if match is None or number <= 0:
-            raise UsageError(f"budget is {text!r}; expected a latency like '5 ms' or a share like '60%'")
+            raise UsageError(
+                f"budget is {text!r}; expected a latency like '5 ms' or a share like '60%'"
+            )
         if match[2] == "%":
             return cls(str(text), fraction=number / 100)
         return cls(str(text), latency_s=number * _UNITS_S[match[2] or "s"])
@@ -61,7 +63,9 @@ class Budget:
         full_s = reach.full_s if original_s is None else original_s
         least_s = reach.least_s * full_s / reach.full_s
         wanted_s = self.latency_s if self.latency_s is not None else (self.fraction or 0.0) * full_s
-        reachable = f"reachable: {format_s(least_s)} to {format_s(full_s)} ({least_s / full_s:.0%} to 100%)"
+        reachable = (
+            f"reachable: {format_s(least_s)} to {format_s(full_s)} ({least_s / full_s:.0%} to 100%)"
+        )
         if wanted_s >= full_s:
             raise InfeasibleBudgetError(
                 f"budget {self.text} is {format_s(wanted_s)}, and the original already takes "

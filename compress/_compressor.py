@@ -118,14 +118,17 @@ class Compressor(nn.Module):
     ) -> None:
         super().__init__()
         if len(blocks) != 1 or steps < 1:
-            raise UsageError(f"{len(blocks)} blocks, {steps} steps; expected one Prune(), steps >= 1")
+            raise UsageError(
+                f"{len(blocks)} blocks, {steps} steps; expected one Prune(), steps >= 1"
+            )
         self.block, self.steps, self.measure = blocks[0], steps, measure
         self.model = model
         self.graph = trace(model, example_inputs, exclude=self.block.exclude)
         self.cost = Cost(self.graph, surrogate)
         reach = self.cost.reach()
         self.full_s = reach.full_s if original_s is None else original_s
-        self.budget_s = Budget.parse(budget).resolve(reach, original_s)
+        self.budget = Budget.parse(budget)
+        self.budget_s = self.budget.resolve(reach, original_s)
         self.cost.correction.fill_(self.full_s / reach.full_s)
 
         sizes = [g.size for g in self.graph.groups]
@@ -170,6 +173,18 @@ class Compressor(nn.Module):
         """Predicted latency at the true counts, seconds."""
         with torch.no_grad():
             return float(self.cost(torch.tensor(self.counts(), dtype=torch.float32)))
+
+    def budget_at(self, original_s: float) -> float:
+        """The budget in seconds where the original takes ``original_s``: a share follows it."""
+        return self.budget_s if self.budget.fraction is None else self.budget.fraction * original_s
+
+    def widths(self) -> list[dict[str, Any]]:
+        """Per prunable group, its name and its channels before and after."""
+        return [
+            {"group": group.name, "before": group.size, "after": count}
+            for group, count in zip(self.graph.groups, self.counts(), strict=True)
+            if group.prunable
+        ]
 
     def penalty(self) -> Tensor:
         """lambda * latency / original latency at the masks' soft counts; 0 once they are fixed."""

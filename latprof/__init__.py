@@ -43,7 +43,7 @@ _HOMES = {
     "trace": "compress",
 }
 
-__all__ = sorted([*_errors, *_HOMES])  # noqa: PLE0605
+__all__ = sorted([*_errors, *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

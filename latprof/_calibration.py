@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latprof._profiling import open_table
-from latprof.compress import export, shrink, variant
+from latprof.compress import export
 from latprof.devices import Device, measure_files
 from latprof.tables import LatencyTable, ModelMeasurement
 
@@ -61,7 +61,7 @@ def calibrate_into(
         on_step(len(todo), len(todo) + 1)
         timings = measure_files(device, files) if files else []
     rows = [
-        ModelMeasurement(name=n, workloads=w, **timing_fields(t))
+        ModelMeasurement(name=n, workloads=w, **vars(t))
         for (_, n), w, t in zip(todo, ops, timings, strict=True)
     ]
     table = table.with_models(rows)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from latprof.compress import (
     Batches,
     Compressor,
     Distillation,
-    Graph,
     Prune,
     Recipe,
     Tick,
@@ -27,3 +26,185 @@ from latprof.compress import (
 )
 from latprof.devices import Device, measure_files
 from latprof.surrogate import Surrogate
+
+__all__ = ["Figures", "Progress", "Settings", "Workshop", "compress_in", "conclude"]
+
+#: Called with the phase, what is done and the total, and the latest tick.
+Progress = Callable[[str, Tick], None]
+_LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; ``latprof compress`` reads it from RUN.toml."""
+
+    budget: str = "60%"
+    block: Prune = field(default_factory=Prune)
+    masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
+    fine_tune: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3))
+    coefficient: float = 0.5
+    temperature: float = 3.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is compared: one network, measured."""
+
+    accuracy: float
+    latency_s: float
+    predicted_s: float
+    params: int
+    macs: int
+    file: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where networks are exported to and timed.
+
+    Args:
+        device: open, with the runtime and settings of the surrogate's table.
+        folder: of the run.
+        example_inputs: at the batch size of deployment.
+    """
+
+    device: Device
+    folder: Path
+    example_inputs: tuple[Any, ...]
+
+    def export(self, model: nn.Module, name: str) -> Path:
+        """``name`` with the suffix of the device's runtime, in the folder."""
+        suffix = ".tflite" if self.device.target.runtime == "tflite" else ".onnx"
+        return export(model, self.example_inputs, self.folder / f"{name}{suffix}")
+
+    def time(self, *files: Path) -> list[float]:
+        """Seconds per file, all timed in interleaved rounds.
+
+        Raises:
+            DeviceError: a file could not be timed.
+        """
+        timings = measure_files(self.device, files)
+        for file, timing in zip(files, timings, strict=True):
+            if not timing.usable:
+                raise DeviceError(f"{file} was not timed ({timing.detail}); is the device busy?")
+        return [t.latency_s for t in timings]
+
+
+def compress_in(
+    workshop: Workshop,
+    model: nn.Module,
+    surrogate: Surrogate,
+    settings: Settings,
+    batches: Batches,
+    on_progress: Progress = lambda phase, tick: None,
+) -> tuple[Compressor, nn.Module]:
+    """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
+
+    The folder holds the checkpoints of both phases and ``log.jsonl``; the same call goes on from
+    them after a kill, to the same weights.
+
+    Returns:
+        The compressor, its masks fixed, and the shrunk and fine-tuned network in eval mode.
+    """
+    folder = workshop.folder
+    original = workshop.export(model.eval(), "original")
+    (original_s,) = workshop.time(original)
+
+    def measure(small: nn.Module) -> float:
+        candidate = workshop.export(small, "candidate")
+        beside_s, candidate_s = workshop.time(original, candidate)
+        return original_s * candidate_s / beside_s  # as if timed in the original's weather
+
+    teacher = _frozen(model)
+    distillation = Distillation(teacher, settings.coefficient, settings.temperature)
+    comp = Compressor(
+        copy.deepcopy(model),
+        workshop.example_inputs,
+        surrogate,
+        settings.budget,
+        blocks=[settings.block],
+        steps=settings.masks.epochs * len(batches),
+        original_s=original_s,
+        measure=measure,
+    )
+    with (folder / "log.jsonl").open("a") as log:
+
+        def phase(name: str, module: nn.Module, recipe: Recipe) -> None:
+            def on_tick(tick: Tick) -> None:
+                if tick.step % _LOG_EVERY == 0 or tick.step == tick.total:
+                    log.write(json.dumps(_log_row(name, tick, comp)) + "\n")
+                    log.flush()
+                on_progress(name, tick)
+
+            train(
+                module,
+                batches,
+                recipe,
+                distillation=distillation,
+                checkpoint=folder / f"{name}.checkpoint",
+                seed=settings.seed,
+                on_tick=on_tick,
+            )
+
+        phase("masks", comp, settings.masks)
+        small = comp.shrink()
+        phase("fine_tune", small, settings.fine_tune)
+    return comp, small.eval()
+
+
+def conclude(
+    workshop: Workshop,
+    networks: dict[str, tuple[nn.Module, list[int]]],
+    comp: Compressor,
+    test: tuple[Tensor, Tensor],
+) -> dict[str, Any]:
+    """Export and measure networks in the same weather; writes and returns ``result.json``.
+
+    Args:
+        networks: by name, each with its group counts; one is ``original``.
+        test: inputs (N, ...) and labels (N,).
+    """
+    files = [workshop.export(model, name) for name, (model, _) in networks.items()]
+    seconds = workshop.time(*files)
+    figures = {
+        name: Figures(
+            accuracy=accuracy(model, *test),
+            latency_s=latency_s,
+            predicted_s=comp.cost.exact(counts),
+            params=sum(p.numel() for p in model.parameters()),
+            macs=comp.graph.stats(counts).macs,
+            file=str(file),
+        )
+        for (name, (model, counts)), file, latency_s in zip(
+            networks.items(), files, seconds, strict=True
+        )
+    }
+    result = {
+        "budget_s": comp.budget_at(figures["original"].latency_s),
+        **{name: figure.to_dict() for name, figure in figures.items()},
+        "target": workshop.device.target.to_dict(),
+        "widths": comp.widths(),
+    }
+    (workshop.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _log_row(phase: str, tick: Tick, comp: Compressor) -> dict[str, Any]:
+    row = {"phase": phase, "step": tick.step, "total": tick.total, "loss": tick.loss}
+    if phase == "masks":
+        row |= {
+            "latency_s": comp.latency_s(),
+            "budget_s": comp.budget_s,
+            "strength": float(comp.strength),
+            "channels": sum(comp.counts()),
+        }
+    return row
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -55,7 +55,10 @@ def profile_into(
     todo = [w for w in shapes if w not in known]
     rows = profile(device, todo, journal=journal, settings=settings, on_event=on_event)
     measured = list(rows)
-    provenance = {**table.provenance, "plan": {"method": method, "n_shapes": n_shapes, "seed": seed}}
+    provenance = {
+        **table.provenance,
+        "plan": {"method": method, "n_shapes": n_shapes, "seed": seed},
+    }
     table = replace(table.with_measurements(measured), provenance=provenance)
     table.save(path)
     journal.unlink(missing_ok=True)

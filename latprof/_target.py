@@ -58,7 +58,9 @@ class Target:
     def require(self, other: Target, what: str) -> None:
         """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""
         mine, theirs = self.to_dict(), other.to_dict()
-        differing = [f"{k} {theirs[k]!r} (expected {mine[k]!r})" for k in mine if mine[k] != theirs[k]]
+        differing = [
+            f"{k} {theirs[k]!r} (expected {mine[k]!r})" for k in mine if mine[k] != theirs[k]
+        ]
         if differing:
             raise TargetMismatchError(
                 f"{what} is of another target: {'; '.join(differing)}; "

@@ -306,7 +306,9 @@ class Elementwise(Workload):
     @property
     def activation_bytes(self) -> int:
         full = self.c * self.h * self.w
-        read = full * 2 if self.op in ("add", "mul") else full + (self.c if self.op == "scale" else 0)
+        read = (
+            full * 2 if self.op in ("add", "mul") else full + (self.c if self.op == "scale" else 0)
+        )
         return self.batch * (read + full) * DTYPE_BYTES[self.dtype]
 
     @property

@@ -14,7 +14,10 @@ __all__ = ["main"]
 # name: (module, line for --help). Modules load when their command runs, so help stays instant.
 _COMMANDS = {
     "devices": ("_devices", "What is attached, and what is missing to use it."),
-    "inspect": ("_inspect", "A model's workloads and channel groups; what is prunable, and why not."),
+    "inspect": (
+        "_inspect",
+        "A model's workloads and channel groups; what is prunable, and why not.",
+    ),
     "profile": ("_profile", "Measure a model's workloads on a device into a latency table."),
     "table": ("_table", "Show, export, import, check, compare and merge tables."),
     "fit": ("_fit", "Fit a surrogate to a table; held-out error, steps found, plots."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["json_option", "note", "print_json", "print_table", "progress"]
+from latprof._units import format_count, format_s
+
+__all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
 
 #: Every command takes it: one JSON object on stdout and nothing else.
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -46,6 +48,24 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     _out.print(table)
+
+
+def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """The networks of a run's result, one row each, as ``names`` calls them."""
+    columns = ["network", "accuracy", "measured", "predicted", "parameters", "MACs"]
+    rows = [
+        [
+            name,
+            f"{result[key]['accuracy']:.2%}",
+            f"{format_s(result[key]['latency_s'])} "
+            f"({result[key]['latency_s'] / result['original']['latency_s']:.1%})",
+            format_s(result[key]["predicted_s"]),
+            format_count(result[key]["params"]),
+            format_count(result[key]["macs"]),
+        ]
+        for key, name in names.items()
+    ]
+    print_table(f"budget {format_s(result['budget_s'])}", columns, rows)
 
 
 @contextmanager

@@ -13,8 +13,15 @@ from latprof._units import format_count, format_s
 
 @click.command("predict")
 @click.argument("model")
-@click.option("--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target.")
-@click.option("--method", default="auto", show_default=True, help="Surrogate: auto, tile, linear, pchip or cubic.")
+@click.option(
+    "--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target."
+)
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    help="Surrogate: auto, tile, linear, pchip or cubic.",
+)
 @json_option
 def command(model: str, path: Path, method: str, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
@@ -29,7 +36,9 @@ def command(model: str, path: Path, method: str, as_json: bool) -> None:
     each = surrogate.predict(workloads)
     for warning in (*whole.warnings, *each.warnings):
         note(f"warning: {warning}")
-    latency_s, lower_s, upper_s = (float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s))
+    latency_s, lower_s, upper_s = (
+        float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s)
+    )
     if as_json:
         ops = [
             {"workload": w.to_dict(), "latency_s": float(s)}

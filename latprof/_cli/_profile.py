@@ -12,12 +12,30 @@ from latprof._units import format_s
 
 @click.command("profile")
 @click.argument("device")
-@click.option("--runtime", default="onnxruntime", show_default=True, help="onnxruntime, tflite, torch or cuda.")
+@click.option(
+    "--runtime",
+    default="onnxruntime",
+    show_default=True,
+    help="onnxruntime, tflite, torch or cuda.",
+)
 @click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--for", "model", required=True, help="MODEL whose shapes to measure.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Table to write or continue.")
-@click.option("--budget-shapes", "n_shapes", default=200, show_default=True, help="Shapes to measure at most.")
-@click.option("--method", default="spread", show_default=True, help="How shapes are chosen: spread, paper or grid.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Table to write or continue.",
+)
+@click.option(
+    "--budget-shapes", "n_shapes", default=200, show_default=True, help="Shapes to measure at most."
+)
+@click.option(
+    "--method",
+    default="spread",
+    show_default=True,
+    help="How shapes are chosen: spread, paper or grid.",
+)
 @click.option("--seed", default=0, show_default=True)
 @json_option
 def command(
@@ -54,11 +72,16 @@ def command(
                     100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
                 ),
             )
-    flags = {s: sum(m.status == s for m in table.measurements) for s in ("ok", "noisy", "disturbed", "failed")}
+    flags = {
+        s: sum(m.status == s for m in table.measurements)
+        for s in ("ok", "noisy", "disturbed", "failed")
+    }
     if as_json:
         target = table.target.to_dict()
         print_json({"table": str(out), "target": target, "shapes": len(table), "status": flags})
         return
     total_s = sum(m.latency_s for m in table.usable)
     counted = ", ".join(f"{n} {s}" for s, n in flags.items() if n)
-    click.echo(f"{out}: {len(table)} shapes of {table.target} ({counted}), {format_s(total_s)} in sum")
+    click.echo(
+        f"{out}: {len(table)} shapes of {table.target} ({counted}), {format_s(total_s)} in sum"
+    )

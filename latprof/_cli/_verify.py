@@ -13,7 +13,9 @@ from latprof._units import format_s
 @click.command("verify")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", default="local", show_default=True)
-@click.option("--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target.")
+@click.option(
+    "--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target."
+)
 @json_option
 def command(file: Path, device: str, path: Path, as_json: bool) -> None:
     """Measure FILE on DEVICE with the table's runtime, beside what the table predicts.
@@ -34,9 +36,20 @@ def command(file: Path, device: str, path: Path, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    error = "no reference beside the file" if result.max_rel_error is None else f"{result.max_rel_error:.1e}"
+    error = (
+        "no reference beside the file"
+        if result.max_rel_error is None
+        else f"{result.max_rel_error:.1e}"
+    )
     print_table(
         f"{file} on {result.target}",
         ["measured", "predicted", "predicted / measured", "largest relative error of outputs"],
-        [[format_s(result.latency_s), format_s(result.predicted_s), f"{result.predicted_s / result.latency_s:.3f}", error]],
+        [
+            [
+                format_s(result.latency_s),
+                format_s(result.predicted_s),
+                f"{result.predicted_s / result.latency_s:.3f}",
+                error,
+            ]
+        ],
     )

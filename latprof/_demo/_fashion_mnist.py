@@ -40,7 +40,9 @@ def find(given: Path | None) -> Path:
     if given is not None:
         missing = [name for name in _FILES if not (given / name).is_file()]
         if missing:
-            raise UsageError(f"--data {given} lacks {', '.join(missing)}; expected {len(_FILES)} files")
+            raise UsageError(
+                f"--data {given} lacks {', '.join(missing)}; expected {len(_FILES)} files"
+            )
         return given
     if all((_SYSTEM / name).is_file() for name in _FILES):
         return _SYSTEM
