@@ -1,0 +1,37 @@
+"""``latprof compress RUN.toml``: train a model to a budget without a loop of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from latprof._cli._output import json_option, note, print_figures, print_json, progress
+
+
+@click.command("compress")
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def command(run: Path, as_json: bool) -> None:
+    """Train a model to a latency budget as RUN.toml says; the same command goes on after a stop.
+
+    See docs/compress.md for every key of RUN.toml.
+    """
+    from latprof._extras import require
+
+    require("torch", extra="train", why="latprof compress")
+    from latprof._runfile import RunFile
+    from latprof._running import run_file
+
+    config = RunFile.load(run)
+    with progress("masks") as update:
+        result = run_file(
+            config,
+            on_progress=lambda phase, tick: update(tick.step, tick.total, phase.replace("_", "-")),
+            say=note,
+        )
+    if as_json:
+        print_json(result)
+        return
+    print_figures(result, {"original": "original", "compressed": "compressed"})
+    click.echo(f"files: {config.out}")

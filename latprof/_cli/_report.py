@@ -1,0 +1,23 @@
+"""``latprof report``: one self-contained HTML page of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from latprof._cli._output import json_option, print_json
+
+
+@click.command("report")
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def command(folder: Path, as_json: bool) -> None:
+    """Write FOLDER/report.html of a run that ``demo`` or ``compress`` left in FOLDER."""
+    from latprof._report import write_report
+
+    path = write_report(folder)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        click.echo(str(path))

@@ -1,0 +1,242 @@
+"""``latprof table``: look into a table, exchange it, check it, compare and merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from latprof._cli._output import json_option, note, print_json, print_table
+from latprof._errors import UsageError
+from latprof._target import Target
+from latprof._units import format_s
+from latprof.tables import (
+    LatencyTable,
+    check,
+    diff,
+    import_plain_csv,
+    import_tinynas_trt,
+    plot_diff,
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+    write_npz,
+)
+
+_FILE = click.Path(path_type=Path)
+_WRITERS = {".csv": write_csv, ".json": write_json, ".npz": write_npz}
+_FORMATS = ("auto", "csv", "tinynas-trt")
+
+
+@click.group("table")
+def command() -> None:
+    """Show, export, import, check, compare and merge latency tables."""
+
+
+@command.command("show")
+@click.argument("table", type=_FILE)
+@click.option("--rows", is_flag=True, help="Every row, not only the families.")
+@json_option
+def show(table: Path, rows: bool, as_json: bool) -> None:
+    """What TABLE holds: its target, and each family of ops with its ranges."""
+    loaded = LatencyTable.load(table)
+    if as_json:
+        data = loaded.to_frame()
+        records = data.astype(object).where(data.notna(), None).to_dict("records")
+        models = [{"name": m.name, "status": m.status,
+                   "latency_s": m.latency_s if m.samples_s else None} for m in loaded.models]  # fmt: skip
+        print_json(
+            {
+                "target": loaded.target.to_dict(),
+                "provenance": dict(loaded.provenance),
+                "measurements": records,
+                "models": models,
+            }
+        )
+        return
+    note(str(loaded.target))
+    if rows:
+        print_table(
+            str(table),
+            ("shape", "latency", "spread", "status"),
+            [
+                (
+                    f"{m.workload.family} {m.workload.channels[0]} -> {m.workload.channels[1]}",
+                    format_s(m.latency_s) if m.samples_s else "-",
+                    f"+-{m.spread:.1%}" if m.samples_s else "-",
+                    m.status,
+                )
+                for m in loaded.measurements
+            ],
+        )
+        return
+    families = {}
+    for m in loaded.usable:
+        families.setdefault(m.workload.family, []).append(m)
+    print_table(
+        f"{table}: {len(loaded)} rows, {len(loaded.usable)} usable, {len(loaded.models)} whole models",
+        ("family", "rows", "c_in", "c_out", "latency"),
+        [
+            (
+                name,
+                str(len(group)),
+                *(_range([m.workload.channels[axis] for m in group]) for axis in (0, 1)),
+                f"{format_s(min(m.latency_s for m in group))} to "
+                f"{format_s(max(m.latency_s for m in group))}",
+            )
+            for name, group in families.items()
+        ],
+    )
+
+
+@command.command("export")
+@click.argument("table", type=_FILE)
+@click.option("-o", "--out", type=_FILE, required=True, help="FILE.csv, .json (lossless) or .npz.")
+@json_option
+def export(table: Path, out: Path, as_json: bool) -> None:
+    """Write TABLE as CSV, JSON (both lossless, and import reads them) or NPZ dense grids."""
+    writer = _WRITERS.get(out.suffix)
+    if writer is None:
+        raise UsageError(f"-o is {out}; expected a name that ends in {', '.join(_WRITERS)}")
+    loaded = LatencyTable.load(table)
+    writer(loaded, out)
+    if as_json:
+        print_json({"file": str(out), "rows": len(loaded)})
+    else:
+        note(f"{len(loaded)} rows written to {out}")
+
+
+@command.command("import")
+@click.argument("source", type=_FILE)
+@click.option("-o", "--out", type=_FILE, required=True, help="Table to write.")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True,
+              help="auto: what `table export` wrote; csv: plain, with a header.")  # fmt: skip
+@click.option("--device", help="Plain formats: hardware it was measured on.")
+@click.option("--runtime", help="Plain formats: runtime it was measured with.")
+@click.option("--runtime-version", default="unknown", show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
+@json_option
+def import_(
+    source: Path,
+    out: Path,
+    format_: str,
+    device: str | None,
+    runtime: str | None,
+    runtime_version: str,
+    threads: int,
+    fused: bool,
+    as_json: bool,
+) -> None:
+    """Read SOURCE, a table in another format, into a latency table."""
+    if format_ == "auto":
+        readers = {".csv": read_csv, ".json": read_json}
+        if source.suffix not in readers:
+            raise UsageError(
+                f"{source}: format not known by its name; say --format csv or tinynas-trt"
+            )
+        table = readers[source.suffix](source)
+    else:
+        if device is None or runtime is None:
+            raise UsageError(
+                f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
+            )
+        target = Target(device, runtime, runtime_version, threads)
+        if format_ == "csv":
+            table = import_plain_csv(source, target)
+        else:
+            table = import_tinynas_trt(source, target, fused=fused)
+    table.save(out)
+    if as_json:
+        print_json({"file": str(out), "rows": len(table), "target": table.target.to_dict()})
+    else:
+        note(f"{len(table)} rows of {table.target} written to {out}")
+
+
+@command.command("check")
+@click.argument("table", type=_FILE)
+@click.option("--like", type=_FILE, help="A table whose target this one must be of.")
+@json_option
+def check_(table: Path, like: Path | None, as_json: bool) -> None:
+    """Duplicates, impossible or doubtful values, flags, gaps. Exit code 1 where data is wrong."""
+    expected = LatencyTable.load(like).target if like else None
+    findings = check(LatencyTable.load(table), target=expected)
+    wrong = any(f.severity == "error" for f in findings)
+    if as_json:
+        print_json({"ok": not wrong, "findings": [vars(f) for f in findings]})
+    else:
+        for f in findings:
+            click.echo(f"{f.severity}: {f.kind}: {f.message}")
+        note(f"{table}: {len(findings)} finding(s)" if findings else f"{table}: nothing found")
+    if wrong:
+        raise click.exceptions.Exit(1)
+
+
+@command.command("diff")
+@click.argument("a", type=_FILE)
+@click.argument("b", type=_FILE)
+@click.option("--plot", type=_FILE, help="Write a picture (PNG, SVG or PDF).")
+@json_option
+def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
+    """B against A on the shapes both hold; the targets may differ."""
+    compared = diff(LatencyTable.load(a), LatencyTable.load(b))
+    quantiles = {f"p{q}": float(np.percentile(compared.ratios, q)) for q in (0, 10, 50, 90, 100)}
+    close = float((np.abs(compared.ratios - 1) <= 0.10).mean())
+    if plot:
+        plot_diff(compared, (a.stem, b.stem), plot)
+    if as_json:
+        print_json(
+            {
+                "shapes": len(compared.ratios),
+                "only_a": compared.only_a,
+                "only_b": compared.only_b,
+                "ratio": quantiles,
+                "within_10pct": close,
+                "target": {k: {"a": x, "b": y} for k, (x, y) in compared.settings.items()},
+            }
+        )
+        return
+    for name, (x, y) in compared.settings.items():
+        click.echo(f"target: {name}: {x} | {y}")
+    click.echo(
+        f"{len(compared.ratios)} shapes in both, {compared.only_a} only in {a}, "
+        f"{compared.only_b} only in {b}"
+    )
+    spread = ", ".join(f"{name} {value:.3f}" for name, value in quantiles.items())
+    click.echo(f"{b.name} / {a.name}: {spread}; {close:.0%} within 10%")
+    worst = np.argsort(-np.abs(np.log(compared.ratios)))[:5]
+    print_table(
+        "furthest apart",
+        ("shape", a.name, b.name, "ratio"),
+        [
+            (
+                f"{compared.workloads[i].family} {compared.workloads[i].channels}",
+                format_s(compared.a_s[i]),
+                format_s(compared.b_s[i]),
+                f"{compared.ratios[i]:.3f}",
+            )
+            for i in worst
+        ],
+    )
+
+
+@command.command("merge")
+@click.argument("tables", type=_FILE, nargs=-1, required=True)
+@click.option("-o", "--out", type=_FILE, required=True, help="Table to write.")
+@json_option
+def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Put TABLES of one target together; of a shape in several, the newest usable row stays."""
+    merged = LatencyTable.load(tables[0])
+    for other in tables[1:]:
+        merged = merged.merge(LatencyTable.load(other))
+    merged.save(out)
+    if as_json:
+        print_json({"file": str(out), "rows": len(merged), "models": len(merged.models)})
+    else:
+        note(f"{len(merged)} rows and {len(merged.models)} whole models written to {out}")
+
+
+def _range(counts: list[int]) -> str:
+    return f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else str(counts[0])

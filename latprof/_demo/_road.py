@@ -1,0 +1,219 @@
+"""The demo, step by step. Every figure it prints was measured on this machine, in this run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latprof._agreement import agreement, answer_of_file
+from latprof._calibration import calibrate_into
+from latprof._compression import Settings, Workshop, compress_in, conclude
+from latprof._demo import _fashion_mnist
+from latprof._profiling import profile_into
+from latprof._units import format_s
+from latprof.compress import (
+    Compressor,
+    Distillation,
+    Graph,
+    Recipe,
+    TensorBatches,
+    Tick,
+    accuracy,
+    largest,
+    shrink,
+    trace,
+    train,
+    uniform_counts,
+)
+from latprof.devices import Device, open_device
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+from latprof.zoo import mobilenet_v3_small
+
+__all__ = ["FULL", "QUICK", "Scale", "run"]
+
+NAME = "zoo:mobilenet_v3_small"
+
+#: update(completed, total, description): one progress bar of one long step.
+Bar = AbstractContextManager[Callable[..., None]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything: the full demo, or a quick look."""
+
+    images: int
+    n_shapes: int
+    n_variants: int
+    original: Recipe
+    settings: Settings
+
+
+FULL = Scale(60_000, 200, 14, Recipe(6), Settings())
+QUICK = Scale(
+    15_000,
+    60,
+    5,
+    Recipe(2),
+    Settings(masks=Recipe(2, lr=2e-3, final=0.5), fine_tune=Recipe(1, lr=2e-3)),
+)
+
+
+@dataclass(frozen=True)
+class _Data:
+    batches: TensorBatches
+    test: tuple[Tensor, Tensor]
+
+
+def run(
+    scale: Scale,
+    folder: Path,
+    data: Path | None,
+    bar: Callable[[str], Bar],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Walk the road; returns the figures, and leaves every file in ``folder``.
+
+    Steps whose result lies in the folder, or in the cache, are not done again.
+
+    Args:
+        data: folder with the FashionMNIST files, or None to find them.
+        bar: opens a progress bar with this description.
+        say: prints a line.
+    """
+    torch.set_num_threads(max(torch.get_num_threads(), 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    source = _fashion_mnist.find(data)
+    loaded = _load(source, scale.images)
+    model, example_inputs = mobilenet_v3_small()
+    with open_device("local", runtime="onnxruntime", threads=1) as device:
+        say(f"target: {device.target}")
+        _original(model, scale, loaded, bar)
+        say(
+            f"original: accuracy {accuracy(model, *loaded.test):.2%} on {len(loaded.test[1])} test images"
+        )
+        graph = trace(model, example_inputs)
+        table = _table(scale, folder, device, model, graph, example_inputs, bar)
+        surrogate = fit(table)
+        _tell_fit(surrogate, say)
+        workshop = Workshop(device, folder, example_inputs)
+        with bar("masks") as update:
+
+            def on_progress(phase: str, tick: Tick) -> None:
+                update(tick.step, tick.total, phase.replace("_", "-"))
+
+            comp, small = compress_in(
+                workshop, model, surrogate, scale.settings, loaded.batches, on_progress
+            )
+        say(
+            f"budget {scale.settings.budget} = {format_s(comp.budget_s)}; channels "
+            f"{sum(g.size for g in graph.groups)} -> {sum(comp.counts())}"
+        )
+        uniform, counts = _uniform(scale, model, comp, workshop, loaded, bar)
+        networks = {
+            "original": (model, [g.size for g in graph.groups]),
+            "uniform": (uniform, counts),
+            "compressed": (small, comp.counts()),
+        }
+        result = conclude(workshop, networks, comp, loaded.test)
+    images = loaded.test[0][:1000]
+    file = Path(result["compressed"]["file"])
+    result["agreement"] = {
+        "masked_shrunk": agreement(comp.eval(), comp.shrink(), images),
+        "shrunk_onnx": agreement(small, answer_of_file(file), images),
+    }
+    return result
+
+
+def _load(source: Path, images: int) -> _Data:
+    pixels, labels = (torch.from_numpy(a) for a in _fashion_mnist.load(source, "train"))
+    test_pixels, test_labels = (torch.from_numpy(a) for a in _fashion_mnist.load(source, "test"))
+    return _Data(TensorBatches(pixels[:images], labels[:images]), (test_pixels, test_labels))
+
+
+def _original(model: nn.Module, scale: Scale, data: _Data, bar: Callable[[str], Bar]) -> None:
+    """Train the original, or load it from the cache of an earlier run."""
+    recipe = scale.original
+    name = f"mobilenet_v3_small-{len(data.batches.images)}-{recipe.epochs}x{recipe.lr:g}.pt"
+    cached = _fashion_mnist.cache_dir() / name
+    if cached.is_file():
+        model.load_state_dict(torch.load(cached, weights_only=True))
+        model.eval()
+        return
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with bar("training the original") as update:
+        train(
+            model,
+            data.batches,
+            recipe,
+            checkpoint=cached.with_suffix(".checkpoint"),
+            on_tick=lambda tick: update(tick.step, tick.total),
+        )
+    part = cached.with_suffix(".part")
+    torch.save(model.state_dict(), part)
+    part.replace(cached)
+    cached.with_suffix(".checkpoint").unlink()
+
+
+def _table(
+    scale: Scale,
+    folder: Path,
+    device: Device,
+    model: nn.Module,
+    graph: Graph,
+    example_inputs: tuple[Any, ...],
+    bar: Callable[[str], Bar],
+) -> LatencyTable:
+    path = folder / "local.parquet"
+    with bar("measuring shapes") as update:
+        profile_into(
+            path,
+            device,
+            graph.workloads(),
+            n_shapes=scale.n_shapes,
+            on_event=lambda event: update(
+                100 * event.fraction, 100, f"measuring shapes {event.done}/{event.total}"
+            ),
+        )
+    with bar("measuring whole variants") as update:
+        return calibrate_into(
+            path,
+            device,
+            model,
+            graph,
+            example_inputs,
+            name=NAME,
+            n_variants=scale.n_variants,
+            on_step=lambda done, total: update(done, total),
+        )
+
+
+def _uniform(
+    scale: Scale,
+    model: nn.Module,
+    comp: Compressor,
+    workshop: Workshop,
+    data: _Data,
+    bar: Callable[[str], Bar],
+) -> tuple[nn.Module, list[int]]:
+    """The original uniformly thinned to the compressed network's latency, and trained as long."""
+    settings = scale.settings
+    counts = uniform_counts(comp.graph, comp.cost, comp.latency_s())
+    thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
+    with bar("training the uniformly thinned") as update:
+        train(
+            thin,
+            data.batches,
+            Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+            distillation=Distillation(model, settings.coefficient, settings.temperature),
+            checkpoint=workshop.folder / "uniform.checkpoint",
+            seed=settings.seed,
+            on_tick=lambda tick: update(tick.step, tick.total),
+        )
+    return thin, counts

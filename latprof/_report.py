@@ -1,0 +1,89 @@
+"""One self-contained HTML page of a run folder."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latprof import _plots
+from latprof._errors import UsageError
+from latprof._target import Target
+from latprof._units import format_count, format_s
+
+__all__ = ["read_run", "write_report"]
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #22303c }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse } td, th { padding: .3rem .9rem; text-align: right;
+       border-bottom: 1px solid #dfe3e6 } td:first-child, th:first-child { text-align: left }
+svg { max-width: 100%; height: auto } .met { color: #1e7b34 } .missed { color: #b03a2e }
+"""
+_NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """``result.json`` and the rows of ``log.jsonl``.
+
+    Raises:
+        UsageError: the folder holds no finished run.
+    """
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    except (OSError, ValueError) as exc:
+        raise UsageError(
+            f"{folder} holds no finished run ({exc}); expected result.json and log.jsonl, "
+            "as latprof demo and latprof compress leave them"
+        ) from exc
+    return result, log
+
+
+def write_report(folder: Path) -> Path:
+    """``report.html`` in the folder, with nothing to load from elsewhere; returns its path."""
+    result, log = read_run(folder)
+    budget_s, latency_s = result["budget_s"], result["compressed"]["latency_s"]
+    verdict = "met" if latency_s <= budget_s else "missed"
+    parts = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>latprof report</title>",
+        f"<style>{_STYLE}</style><h1>latprof: {html.escape(folder.resolve().name)}</h1>",
+        f"<p>{html.escape(str(Target.from_dict(result['target'])))}</p>",
+        f"<p>Budget {format_s(budget_s)}: <strong class='{verdict}'>{verdict}</strong>, measured "
+        f"{format_s(latency_s)} ({latency_s / budget_s:.1%} of it).</p>",
+        _table(result),
+        "<h2>Accuracy against measured latency</h2>",
+        _plots.svg(_plots.accuracy_against_latency(result)),
+        "<h2>The controller's way to the budget</h2>",
+        _plots.svg(_plots.trajectory(log)),
+        "<h2>Widths</h2>",
+        _plots.svg(_plots.widths(result["widths"])),
+        "</html>",
+    ]
+    path = folder / "report.html"
+    path.write_text("\n".join(parts))
+    return path
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    head = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
+    rows: list[Sequence[str]] = []
+    for key in (k for k in _NAMES if k in result):
+        r = result[key]
+        rows.append(
+            (
+                _NAMES[key],
+                f"{r['accuracy']:.2%}",
+                format_s(r["latency_s"]),
+                format_s(r["predicted_s"]),
+                format_count(r["params"]),
+                format_count(r["macs"]),
+            )
+        )
+    cells = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{cells}</table>"

@@ -1,0 +1,114 @@
+"""RUN.toml: what ``latprof compress`` is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from latprof._compression import Settings
+from latprof._errors import UsageError
+from latprof.compress import Prune, Recipe
+
+__all__ = ["RunFile"]
+
+T = TypeVar("T", Prune, Recipe)
+
+_TEXT = ("model", "data", "table", "out")
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run, checked.
+
+    Args:
+        model: MODEL string.
+        data: ``package.module:callable`` that gives (training Batches, (test inputs, labels)).
+        table: latency table of the target.
+        out: run folder.
+        device: where exports are measured; the table's runtime and threads are used.
+        weights: state dict of the pre-trained model, or None where MODEL brings its own.
+        settings: budget, phases, distillation, seed.
+    """
+
+    model: str
+    data: str
+    table: Path
+    out: Path
+    device: str
+    weights: Path | None
+    settings: Settings
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check RUN.toml; relative paths in it are relative to it.
+
+        Raises:
+            UsageError: not there, not TOML, a key missing, unknown, or of the wrong type.
+        """
+        try:
+            raw = tomllib.loads(path.read_text())
+        except OSError as exc:
+            raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{path} is not TOML: {exc}") from exc
+        known = {
+            *_TEXT,
+            "device",
+            "weights",
+            "budget",
+            "seed",
+            "prune",
+            "masks",
+            "fine_tune",
+            "distillation",
+        }
+        _refuse_unknown(path, "", raw, known)
+        for key in _TEXT:
+            if not isinstance(raw.get(key), str):
+                raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
+        here = path.parent
+        settings = Settings()
+        distillation = raw.get("distillation", {})
+        _refuse_unknown(path, "distillation.", distillation, {"coefficient", "temperature"})
+        return cls(
+            model=raw["model"],
+            data=raw["data"],
+            table=here / raw["table"],
+            out=here / raw["out"],
+            device=str(raw.get("device", "local")),
+            weights=here / raw["weights"] if "weights" in raw else None,
+            settings=Settings(
+                budget=str(raw.get("budget", settings.budget)),
+                block=_section(path, raw, "prune", Prune()),
+                masks=_section(path, raw, "masks", settings.masks),
+                fine_tune=_section(path, raw, "fine_tune", settings.fine_tune),
+                coefficient=float(distillation.get("coefficient", settings.coefficient)),
+                temperature=float(distillation.get("temperature", settings.temperature)),
+                seed=int(raw.get("seed", settings.seed)),
+            ),
+        )
+
+
+def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
+    """``default`` with the section's values, each of the type of the value it replaces."""
+    given = raw.get(name, {})
+    now = dataclasses.asdict(default)
+    _refuse_unknown(path, f"{name}.", given, set(now))
+    try:
+        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in given.items()})
+    except (TypeError, ValueError) as exc:
+        raise UsageError(f"{path}: [{name}] {exc}") from exc
+
+
+def _refuse_unknown(path: Path, prefix: str, given: Any, known: set[str]) -> None:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{path}: {prefix[:-1]} is {given!r}; expected a [{prefix[:-1]}] section")
+    for key in given:
+        if key not in known:
+            raise UsageError(
+                f"{path}: unknown key {prefix}{key}; expected one of {', '.join(sorted(known))}"
+            )

@@ -1,0 +1,51 @@
+"""What ``latprof compress`` does with a checked RUN.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from latprof._compression import Progress, Workshop, compress_in, conclude
+from latprof._errors import UsageError
+from latprof._extras import load_callable
+from latprof._runfile import RunFile
+from latprof._units import format_s
+from latprof.compress import load_model
+from latprof.devices import open_device
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+
+__all__ = ["run_file"]
+
+
+def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train, shrink, export and measure; returns the figures of the original and the compressed.
+
+    Raises:
+        UsageError: a name does not import, the table is of another target, the budget cannot
+            be met; all before any training.
+    """
+    table = LatencyTable.load(config.table)
+    model, example_inputs, _ = load_model(config.model)
+    if config.weights is not None:
+        try:
+            model.load_state_dict(torch.load(config.weights, weights_only=True))
+        except (OSError, RuntimeError, ValueError) as exc:
+            raise UsageError(f"weights {config.weights}: {str(exc).splitlines()[0]}") from exc
+    batches, test = load_callable(config.data)()
+    target = table.target
+    config.out.mkdir(parents=True, exist_ok=True)
+    with open_device(config.device, runtime=target.runtime, threads=target.threads) as device:
+        device.target.require(target, str(config.table))
+        workshop = Workshop(device, config.out, example_inputs)
+        comp, small = compress_in(
+            workshop, model, fit(table), config.settings, batches, on_progress
+        )
+        say(f"budget {config.settings.budget} = {format_s(comp.budget_s)}")
+        networks = {
+            "original": (model, [g.size for g in comp.graph.groups]),
+            "compressed": (small, comp.counts()),
+        }
+        return conclude(workshop, networks, comp, test)
