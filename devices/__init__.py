@@ -1,6 +1,7 @@
 """Everything that touches hardware: device specs, agents, transports, runtimes, timing."""
 
 from latprof.devices._device import Device, DeviceInfo, Job, Reading
+from latprof.devices._fake import FakeDevice, Trouble
 from latprof.devices._open import open_device
 from latprof.devices._profile import Event, measure_files, profile, run_file
 from latprof.devices._schedule import ScheduleSettings
@@ -9,9 +10,11 @@ __all__ = [
     "Device",
     "DeviceInfo",
     "Event",
+    "FakeDevice",
     "Job",
     "Reading",
     "ScheduleSettings",
+    "Trouble",
     "measure_files",
     "open_device",
     "profile",

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from latprof._errors import FailureError, TableError, UsageError
+from latprof._errors import FailureError, LatprofError, TableError, UsageError
 from latprof._measurement import Measurement
 from latprof._target import Target
 from latprof._workload import Workload, workload_from_dict
-from latprof.devices._device import Reading
+from latprof.devices._device import Job, Reading
 
 __all__ = ["Journal"]
 
@@ -45,7 +45,8 @@ class Journal:
     def __init__(self, path: Path, target: Target) -> None:
         self._path = path
         self.finished: dict[Workload, Measurement] = {}
-        self.readings: dict[Workload, list[Reading]] = {}
+        self.readings: dict[Job, dict[int, Reading]] = {}
+        self.sentinels_s: list[float] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -71,19 +72,23 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def add_reading(self, workload: Workload, reading: Reading) -> None:
+    def reading(self, serial: int, workload: Workload, reading: Reading) -> None:
         self._append(
             {
-                "reading": workload.to_dict(),
+                "reading": serial,
+                "workload": workload.to_dict(),
                 "samples_s": reading.samples_s,
                 "busy": reading.busy,
                 "cost_s": reading.cost_s,
             }
         )
 
-    def discard(self, workloads: Sequence[Workload]) -> None:
-        """Take back the last reading of each workload: their window was disturbed."""
-        self._append({"discard": [w.to_dict() for w in workloads]})
+    def sentinel(self, seconds: float) -> None:
+        self._append({"sentinel_s": seconds})
+
+    def discard(self, readings: Sequence[tuple[Workload, int]]) -> None:
+        """Take readings back, by workload and serial number: they were disturbed."""
+        self._append({"discard": [[serial, w.to_dict()] for w, serial in readings]})
 
     def finish(self, row: Measurement) -> None:
         self._append({"finished": row.to_dict()})
@@ -142,17 +147,19 @@ class Journal:
     def _replay(self, number: int, line: dict[str, Any]) -> None:
         try:
             if "reading" in line:
+                workload = workload_from_dict(line["workload"])
                 reading = Reading(tuple(line["samples_s"]), line["busy"], line["cost_s"])
-                workload = workload_from_dict(line["reading"])
-                self.readings.setdefault(workload, []).append(reading)
+                self.readings.setdefault(workload, {})[int(line["reading"])] = reading
+            elif "sentinel_s" in line:
+                self.sentinels_s.append(float(line["sentinel_s"]))
             elif "discard" in line:
-                for data in line["discard"]:
-                    self.readings[workload_from_dict(data)].pop()
+                for serial, data in line["discard"]:
+                    del self.readings[workload_from_dict(data)][serial]
             else:
                 row = Measurement.from_dict(line["finished"])
                 self.finished[row.workload] = row
                 self.readings.pop(row.workload, None)
-        except (KeyError, IndexError, TypeError) as exc:
+        except (KeyError, TypeError, ValueError, LatprofError) as exc:
             raise TableError(f"journal {self._path} is corrupt at line {number}: {exc!r}") from exc
 
     def _sync_folder(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from latprof._errors import UnknownDeviceError
+from latprof._errors import UnknownDeviceError, UsageError
 from latprof.devices._agent import RUNTIME_MODULES
 from latprof.devices._agent_device import AgentDevice
 from latprof.devices._client import BOOTSTRAP
 from latprof.devices._device import Device
+from latprof.devices._fake import FakeDevice
 
 __all__ = ["open_device"]
 
@@ -27,7 +28,7 @@ def open_device(
     """Open a device by its spec; use it in a ``with`` block.
 
     Args:
-        spec: ``local``.
+        spec: ``local``, or ``fake``, which has a latency law instead of hardware.
         runtime: ``onnxruntime``, ``tflite`` or ``torch``.
         threads: intra-op threads.
         limit_s: seconds without an answer before the device counts as hung.
@@ -38,6 +39,8 @@ def open_device(
         MissingExtraError: the runtime is not installed there.
         DeviceError: it does not answer.
     """
+    if spec == "fake":
+        return FakeDevice(**_fake_settings(settings))
     if runtime not in RUNTIME_MODULES:
         raise UnknownDeviceError(
             f"runtime is {runtime!r}; {spec} knows {', '.join(RUNTIME_MODULES)}"
@@ -53,3 +56,17 @@ def open_device(
         command = [sys.executable, "-P", "-c", BOOTSTRAP]
         return AgentDevice(spec, command, shares_files=True, **common)
     raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
+
+
+def _fake_settings(settings: dict[str, str]) -> dict[str, Any]:
+    kinds = {
+        "seed": int,
+        "stair": int,
+        "process_noise": float,
+        "sample_noise": float,
+        "drift": float,
+    }
+    try:
+        return {name: kinds[name](value) for name, value in settings.items()}
+    except (KeyError, ValueError) as exc:
+        raise UsageError(f"fake: settings are {settings}; expected {', '.join(kinds)}") from exc

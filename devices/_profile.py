@@ -16,7 +16,7 @@ from latprof._workload import Workload
 from latprof.devices._device import Array, Device, Job, Reading
 from latprof.devices._journal import Journal
 from latprof.devices._open import open_device
-from latprof.devices._schedule import Row, Schedule, ScheduleSettings, Sentinel
+from latprof.devices._schedule import Schedule, ScheduleSettings, Verdict
 
 __all__ = ["Event", "measure_files", "profile", "run_file"]
 
@@ -28,8 +28,8 @@ _EMPTY_ROUNDS = 3
 class Event:
     """Progress. ``done`` of ``total`` rows; ``fraction`` counts readings and moves evenly.
 
-    ``kind`` is ``reading``, ``disturbed`` (a window is measured again), ``lost`` (a process ended
-    early and the round goes on in a new one) or ``finished``.
+    ``kind`` is ``reading``, ``disturbed`` (readings are taken again), ``waiting`` (for the device
+    to calm down), ``lost`` (a process ended early; the next round has a new one), ``finished``.
     """
 
     kind: str
@@ -58,17 +58,20 @@ def profile(
         DeviceError: the device is gone; the journal keeps what was measured.
     """
     wanted = list(dict.fromkeys(workloads))
+    chosen = settings or ScheduleSettings()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(Journal(journal, device.target)) if journal else None
         finished = log.finished if log else {}
         yield from (finished[w] for w in wanted if w in finished)
         todo = [w for w in wanted if w not in finished]
-        known: dict[Job, list[Reading]] = {w: log.readings.get(w, []) for w in todo} if log else {}
-        run = _Run(device, Schedule(todo, settings or ScheduleSettings(), known), log, on_event)
-        run.done, run.total = len(wanted) - len(todo), len(wanted)
-        for row, status, detail in run.rows():
-            assert isinstance(row.job, Workload)
-            measurement = Measurement(workload=row.job, **_timing_fields(row, status, detail))
+        schedule = Schedule(
+            todo, chosen, log.readings if log else None, log.sentinels_s if log else ()
+        )
+        done = len(wanted) - len(todo)
+        run = _Run(device, schedule, log, on_event, done=done, total=len(wanted))
+        for verdict in run.verdicts():
+            assert isinstance(verdict.row.job, Workload)
+            measurement = Measurement(workload=verdict.row.job, **_timing_fields(verdict))
             if log:
                 log.finish(measurement)
             yield measurement
@@ -92,12 +95,10 @@ def measure_files(
     for path in paths:
         if not path.is_file():
             raise ModelLoadError(f"{path} is not a file; expected a model the runtime can load")
-    chosen = settings or ScheduleSettings(round_s=0.1, min_rounds=7, max_rounds=9)
-    run = _Run(device, Schedule(list(dict.fromkeys(paths)), chosen), None, on_event)
-    run.total = len(set(paths))
-    timings = {
-        row.job: Timing(**_timing_fields(row, status, detail)) for row, status, detail in run.rows()
-    }
+    chosen = settings or ScheduleSettings(round_s=0.1)
+    wanted = list(dict.fromkeys(paths))
+    run = _Run(device, Schedule(wanted, chosen), None, on_event, done=0, total=len(wanted))
+    timings = {v.row.job: Timing(**_timing_fields(v)) for v in run.verdicts()}
     return [timings[path] for path in paths]
 
 
@@ -123,21 +124,24 @@ class _Run:
         schedule: Schedule,
         journal: Journal | None,
         on_event: Callable[[Event], None] | None,
+        *,
+        done: int,
+        total: int,
     ) -> None:
         self._device, self._schedule, self._journal = device, schedule, journal
         self._on_event = on_event or (lambda event: None)
-        self._sentinel = Sentinel(schedule.settings.sentinel_limit)
         self._start_s = time.monotonic()
         self._readings = 0
-        self.done = self.total = 0
+        self._pauses = 0
+        self._done, self._total = done, total
 
-    def rows(self) -> Iterator[tuple[Row, str, str]]:
+    def verdicts(self) -> Iterator[Verdict]:
         empty = 0
         while True:
-            for finished in self._schedule.finish():
-                self.done += 1
+            for verdict in self._schedule.finish():
+                self._done += 1
                 self._tell("finished")
-                yield finished
+                yield verdict
             windows = self._schedule.windows()
             if not windows:
                 return
@@ -151,6 +155,7 @@ class _Run:
                 self._tell("lost", str(exc))
             else:
                 empty = 0
+            self._judge(sum(len(window) for window in windows))
 
     def _round(self, windows: Sequence[Sequence[Job]]) -> None:
         """One fresh process: sentinel, window, sentinel, window, ..., sentinel."""
@@ -160,17 +165,22 @@ class _Run:
             order += [*window, sentinel]
         readings = self._device.round(order, measure_s=self._schedule.settings.round_s)
         with contextlib.closing(readings):
-            before_s = self._sentinel.add(next(readings))
+            before_s = self._sentinel(readings)
             for window in windows:
-                held = [job for job in window if self._take(job, readings)]
-                after_s = self._sentinel.add(next(readings))
-                worst_s = max(before_s, after_s)
-                if held and self._sentinel.disturbed(worst_s):
-                    self._discard(held, f"the sentinel took {worst_s * 1e6:.1f} us")
+                taken = [(job, self._take(job, readings)) for job in window]
+                after_s = self._sentinel(readings)
+                held = [(job, serial) for job, serial in taken if serial is not None]
+                self._schedule.close_window(held, max(before_s, after_s))
                 before_s = after_s
 
-    def _take(self, job: Job, readings: Iterator[Reading]) -> bool:
-        """Take the reading of ``job``; True where it is kept for now."""
+    def _sentinel(self, readings: Iterator[Reading]) -> float:
+        seconds = self._schedule.sentinel(next(readings))
+        if self._journal:
+            self._journal.sentinel(seconds)
+        return seconds
+
+    def _take(self, job: Job, readings: Iterator[Reading]) -> int | None:
+        """Take the reading of ``job``; its serial number where it is kept for now."""
         try:
             reading = next(readings)
         except DeviceError as exc:
@@ -178,44 +188,51 @@ class _Run:
             raise
         if reading.error:
             self._schedule.refuse(job, reading.error)
-            return False
-        self._schedule.keep(job, reading)
+            return None
+        serial = self._schedule.keep(job, reading)
         self._readings += 1
         if self._journal and isinstance(job, Workload):
-            self._journal.add_reading(job, reading)
+            self._journal.reading(serial, job, reading)
         if reading.busy < self._schedule.settings.min_busy:
-            self._discard([job], f"had the core {reading.busy:.0%} of the time")
-            return False
+            self._schedule.discard(job, serial)
+            self._record_discards([(job, serial)])
+            self._tell("disturbed", f"had the core {reading.busy:.0%} of the time")
+            return None
         self._tell("reading")
-        return True
+        return serial
 
-    def _discard(self, jobs: Sequence[Job], why: str) -> None:
-        for job in jobs:
-            self._schedule.discard(job)
-        if self._journal:
-            self._journal.discard([job for job in jobs if isinstance(job, Workload)])
-        self._tell("disturbed", why)
+    def _judge(self, count: int) -> None:
+        """Discard disturbed windows; rest a while after a round that was mostly disturbed."""
+        back = self._schedule.judge()
+        self._record_discards(back)
+        if back:
+            self._tell("disturbed", f"{len(back)} readings: the sentinel was slow")
+        if 2 * len(back) <= count:
+            self._pauses = 0
+            return
+        pause_s = self._schedule.settings.pause_s * 2 ** min(self._pauses, 3)
+        self._pauses += 1
+        self._tell("waiting", f"{pause_s:.0f} s for the device to calm down")
+        time.sleep(pause_s)
+
+    def _record_discards(self, readings: Sequence[tuple[Job, int]]) -> None:
+        taken_back = [(job, n) for job, n in readings if isinstance(job, Workload)]
+        if self._journal and taken_back:
+            self._journal.discard(taken_back)
 
     def _tell(self, kind: str, message: str = "") -> None:
-        left = self._schedule.rounds_left
+        left = self._schedule.readings_left
         spent_s = time.monotonic() - self._start_s
         per_reading_s = spent_s / self._readings if self._readings else 0.0
-        self._on_event(
-            Event(
-                kind,
-                self.done,
-                self.total,
-                self._readings / max(1, self._readings + left),
-                left * per_reading_s,
-                message,
-            )
-        )
+        fraction = self._readings / max(1, self._readings + left)
+        eta_s = left * per_reading_s
+        self._on_event(Event(kind, self._done, self._total, fraction, eta_s, message))
 
 
-def _timing_fields(row: Row, status: str, detail: str) -> dict[str, Any]:
+def _timing_fields(verdict: Verdict) -> dict[str, Any]:
     return {
-        "samples_s": tuple(reading.samples_s for reading in row.readings),
-        "status": status,
-        "detail": detail,
+        "samples_s": tuple(reading.samples_s for reading in verdict.row.readings.values()),
+        "status": verdict.status,
+        "detail": verdict.detail,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

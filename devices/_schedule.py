@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,12 +12,12 @@ import numpy as np
 from latprof._errors import UsageError, WorkloadError
 from latprof.devices._device import Job, Reading
 
-__all__ = ["Row", "Schedule", "ScheduleSettings", "Sentinel"]
+__all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict"]
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """How hard to look.
+    """How hard to look: by default at most 75 ms of measuring per row, sentinels included.
 
     Args:
         round_s: seconds of warm-up and timing per job and round.
@@ -30,20 +30,22 @@ class ScheduleSettings:
         max_discards: disturbed readings of one job before it is kept and flagged.
         max_strikes: times a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
+        pause_s: rest after a round that was mostly disturbed; doubles each time, up to eightfold.
         seed: of the shuffles.
     """
 
     round_s: float = 0.0075
-    min_rounds: int = 5
+    min_rounds: int = 7
     max_rounds: int = 9
     converged: float = 0.005
     noisy: float = 0.02
-    sentinel_every: int = 8
+    sentinel_every: int = 10
     sentinel_limit: float = 1.10
     min_busy: float = 0.90
     max_discards: int = 12
     max_strikes: int = 2
     batch: int = 256
+    pause_s: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,11 +60,11 @@ class ScheduleSettings:
 
 @dataclass
 class Row:
-    """One job on its way to being measured."""
+    """One job on its way to being measured; readings by their serial number."""
 
     job: Job
-    readings: list[Reading] = field(default_factory=list)
-    disturbed: list[Reading] = field(default_factory=list)
+    readings: dict[int, Reading] = field(default_factory=dict)
+    disturbed: dict[int, Reading] = field(default_factory=dict)
     strikes: int = 0
     error: str = ""
 
@@ -71,30 +73,25 @@ class Row:
         """Standard error of the median over rounds, from the rounds' median absolute deviation."""
         if len(self.readings) < 2:
             return float("inf")
-        estimates = np.array([r.p20_s for r in self.readings])
+        estimates = np.array([r.p20_s for r in self.readings.values()])
         middle = float(np.median(estimates))
         sigma = 1.4826 * float(np.median(np.abs(estimates - middle)))
         return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
 
 
-class Sentinel:
-    """The baseline of the workload that is measured again and again."""
+@dataclass(frozen=True)
+class Verdict:
+    """A row that is done, its status (latprof._measurement.STATUSES), and the reason."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._seen_s: list[float] = []
+    row: Row
+    status: str
+    detail: str = ""
 
-    def add(self, reading: Reading) -> float:
-        if reading.error:
-            raise WorkloadError(
-                f"the device refuses the sentinel, so no row can be trusted: {reading.error}"
-            )
-        self._seen_s.append(reading.p20_s)
-        return reading.p20_s
 
-    def disturbed(self, value_s: float) -> bool:
-        # The lower quartile, not the minimum: one lucky memory layout must not condemn the rest.
-        return value_s > self._limit * float(np.percentile(self._seen_s, 25))
+@dataclass(frozen=True)
+class _Window:
+    serials: tuple[tuple[Job, int], ...]
+    sentinel_s: float  # the slower of the two around it
 
 
 class Schedule:
@@ -102,21 +99,27 @@ class Schedule:
 
     Args:
         jobs: each once.
-        known: readings from an earlier run.
+        known: readings from an earlier run, by serial number.
+        sentinels_s: what the sentinel took in earlier rounds.
     """
 
     def __init__(
         self,
         jobs: Sequence[Job],
         settings: ScheduleSettings,
-        known: dict[Job, list[Reading]] | None = None,
+        known: Mapping[Job, Mapping[int, Reading]] | None = None,
+        sentinels_s: Sequence[float] = (),
     ) -> None:
         self.settings: Final = settings
+        known = known or {}
         self._random = random.Random(settings.seed)
-        self._open = {job: Row(job, list((known or {}).get(job, ()))) for job in jobs}
+        self._open = {job: Row(job, dict(known.get(job, {}))) for job in jobs}
+        self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
+        self._sentinels_s = list(sentinels_s)
+        self._windows: list[_Window] = []
 
     @property
-    def rounds_left(self) -> int:
+    def readings_left(self) -> int:
         """At least this many readings are still wanted."""
         least = self.settings.min_rounds
         return sum(max(1, least - len(row.readings)) for row in self._open.values())
@@ -135,13 +138,16 @@ class Schedule:
         step = self.settings.sentinel_every
         return [[row.job for row in chosen[i : i + step]] for i in range(0, len(chosen), step)]
 
-    def keep(self, job: Job, reading: Reading) -> None:
-        self._open[job].readings.append(reading)
+    def keep(self, job: Job, reading: Reading) -> int:
+        """Take a reading in; returns its serial number."""
+        serial, self._serial = self._serial, self._serial + 1
+        self._open[job].readings[serial] = reading
+        return serial
 
-    def discard(self, job: Job) -> None:
-        """Take back the last reading: it was disturbed."""
+    def discard(self, job: Job, serial: int) -> None:
+        """Take a reading back: it was disturbed."""
         row = self._open[job]
-        row.disturbed.append(row.readings.pop())
+        row.disturbed[serial] = row.readings.pop(serial)
 
     def refuse(self, job: Job, error: str) -> None:
         self._open[job].error = error
@@ -153,30 +159,64 @@ class Schedule:
         if row.strikes >= self.settings.max_strikes:
             row.error = error
 
-    def finish(self) -> list[tuple[Row, str, str]]:
-        """Take out the rows that are done, each with its status and the reason for it."""
-        done = []
-        for job, row in list(self._open.items()):
-            if (verdict := self._verdict(row)) is not None:
-                del self._open[job]
-                done.append((row, *verdict))
+    def sentinel(self, reading: Reading) -> float:
+        """Take in what the sentinel took; returns seconds."""
+        if reading.error:
+            raise WorkloadError(
+                f"the device refuses the sentinel, so no row can be trusted: {reading.error}"
+            )
+        self._sentinels_s.append(reading.p20_s)
+        return reading.p20_s
+
+    def close_window(self, serials: Sequence[tuple[Job, int]], sentinel_s: float) -> None:
+        """The readings between two sentinels, of which the slower took ``sentinel_s``."""
+        self._windows.append(_Window(tuple(serials), sentinel_s))
+
+    def judge(self) -> list[tuple[Job, int]]:
+        """Discard the windows whose sentinel was too slow, and say which readings that were.
+
+        All windows of rows not yet finished are judged again by the present baseline: a run that
+        begins in a disturbance learns only later what undisturbed is.
+        """
+        if not self._sentinels_s:
+            return []
+        # The lower quartile, not the minimum: one lucky memory layout must not condemn the rest.
+        limit_s = self.settings.sentinel_limit * float(np.percentile(self._sentinels_s, 25))
+        bad = [w for w in self._windows if w.sentinel_s > limit_s]
+        self._windows = [w for w in self._windows if w.sentinel_s <= limit_s]
+        back = [
+            (job, serial)
+            for window in bad
+            for job, serial in window.serials
+            if job in self._open and serial in self._open[job].readings
+        ]
+        for job, serial in back:
+            self.discard(job, serial)
+        return back
+
+    def finish(self) -> list[Verdict]:
+        """Take out the rows that are done."""
+        done = [v for row in self._open.values() if (v := self._verdict(row)) is not None]
+        for verdict in done:
+            del self._open[verdict.row.job]
         return done
 
-    def _verdict(self, row: Row) -> tuple[str, str] | None:
-        limits = self.settings
+    def _verdict(self, row: Row) -> Verdict | None:
+        limits, count = self.settings, len(row.readings)
         if row.error:
             row.readings.clear()
-            return "failed", row.error
-        count = len(row.readings)
+            return Verdict(row, "failed", row.error)
         if count >= limits.min_rounds and row.relative_error <= limits.converged:
-            return "ok", ""
+            return Verdict(row, "ok")
         if count >= limits.max_rounds:
             if row.relative_error <= limits.noisy:
-                return "ok", ""
-            return "noisy", f"standard error {row.relative_error:.1%} after {count} rounds"
+                return Verdict(row, "ok")
+            why = f"standard error {row.relative_error:.1%} after {count} rounds"
+            return Verdict(row, "noisy", why)
         if len(row.disturbed) >= limits.max_discards:
+            why = f"{len(row.disturbed)} rounds disturbed, {count} clean"
             if count >= limits.min_rounds:
-                return "noisy", f"{len(row.disturbed)} rounds disturbed, {count} clean"
-            row.readings += row.disturbed
-            return "disturbed", f"{len(row.disturbed)} of {len(row.readings)} rounds disturbed"
+                return Verdict(row, "noisy", why)
+            row.readings |= row.disturbed
+            return Verdict(row, "disturbed", why)
         return None

@@ -1,0 +1,138 @@
+"""A device that is pure arithmetic: an exact, seeded latency law, and trouble on command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latprof._errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    ProtocolError,
+    WorkloadError,
+)
+from latprof._target import Target
+from latprof.devices._device import Array, Device, Job, Reading
+
+__all__ = ["FakeDevice", "Trouble"]
+
+_FAULTS: dict[str, type[DeviceError]] = {
+    "die": DeviceLostError,
+    "hang": DeviceTimeoutError,
+    "garbage": ProtocolError,
+}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """From ``start_s`` to ``end_s`` of the device's own clock, calls take ``slower`` times as long
+    and the process gets ``busy`` of its core."""
+
+    start_s: float
+    end_s: float
+    slower: float = 1.0
+    busy: float = 1.0
+
+
+@dataclass
+class FakeDevice(Device):
+    """Latency by a law, noise by a seed, failures by reading number.
+
+    The law of a workload is a constant, plus its MACs with c_out rounded up to ``stair`` channels,
+    plus its bytes; of a file, a constant plus its size. Time passes only in readings.
+
+    Args:
+        seed: of the law's coefficients and of the noise.
+        stair: output channels per step.
+        process_noise: standard deviation of each process's own factor.
+        sample_noise: mean of the exponential that is added to each sample, relative.
+        drift: relative slow-down per second of the device's clock.
+        troubles: disturbances.
+        faults: reading number, counted from 0 over the device's life -> ``die``, ``hang``,
+            ``garbage``; each strikes once.
+        refuses: workloads that the runtime refuses.
+    """
+
+    seed: int = 0
+    stair: int = 16
+    process_noise: float = 0.0
+    sample_noise: float = 0.0
+    drift: float = 0.0
+    troubles: Sequence[Trouble] = ()
+    faults: Mapping[int, str] = field(default_factory=dict)
+    refuses: Callable[[Job], bool] = lambda job: False
+    name: str = "fake"
+    #: The device's clock, the number of readings, and every job that was begun, for tests.
+    clock_s: float = 0.0
+    readings: int = 0
+    log: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        coefficients = np.random.default_rng(self.seed)
+        self._constant_s = float(coefficients.uniform(1e-6, 3e-6))
+        self._s_per_mac = float(coefficients.uniform(0.5e-11, 2e-11))
+        self._s_per_byte = float(coefficients.uniform(0.5e-10, 2e-10))
+        self._noise = np.random.default_rng([self.seed, 1])
+
+    @property
+    def target(self) -> Target:
+        settings = (("seed", str(self.seed)), ("stair", str(self.stair)))
+        return Target(self.name, "fake", "1", settings=settings)
+
+    def law_s(self, job: Job) -> float:
+        """The exact latency, without any noise."""
+        if isinstance(job, Path):
+            return self._constant_s + self._s_per_byte * job.stat().st_size
+        padded = job
+        if not job.tied:
+            c_in, c_out = job.channels
+            groups = int(getattr(job, "groups", 1))
+            step = self.stair * groups // math.gcd(self.stair, groups)
+            padded = job.with_channels(c_in, -(-c_out // step) * step)
+        moved = job.weight_bytes + job.activation_bytes
+        return self._constant_s + self._s_per_mac * padded.macs + self._s_per_byte * moved
+
+    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+        factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
+        for job in jobs:
+            fault = self.faults.get(self.readings)
+            self.readings += 1
+            self.log.append(job)
+            if fault is not None:
+                raise _FAULTS[fault](
+                    f"{self.name}: {fault} on command, reading {self.readings - 1}"
+                )
+            if self.refuses(job):
+                yield Reading(error=f"{self.name}: refuses {job}")
+                continue
+            yield self._reading(job, factor, measure_s)
+
+    def _reading(self, job: Job, factor: float, measure_s: float) -> Reading:
+        slower, busy = 1.0 + self.drift * self.clock_s, 1.0
+        for trouble in self.troubles:
+            # The part of this reading that the trouble covers.
+            overlap_s = min(self.clock_s + measure_s, trouble.end_s) - max(
+                self.clock_s, trouble.start_s
+            )
+            share = max(0.0, overlap_s) / measure_s
+            slower *= 1.0 + share * (trouble.slower - 1.0)
+            busy *= 1.0 - share * (1.0 - trouble.busy)
+        base_s = self.law_s(job) * factor * slower
+        tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
+        self.clock_s += measure_s
+        return Reading(tuple((base_s * (1.0 + tail)).tolist()), busy, measure_s)
+
+    def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
+        raise WorkloadError(f"{self.name} has a latency law, not arithmetic; it cannot run {path}")
+
+    def environment(self) -> dict[str, Any]:
+        return {"clock_s": self.clock_s, "readings": self.readings, "refused": {}}
+
+    def close(self) -> None:
+        """Nothing is held."""
