@@ -25,10 +25,10 @@ class Shapes:
     Args:
         family: the workloads' families; rows of one family differ in channel counts only.
         c_in, c_out: channel counts.
-        m_in, m_out: positions read and written: batch x pixels, or rows of a matmul.
+        m_in, m_out: elements read and written per channel: batch x pixels, or rows of a matmul.
         depth: terms of the dot product per input channel and group: kernel area; 0 where nothing
             is contracted.
-        groups: of a grouped or depthwise convolution, else 1.
+        groups: of a grouped convolution; the channel count where channels are contracted apart.
         read: activation elements read per position and input channel (2 for ``add``).
         weights: elements of the second operand per (c_in x c_out / groups).
         width: bytes per element.
@@ -106,7 +106,7 @@ def _constants(w: Workload, c_out: Floats) -> Floats:
     """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (8, len(c_out))."""
     rows = [*_per_family(w), DTYPE_BYTES[w.dtype_name], w.tied]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
-    if isinstance(w, Conv2d) and w.depthwise:
+    if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out
     return columns
 
@@ -116,9 +116,9 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
         area = w.kernel**2
         return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, area, w.groups, 1, area
     if isinstance(w, MatMul):
-        rows = w.batch * w.m
-        # Without weights the second operand is read once per batch item.
-        return rows, rows, 1, 1, 1, 1 if w.weights else w.batch
+        if not w.weights:  # one matrix product per channel, like a depthwise convolution
+            return w.m * w.k + w.k * w.n, w.m * w.n, w.k, 1, 1, 0
+        return w.batch * w.m, w.batch * w.m, 1, 1, 1, 1
     if isinstance(w, Pool):
         return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, 0, 1, 1, 0
     if isinstance(w, Elementwise):

@@ -14,12 +14,13 @@ from latprof.tables._parquet import replace_file
 from latprof.tables._rows import WORKLOAD_COLUMNS, from_rows, header, to_rows
 from latprof.tables._table import LatencyTable
 
-__all__ = ["read_csv", "read_json", "write_csv", "write_json"]
+__all__ = ["PARSE", "read_csv", "read_json", "read_text", "write_csv", "write_json"]
 
 _COLUMNS = ("row", "name", *WORKLOAD_COLUMNS, "latency_s", "status", "detail", "measured_at",
             "samples_s", "workloads")  # fmt: skip
 _CSV_MARK = "# latprof "
-_PARSE: dict[type, Callable[[str], Any]] = {
+#: column type -> how its text is read.
+PARSE: dict[type, Callable[[str], Any]] = {
     int: int,
     str: str,
     bool: {"True": True, "False": False}.__getitem__,
@@ -39,7 +40,7 @@ def write_json(table: LatencyTable, path: Path) -> Path:
 def read_json(path: Path) -> LatencyTable:
     """Inverse of write_json. Raises TableError where the file is not one of ours."""
     try:
-        data = json.loads(_text(path))
+        data = json.loads(read_text(path))
         ops = [{**m, **m["workload"], "row": "op"} for m in data["measurements"]]
         models = [
             {**m, "workloads": json.dumps(m["workloads"]), "row": "model"} for m in data["models"]
@@ -65,7 +66,7 @@ def write_csv(table: LatencyTable, path: Path) -> Path:
 
 def read_csv(path: Path) -> LatencyTable:
     """Inverse of write_csv. Raises TableError where the file is not one of ours."""
-    first, _, rest = _text(path).partition("\n")
+    first, _, rest = read_text(path).partition("\n")
     if not first.startswith(_CSV_MARK):
         raise TableError(
             f"{path}: the first line is {first[:40]!r}; expected '{_CSV_MARK}{{...}}'; "
@@ -81,14 +82,15 @@ def read_csv(path: Path) -> LatencyTable:
 
 def _parse(row: dict[str, str]) -> dict[str, Any]:
     parsed: dict[str, Any] = {
-        name: _PARSE[type_](row[name]) if row[name] else None
+        name: PARSE[type_](row[name]) if row[name] else None
         for name, type_ in WORKLOAD_COLUMNS.items()
     }
     rest = {name: row[name] for name in _COLUMNS if name not in WORKLOAD_COLUMNS}
     return parsed | rest | {"samples_s": json.loads(row["samples_s"])}
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The whole file. Raises TableError where it is missing or no text."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:

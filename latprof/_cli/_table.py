@@ -9,6 +9,7 @@ import numpy as np
 
 from latprof._cli._output import json_option, note, print_json, print_table
 from latprof._errors import UsageError
+from latprof._measurement import Measurement
 from latprof._target import Target
 from latprof._units import format_s
 from latprof.tables import (
@@ -45,8 +46,14 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
     if as_json:
         data = loaded.to_frame()
         records = data.astype(object).where(data.notna(), None).to_dict("records")
-        models = [{"name": m.name, "status": m.status,
-                   "latency_s": m.latency_s if m.samples_s else None} for m in loaded.models]  # fmt: skip
+        models = [
+            {
+                "name": m.name,
+                "status": m.status,
+                "latency_s": m.latency_s if m.samples_s else None,
+            }
+            for m in loaded.models
+        ]
         print_json(
             {
                 "target": loaded.target.to_dict(),
@@ -72,11 +79,12 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
             ],
         )
         return
-    families = {}
+    families: dict[str, list[Measurement]] = {}
     for m in loaded.usable:
         families.setdefault(m.workload.family, []).append(m)
     print_table(
-        f"{table}: {len(loaded)} rows, {len(loaded.usable)} usable, {len(loaded.models)} whole models",
+        f"{table}: {len(loaded)} rows, {len(loaded.usable)} usable, "
+        f"{len(loaded.models)} whole models",
         ("family", "rows", "c_in", "c_out", "latency"),
         [
             (

@@ -1,0 +1,151 @@
+"""What is wrong with a table, in one line each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from latprof._errors import TargetMismatchError
+from latprof._measurement import Measurement
+from latprof._target import Target
+from latprof._units import format_s
+from latprof.tables._table import LatencyTable
+
+__all__ = ["Finding", "check"]
+
+#: More than any one device does: what claims it was mistimed.
+_MOST_MACS_PER_S = 2e15
+_LEAST_LATENCY_S = 2e-8
+
+#: A row this many times faster than one of at most its channels is suspect.
+_SUSPECT_FACTOR = 2.0
+
+#: Neighbouring counts further apart than this factor leave the law between them to guesswork.
+_GAP_FACTOR = 6.0
+_FEW_ROWS = 4
+_NOISY_SPREAD = 0.10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Args:
+    severity: ``error`` (wrong data), ``warning`` (doubtful data) or ``note``.
+    kind: ``target``, ``duplicate``, ``impossible``, ``suspect``, ``status``, ``noise``, ``gap``.
+    message: one line.
+    """
+
+    severity: str
+    kind: str
+    message: str
+
+
+def check(table: LatencyTable, *, target: Target | None = None) -> list[Finding]:
+    """Everything found, errors first.
+
+    Args:
+        target: what the table is expected to be of, where that is known.
+    """
+    findings = [
+        *_target(table, target),
+        *_duplicates(table),
+        *_impossible(table),
+        *_suspect(table),
+        *_statuses(table),
+        *_noise(table),
+        *_gaps(table),
+    ]
+    order = ("error", "warning", "note")
+    return sorted(findings, key=lambda f: order.index(f.severity))
+
+
+def _target(table: LatencyTable, target: Target | None) -> Iterator[Finding]:
+    if target is None:
+        return
+    try:
+        target.require(table.target, "the table")
+    except TargetMismatchError as exc:
+        yield Finding("error", "target", str(exc))
+
+
+def _duplicates(table: LatencyTable) -> Iterator[Finding]:
+    for workload, count in Counter(m.workload for m in table.measurements).items():
+        if count > 1:
+            yield Finding(
+                "error", "duplicate", f"{workload} has {count} rows; a fit reads the last usable"
+            )
+
+
+def _impossible(table: LatencyTable) -> Iterator[Finding]:
+    for m in table.usable:
+        if m.latency_s < _LEAST_LATENCY_S or m.workload.macs / m.latency_s > _MOST_MACS_PER_S:
+            yield Finding(
+                "error", "impossible", f"{m.workload} takes {format_s(m.latency_s)}: no device can"
+            )
+
+
+def _suspect(table: LatencyTable) -> Iterator[Finding]:
+    """Rows much faster than a row of the same family with no more channels."""
+    for name, rows in _families(table).items():
+        counts = np.array([m.workload.channels for m in rows])
+        latency_s = np.array([m.latency_s for m in rows])
+        covers = (counts[:, None] >= counts[None]).all(axis=2)
+        slower = np.where(covers, latency_s[None], 0.0).max(axis=1) / latency_s
+        for i in np.flatnonzero(slower > _SUSPECT_FACTOR):
+            yield Finding(
+                "warning",
+                "suspect",
+                f"{name}: {counts[i, 0]} -> {counts[i, 1]} takes {format_s(latency_s[i])}, "
+                f"{slower[i]:.1f}x less than a smaller shape; measure it again",
+            )
+
+
+def _statuses(table: LatencyTable) -> Iterator[Finding]:
+    rows = [*table.measurements, *table.models]
+    for status in ("failed", "disturbed", "noisy"):
+        details = [m.detail for m in rows if m.status == status]
+        if details:
+            most = Counter(details).most_common(1)[0][0]
+            yield Finding(
+                "note" if status == "noisy" else "warning",
+                "status",
+                f"{len(details)} row(s) {status}" + (f"; most often: {most}" if most else ""),
+            )
+
+
+def _noise(table: LatencyTable) -> Iterator[Finding]:
+    spreads = np.array([m.spread for m in table.usable])
+    wide = int((spreads > _NOISY_SPREAD).sum())
+    if wide:
+        yield Finding(
+            "warning" if wide > 0.1 * len(spreads) else "note",
+            "noise",
+            f"{wide} of {len(spreads)} rows differ by more than +-{_NOISY_SPREAD:.0%} between "
+            "processes; a quieter machine or more rounds would narrow them",
+        )
+
+
+def _gaps(table: LatencyTable) -> Iterator[Finding]:
+    few = [name for name, rows in _families(table).items() if len(rows) < _FEW_ROWS]
+    if few:
+        yield Finding(
+            "note", "gap", f"{len(few)} families have fewer than {_FEW_ROWS} rows, {few[0]} first"
+        )
+    for name, rows in _families(table).items():
+        for axis, axis_name in enumerate(("c_in", "c_out")):
+            counts = np.unique([m.workload.channels[axis] for m in rows])
+            for low, high in pairwise(counts):
+                if len(rows) >= _FEW_ROWS and low >= 8 and high > _GAP_FACTOR * low:
+                    yield Finding(
+                        "note", "gap", f"{name}: no row between {axis_name} {low} and {high}"
+                    )
+
+
+def _families(table: LatencyTable) -> dict[str, Sequence[Measurement]]:
+    families: dict[str, list[Measurement]] = {}
+    for m in table.usable:
+        families.setdefault(m.workload.family, []).append(m)
+    return dict(families)
