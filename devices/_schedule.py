@@ -28,7 +28,7 @@ class ScheduleSettings:
         sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
         min_busy: less of the core than this means that others took it.
         max_discards: disturbed readings of one job before it is kept and flagged.
-        max_strikes: times a job may take its process down before it is given up.
+        max_strikes: times in a row that a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
         pause_s: rest after a round that was mostly disturbed; doubles each time, up to eightfold.
         seed: of the shuffles.
@@ -43,7 +43,7 @@ class ScheduleSettings:
     sentinel_limit: float = 1.10
     min_busy: float = 0.90
     max_discards: int = 12
-    max_strikes: int = 2
+    max_strikes: int = 3
     batch: int = 256
     pause_s: float = 1.0
     seed: int = 0
@@ -135,13 +135,17 @@ class Schedule:
         rows.sort(key=lambda row: len(row.readings) // max(1, self.settings.min_rounds))
         chosen = rows[: self.settings.batch]
         self._random.shuffle(chosen)
+        chosen.sort(
+            key=lambda row: row.strikes
+        )  # who ended a process goes last, and costs no other
         step = self.settings.sentinel_every
         return [[row.job for row in chosen[i : i + step]] for i in range(0, len(chosen), step)]
 
     def keep(self, job: Job, reading: Reading) -> int:
         """Take a reading in; returns its serial number."""
         serial, self._serial = self._serial, self._serial + 1
-        self._open[job].readings[serial] = reading
+        row = self._open[job]
+        row.readings[serial], row.strikes = reading, 0
         return serial
 
     def discard(self, job: Job, serial: int) -> None:

@@ -1,0 +1,145 @@
+"""The journal: nothing measured is lost, nothing false is taken in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from latprof._errors import (
+    DeviceLostError,
+    FailureError,
+    TableError,
+    TargetMismatchError,
+    UsageError,
+)
+from latprof._workload import Conv2d
+from latprof.devices import FakeDevice, ScheduleSettings, Trouble, profile
+from latprof.devices._journal import Journal
+
+QUICK = ScheduleSettings(pause_s=1e-9, min_rounds=3, max_rounds=4)
+CONVS = [Conv2d(7, 7, 16, 8 + i) for i in range(12)]
+#: Readings of an undisturbed run: three rounds of twelve rows, each with three sentinels.
+WHOLE_RUN = 3 * (12 + 3)
+
+
+def measure(device: FakeDevice, path: Path) -> dict[Conv2d, object]:
+    rows = [*profile(device, CONVS, journal=path, settings=QUICK)]
+    assert len(rows) == len({row.workload for row in rows}) == len(CONVS)
+    return {row.workload: row for row in rows}
+
+
+@pytest.mark.parametrize("at", range(1, WHOLE_RUN, 4))
+def test_a_run_cut_anywhere_goes_on_without_measuring_again(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "run.jsonl"
+    first = FakeDevice(faults=dict.fromkeys(range(at, at + 9), "die"))
+    with pytest.raises(DeviceLostError):
+        measure(first, path)
+    second = FakeDevice()
+    rows = measure(second, path)
+    done = sum(job != first.sentinel for job in first.log[:at])
+    assert sum(job != second.sentinel for job in second.log) == 3 * len(CONVS) - done
+    assert all(row.latency_s == pytest.approx(second.law_s(w)) for w, row in rows.items())
+
+
+def test_a_finished_run_is_read_without_measuring(tmp_path: Path) -> None:
+    before = measure(FakeDevice(), tmp_path / "run.jsonl")
+    device = FakeDevice()
+    assert measure(device, tmp_path / "run.jsonl") == before
+    assert device.readings == 0
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"reading": 3, "work', b'{"finished": {}}', b"\xff\xfe"])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "run.jsonl"
+    before = measure(FakeDevice(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert measure(FakeDevice(), path) == before
+    assert path.read_bytes() == whole
+
+
+def test_every_prefix_of_the_file_resumes_to_the_same_table(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    measure(FakeDevice(), path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 997):
+        path.write_bytes(whole[:length])
+        device = FakeDevice()
+        rows = measure(device, path)
+        assert all(row.latency_s == pytest.approx(device.law_s(w)) for w, row in rows.items())
+
+
+def test_discards_survive_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    device = FakeDevice(
+        troubles=[Trouble(0.1, 0.2, 2.0)], faults=dict.fromkeys(range(40, 60), "die")
+    )
+    with pytest.raises(DeviceLostError):
+        measure(device, path)
+    assert any("discard" in json.loads(line) for line in path.read_bytes().splitlines())
+    rows = measure(FakeDevice(), path)
+    assert all(row.latency_s == pytest.approx(device.law_s(w)) for w, row in rows.items())
+
+
+def test_another_target_is_refused(tmp_path: Path) -> None:
+    measure(FakeDevice(seed=1), tmp_path / "run.jsonl")
+    with pytest.raises(TargetMismatchError, match="journal .* is of another target"):
+        measure(FakeDevice(seed=2), tmp_path / "run.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"garbage", "corrupt at line 3"),
+        (b'{"reading": 0}', "corrupt at line 3"),
+        (b'{"discard": [[99, {"kind": "pool"}]]}', "corrupt at line 3"),
+        (b'{"colour": "red"}', "corrupt at line 3"),
+    ],
+)
+def test_corruption_before_the_end_is_named(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tmp_path / "run.jsonl"
+    measure(FakeDevice(), path)
+    lines = path.read_bytes().splitlines()
+    lines.insert(2, line)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(TableError, match=says):
+        measure(FakeDevice(), path)
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text('{"title": "mine"}\n')
+    with pytest.raises(TableError, match="no journal of version 1"):
+        measure(FakeDevice(), path)
+    assert path.read_text() == '{"title": "mine"}\n'
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with Journal(path, FakeDevice().target), pytest.raises(UsageError, match="in use"):
+        Journal(path, FakeDevice().target)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line is written, then the disk is full; the run stops, and goes on later."""
+    path = tmp_path / "run.jsonl"
+    real, count = os.write, itertools.count()
+
+    def full(file: int, data: bytes) -> int:
+        if next(count) < 20:
+            return real(file, data)
+        if len(data) > 50:
+            return real(file, data[:30])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("latprof.devices._journal.os.write", full)
+        with pytest.raises(FailureError, match="No space left on device.*run the same command"):
+            measure(FakeDevice(), path)
+    device = FakeDevice()
+    measure(device, path)
+    assert sum(job != device.sentinel for job in device.log) >= 3 * len(CONVS) - 20

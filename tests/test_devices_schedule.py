@@ -1,0 +1,220 @@
+"""The scheduler's laws, on a device whose truth is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latprof._errors import DeviceLostError, UsageError, WorkloadError
+from latprof._workload import Conv2d, MatMul, Workload
+from latprof.devices import (
+    Event,
+    FakeDevice,
+    Reading,
+    ScheduleSettings,
+    Trouble,
+    measure_files,
+    open_device,
+    profile,
+)
+
+QUICK = ScheduleSettings(pause_s=1e-9)
+CONVS = [Conv2d(14, 14, 32, 8 + 7 * i) for i in range(40)]
+
+
+def run(
+    device: FakeDevice,
+    workloads: list[Conv2d] = CONVS,
+    settings: ScheduleSettings = QUICK,
+    journal: Path | None = None,
+) -> dict[Workload, object]:
+    rows = list(profile(device, workloads, settings=settings, journal=journal))
+    assert Counter(row.workload for row in rows) == Counter(set(workloads))
+    return {row.workload: row for row in rows}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    process_noise=st.floats(0, 0.03),
+    sample_noise=st.floats(0, 0.2),
+    batch=st.integers(1, 50),
+    every=st.integers(1, 20),
+)
+def test_every_workload_is_measured_once_and_near_its_law(
+    seed: int, process_noise: float, sample_noise: float, batch: int, every: int
+) -> None:
+    device = FakeDevice(seed=seed, process_noise=process_noise, sample_noise=sample_noise)
+    plan = ScheduleSettings(batch=batch, sentinel_every=every, seed=seed, pause_s=1e-9)
+    for row in profile(device, CONVS[:12], settings=plan):
+        assert row.status in ("ok", "noisy")
+        # p20 of an exponential tail lies 0.22 of its mean above the law.
+        assert row.latency_s == pytest.approx(
+            device.law_s(row.workload), rel=0.003 + 2.5 * process_noise + 0.4 * sample_noise
+        )
+
+
+def test_a_quiet_device_is_measured_exactly_in_the_fewest_rounds() -> None:
+    device = FakeDevice(seed=3)
+    for workload, row in run(device).items():
+        assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-12)
+        assert len(row.samples_s) == QUICK.min_rounds
+
+
+def test_the_law_climbs_stairs() -> None:
+    device = FakeDevice(stair=16)
+    below, at, above = (device.law_s(Conv2d(14, 14, 64, c)) for c in (63, 64, 65))
+    assert below < at < above
+    assert above - at > 5 * (at - below)
+
+
+def test_rounds_are_fresh_processes_and_orders_differ() -> None:
+    device = FakeDevice()
+    run(device)
+    per_round = len(CONVS) + 5  # 40 jobs in windows of 10, five sentinels
+    rounds = [device.log[i : i + per_round] for i in range(0, len(device.log), per_round)]
+    assert len(rounds) == QUICK.min_rounds
+    assert len({tuple(r) for r in rounds}) == len(rounds)
+    assert all(Counter(r)[device.sentinel] == 5 for r in rounds)
+
+
+def test_noise_that_does_not_converge_is_flagged() -> None:
+    rows = run(
+        FakeDevice(process_noise=0.2), settings=ScheduleSettings(pause_s=1e-9, sentinel_limit=9)
+    )
+    noisy = [row for row in rows.values() if row.status == "noisy"]
+    assert len(noisy) > len(rows) / 2
+    assert all("standard error" in row.detail for row in noisy)
+    assert all(len(row.samples_s) == QUICK.max_rounds for row in noisy)
+
+
+@pytest.mark.parametrize("slower", [1.15, 1.5, 3.0])
+def test_throttled_readings_are_taken_again(slower: float) -> None:
+    troubles = [Trouble(0.5, 0.9, slower), Trouble(1.4, 1.8, slower)]
+    device = FakeDevice(troubles=troubles)
+    for workload, row in run(device).items():
+        assert row.status == "ok"
+        assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-9)
+        kept = np.array([np.median(r) for r in row.samples_s]) / device.law_s(workload)
+        assert kept.max() < 1.1
+
+
+def test_a_run_that_begins_throttled_learns_what_undisturbed_is() -> None:
+    device = FakeDevice(troubles=[Trouble(0.0, 0.6, 1.4)])
+    for workload, row in run(device).items():
+        assert row.status == "ok"
+        assert max(max(r) for r in row.samples_s) == pytest.approx(device.law_s(workload))
+
+
+def test_a_core_taken_by_others_is_noticed_without_a_sentinel() -> None:
+    """The 20th percentile of a shared core looks clean; the share of the core does not."""
+    device = FakeDevice(troubles=[Trouble(0.5, 1.0, slower=1.0, busy=0.5)])
+    events: list[Event] = []
+    list(profile(device, CONVS, settings=QUICK, on_event=events.append))
+    assert sum(e.kind == "disturbed" for e in events) >= 0.45 / QUICK.round_s
+
+
+def test_trouble_without_end_is_flagged_not_looped() -> None:
+    device = FakeDevice(troubles=[Trouble(0.0, 1e9, slower=1.0, busy=0.4)])
+    rows = run(device, CONVS[:5])
+    assert {row.status for row in rows.values()} == {"disturbed"}
+    assert all("rounds disturbed, 0 clean" in row.detail for row in rows.values())
+    assert not any(row.usable for row in rows.values())
+
+
+def test_drift_within_the_limit_does_not_favour_late_rows() -> None:
+    """Interleaving: every row sees the same weather, so ratios between rows stay right."""
+    device = FakeDevice(drift=0.02)
+    rows = run(device)
+    ratios = [row.latency_s / device.law_s(w) for w, row in rows.items()]
+    assert max(ratios) / min(ratios) < 1.01
+
+
+def test_a_refused_workload_is_a_failed_row_and_the_rest_is_measured() -> None:
+    device = FakeDevice(refuses=lambda job: job == CONVS[3])
+    rows = run(device)
+    assert rows[CONVS[3]].status == "failed"
+    assert "refuses" in rows[CONVS[3]].detail
+    assert all(row.status == "ok" for w, row in rows.items() if w != CONVS[3])
+
+
+def test_a_refused_sentinel_stops_the_run() -> None:
+    with pytest.raises(WorkloadError, match="sentinel"):
+        run(FakeDevice(refuses=lambda job: job == FakeDevice().sentinel))
+
+
+@pytest.mark.parametrize("fault", ["die", "hang", "garbage"])
+def test_single_faults_cost_nothing(fault: str) -> None:
+    device = FakeDevice(faults={5: fault, 60: fault, 111: fault, 112: fault})
+    assert all(row.status == "ok" for row in run(device).values())
+
+
+def test_a_workload_that_kills_its_process_is_given_up() -> None:
+    class Fragile(FakeDevice):
+        def round(self, jobs, *, measure_s):  # type: ignore[no-untyped-def]
+            for job in jobs:
+                if job == CONVS[7]:
+                    raise DeviceLostError("fragile: killed by SIGSEGV")
+                yield from super().round([job], measure_s=measure_s)
+
+    rows = run(Fragile())
+    assert rows[CONVS[7]].status == "failed"
+    assert "SIGSEGV" in rows[CONVS[7]].detail
+    assert sum(row.status == "ok" for row in rows.values()) == len(CONVS) - 1
+
+
+def test_a_dead_device_is_lost_after_three_empty_rounds() -> None:
+    device = FakeDevice(faults=dict.fromkeys(range(30, 99), "die"))
+    with pytest.raises(DeviceLostError):
+        run(device)
+    assert device.readings == 30 + 1 + 3
+
+
+def test_progress_never_goes_back_to_the_start_and_ends_at_one() -> None:
+    events: list[Event] = []
+    list(profile(FakeDevice(), CONVS, settings=QUICK, on_event=events.append))
+    assert [e.done for e in events] == sorted(e.done for e in events)
+    assert events[-1].done == events[-1].total == len(CONVS)
+    assert events[-1].fraction == pytest.approx(1.0)
+    assert all(e.eta_s >= 0 for e in events)
+
+
+def test_duplicates_are_measured_once() -> None:
+    assert len(run(FakeDevice(), [CONVS[0], CONVS[1], CONVS[0]])) == 2
+
+
+def test_files_are_measured_interleaved_and_answered_in_order(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
+    small.write_bytes(b"x" * 100_000)
+    large.write_bytes(b"x" * 200_000)
+    device = FakeDevice()
+    timings = measure_files(device, [large, small, large], settings=QUICK)
+    assert [t.latency_s for t in timings] == pytest.approx(
+        [device.law_s(large), device.law_s(small), device.law_s(large)]
+    )
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(UsageError, match="rounds are 5 to 4"):
+        ScheduleSettings(min_rounds=5, max_rounds=4)
+    with pytest.raises(UsageError, match="round_s is 0"):
+        ScheduleSettings(round_s=0)
+
+
+def test_readings_are_samples_or_an_error() -> None:
+    for wrong in ({}, {"samples_s": (1.0,), "error": "no"}, {"samples_s": (0.0,)}):
+        with pytest.raises(WorkloadError):
+            Reading(**wrong)
+
+
+def test_the_fake_opens_by_name() -> None:
+    with open_device("fake", seed="7", process_noise="0.01") as device:
+        assert device.target.runtime == "fake"
+        assert len(list(profile(device, [MatMul(8, 8, 8)], settings=QUICK))) == 1
+    with pytest.raises(UsageError, match="expected seed"):
+        open_device("fake", colour="red")
