@@ -11,7 +11,7 @@ from latprof._errors import ModelLoadError, WorkloadError
 from latprof._target import Target
 from latprof._workload import Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
-from latprof.devices._client import AgentProcess
+from latprof.devices._client import AgentProcess, Hint
 from latprof.devices._device import Array, Device, Job, Reading
 
 __all__ = ["AgentDevice"]
@@ -24,6 +24,7 @@ class AgentDevice(Device):
         name: the spec, for messages.
         command: argv that runs the agent's bootstrap there.
         shares_files: True where the agent sees this machine's files.
+        hints: see AgentProcess.
         limit_s: seconds without an answer before DeviceTimeoutError.
         knobs: ``affinity`` and ``governor``; see latprof.devices._host.Knobs.
         settings: the runtime's own.
@@ -38,6 +39,7 @@ class AgentDevice(Device):
         threads: int,
         shares_files: bool,
         limit_s: float = 60.0,
+        hints: Sequence[Hint] = (),
         knobs: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class AgentDevice(Device):
             "knobs": dict(knobs or {}),
             "settings": dict(settings or {}),
             "limit_s": limit_s,
+            "hints": hints,
         }
         with self._agent() as agent:
             hello, self._environment = agent.hello, agent.ask("environment")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import importlib.resources
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -20,19 +23,24 @@ from latprof._errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
+    LatprofError,
     MissingExtraError,
     ProtocolError,
+    UnknownDeviceError,
     WorkloadError,
 )
 from latprof.devices._agent import PROTOCOL_VERSION
 
-__all__ = ["BOOTSTRAP", "AgentProcess"]
+__all__ = ["BOOTSTRAP", "AgentProcess", "Hint"]
 
-#: What ``python3 -c`` runs on the device host: takes the agent's modules from the first line of
-#: stdin, as JSON, and imports them from memory. Nothing is left on the host's disk. Modules under
-#: ``spare`` serve only where the host has none of its own.
-BOOTSTRAP = """
-import importlib.abc, importlib.util, json, sys
+#: (pattern in stderr, error class, what it means and what to do).
+Hint = tuple[str, type[LatprofError], str]
+
+#: Runs on the device host: takes the agent's modules from the first line of stdin, as JSON, and
+#: imports them from memory, so that nothing is left on the host's disk. Modules under ``spare``
+#: serve only where the host has none of its own. What is missing is the first and only answer.
+_BOOTSTRAP = """
+import importlib.abc, importlib.util, json, platform, sys
 class Sent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, sources): self.sources = sources
     def find_spec(self, name, path=None, target=None):
@@ -43,12 +51,22 @@ class Sent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         name = module.__name__
         exec(compile(self.sources[name], "<sent>/" + name, "exec"), module.__dict__)
+def fail(error, **fields):
+    print(json.dumps(dict(fields, ok=False, error=error)), flush=True)
+    sys.exit(0)
 sent = json.loads(sys.stdin.readline())
+if sys.version_info < (3, 11): fail("python", version=platform.python_version())
 sys.meta_path.insert(0, Sent(sent["modules"]))
 sys.meta_path.append(Sent(sent["spare"]))
-from latprof.devices._agent import main
+try:
+    from latprof.devices._agent import main
+except ModuleNotFoundError as exc:
+    fail("missing", package=exc.name)
 main()
 """
+#: One line of plain characters, so that every login shell passes it on whole.
+_ENCODED = base64.b64encode(_BOOTSTRAP.encode()).decode()
+BOOTSTRAP = f"import base64;exec(base64.b64decode(b'{_ENCODED}'))"
 
 _AGENT_MODULES = (
     "latprof._errors",
@@ -73,6 +91,7 @@ class AgentProcess:
     Args:
         command: argv that runs BOOTSTRAP in a Python, here or over ssh.
         name: the device, for messages.
+        hints: what the transport's own last words mean: (pattern, error, message).
         limit_s: no answer for this long, beyond what the request itself takes, is a timeout.
 
     Raises:
@@ -80,7 +99,7 @@ class AgentProcess:
         DeviceTimeoutError: no answer within the limit.
         ProtocolError: an answer that is not the protocol, or of another version.
         WorkloadError: the runtime refused the job; the agent goes on.
-        MissingExtraError: the host lacks a package.
+        MissingExtraError, UnknownDeviceError: the host lacks a package, or Python.
     """
 
     def __init__(
@@ -93,8 +112,9 @@ class AgentProcess:
         knobs: dict[str, str],
         settings: dict[str, str],
         limit_s: float,
+        hints: Sequence[Hint] = (),
     ) -> None:
-        self._name, self._limit_s = name, limit_s
+        self._name, self._limit_s, self._hints = name, limit_s, hints
         self._buffer = b""
         self._errors: deque[str] = deque(maxlen=_ERROR_TAIL_LINES)
         try:
@@ -162,6 +182,11 @@ class AgentProcess:
         match answer.get("error"):
             case "missing":
                 raise _missing(self._name, str(answer.get("package")))
+            case "python":
+                raise UnknownDeviceError(
+                    f"{self._name} has Python {answer.get('version')}; expected 3.11 or later; "
+                    "name another with the setting python=/path/to/python3"
+                )
             case "refused":
                 raise WorkloadError(message)
             case _:
@@ -221,7 +246,7 @@ class AgentProcess:
             if text := line.decode(errors="replace").strip():
                 self._errors.append(text)
 
-    def _lost(self) -> DeviceError:
+    def _lost(self) -> LatprofError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2.0)
         self._reader.join(timeout=1.0)
@@ -231,14 +256,26 @@ class AgentProcess:
             if code is not None and code < 0
             else f"exit code {code}"
         )
+        said = "\n".join(self._errors)
+        for pattern, error, meaning in self._hints:
+            if re.search(pattern, said):
+                return error(f"{self._name}: {meaning}")
         last = self._errors[-1] if self._errors else "it said nothing"
         return DeviceLostError(f"{self._name}: the agent is gone ({how}): {last[:300]}")
 
 
-def _missing(name: str, package: str) -> DeviceError | MissingExtraError:
-    top = package.split(".")[0]
-    extra = {"onnxruntime": "onnx", "torch": "train", "numpy": "onnx"}.get(top, "tflite")
-    return MissingExtraError(top, extra, f"measuring on {name}")
+def _missing(name: str, package: str) -> LatprofError:
+    """The error for a package that the host lacks: an extra here, a package there."""
+    package = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "ai-edge-litert"}.get(
+        package.split(".")[0], package.split(".")[0]
+    )
+    if name.startswith("ssh:"):
+        host = name.removeprefix("ssh:")
+        return UnknownDeviceError(
+            f"{name} has no {package}; install it with: ssh {host} python3 -m pip install {package}"
+        )
+    extra = {"onnxruntime": "onnx", "torch": "train"}.get(package, "tflite")
+    return MissingExtraError(package, extra, f"measuring on {name}")
 
 
 def _sources(runtime: str) -> dict[str, Any]:
@@ -248,4 +285,19 @@ def _sources(runtime: str) -> dict[str, Any]:
     for name in (*_AGENT_MODULES, *names):
         package, _, module = name.rpartition(".")
         modules[name] = importlib.resources.files(package).joinpath(f"{module}.py").read_text()
-    return {"modules": modules, "spare": {}}
+    return {"modules": modules, "spare": _flatbuffers() if runtime == "tflite" else {}}
+
+
+@functools.cache
+def _flatbuffers() -> dict[str, str]:
+    """The writer of TFLite models needs flatbuffers, which is pure Python; hosts often lack it."""
+    try:
+        folder = importlib.resources.files("flatbuffers")
+    except ModuleNotFoundError:  # then the host must have it, or says that it is missing
+        return {}
+    found = {"flatbuffers": folder.joinpath("__init__.py").read_text()}
+    for file in folder.iterdir():
+        name, dot, suffix = file.name.rpartition(".")
+        if dot and suffix == "py" and name != "__init__":
+            found[f"flatbuffers.{name}"] = file.read_text()
+    return found

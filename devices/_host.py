@@ -10,12 +10,14 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Knobs", "describe_cpu"]
 
 _CPUS = Path("/sys/devices/system/cpu")
+_LOOK_S = 0.06  # six ticks of the usual 100 Hz
 
 
 def describe_cpu() -> str:
@@ -40,8 +42,8 @@ class Knobs:
 
     Args:
         threads: cores wanted.
-        affinity: ``auto`` (the last ``threads`` allowed cores: the first ones serve interrupts),
-            ``none``, or a comma-separated list of cores.
+        affinity: ``auto`` (the idlest of the fastest cores, the last ones first: the first serve
+            interrupts), ``none``, or a comma-separated list of cores.
         governor: frequency governor to ask for; empty leaves it alone.
     """
 
@@ -57,7 +59,9 @@ class Knobs:
         try:
             allowed = sorted(os.sched_getaffinity(0))
             wanted = (
-                allowed[-threads:] if affinity == "auto" else [int(c) for c in affinity.split(",")]
+                _idlest(allowed, threads)
+                if affinity == "auto"
+                else [int(core) for core in affinity.split(",")]
             )
             os.sched_setaffinity(0, wanted)
         except (AttributeError, OSError, ValueError) as exc:  # not Linux; container; bad core
@@ -103,6 +107,27 @@ class Knobs:
         for path, governor in self._governors.items():
             path.write_text(governor)
         self._governors.clear()
+
+
+def _idlest(allowed: list[int], count: int) -> list[int]:
+    """The ``count`` cores least used over the next moment, among those of the highest clock."""
+    clock = {c: _read(_CPUS / f"cpu{c}/cpufreq/cpuinfo_max_freq").strip() for c in allowed}
+    top = max(clock.values(), key=lambda khz: int(khz or 0))
+    before = _busy_ticks()
+    time.sleep(_LOOK_S)
+    used = {c: ticks - before[c] for c, ticks in _busy_ticks().items()}
+    return sorted(allowed, key=lambda c: (clock[c] != top, used.get(c, 0), -c))[:count]
+
+
+def _busy_ticks() -> dict[int, int]:
+    """Ticks that each core has worked since boot; empty where there is no /proc/stat."""
+    ticks = {}
+    for line in _read(Path("/proc/stat")).splitlines():
+        name, *fields = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+            ticks[int(name[3:])] = user + nice + system + irq + softirq + steal
+    return ticks
 
 
 def _read(path: Path) -> str:

@@ -11,6 +11,7 @@ from latprof.devices._agent_device import AgentDevice
 from latprof.devices._client import BOOTSTRAP
 from latprof.devices._device import Device
 from latprof.devices._fake import FakeDevice
+from latprof.devices._ssh import ssh_command, ssh_hints
 
 __all__ = ["open_device"]
 
@@ -28,15 +29,18 @@ def open_device(
     """Open a device by its spec; use it in a ``with`` block.
 
     Args:
-        spec: ``local``, or ``fake``, which has a latency law instead of hardware.
+        spec: ``local``; ``ssh:HOST``, as ssh would name it; or ``fake``, which has a latency law
+            instead of hardware.
         runtime: ``onnxruntime``, ``tflite`` or ``torch``.
         threads: intra-op threads.
         limit_s: seconds without an answer before the device counts as hung.
-        settings: ``affinity`` (``auto``, ``none`` or ``0,1``), ``governor``, and the runtime's own.
+        settings: ``python`` (the interpreter that has the runtime), ``affinity`` (``auto``,
+            ``none``, or cores such as ``0,1``), ``governor`` (to ask for), and the runtime's own:
+            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch.
 
     Raises:
-        UnknownDeviceError: no device answers to ``spec``, or it has no such runtime.
-        MissingExtraError: the runtime is not installed there.
+        UnknownDeviceError: no device answers to ``spec``, or it lacks what the runtime needs.
+        MissingExtraError: the runtime is not installed here.
         DeviceError: it does not answer.
     """
     if spec == "fake":
@@ -50,12 +54,29 @@ def open_device(
         "threads": threads,
         "limit_s": limit_s,
         "knobs": {k: v for k, v in settings.items() if k in _KNOBS},
-        "settings": {k: v for k, v in settings.items() if k not in _KNOBS},
+        "settings": {k: v for k, v in settings.items() if k not in (*_KNOBS, "python")},
     }
     if spec == "local":
-        command = [sys.executable, "-P", "-c", BOOTSTRAP]
+        command = [settings.get("python", sys.executable), "-P", "-c", BOOTSTRAP]
         return AgentDevice(spec, command, shares_files=True, **common)
+    if spec.startswith("ssh:"):
+        host, python = _ssh_host(spec), settings.get("python", "python3")
+        hints = ssh_hints(host, python)
+        return AgentDevice(
+            spec, ssh_command(host, python), shares_files=False, hints=hints, **common
+        )
     raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
+
+
+def _ssh_host(spec: str) -> str:
+    host, slash, inner = spec.removeprefix("ssh:").partition("/")
+    if not host or host.startswith("-"):
+        raise UnknownDeviceError(f"device is {spec!r}; expected ssh:HOST")
+    if slash and inner != "local":
+        raise UnknownDeviceError(
+            f"device is {spec!r}; over ssh this version measures CPUs only: use ssh:{host}"
+        )
+    return host
 
 
 def _fake_settings(settings: dict[str, str]) -> dict[str, Any]:
