@@ -1,0 +1,235 @@
+"""The traced model: its groups, its ops, and what they cost at any widths."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latprof._errors import UsageError
+from latprof._workload import Conv2d, Workload
+from latprof.compress._groups import CountedOp, Group
+from latprof.compress._inputs import Inputs
+
+__all__ = ["Graph", "Stats"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a model costs, whatever it runs on."""
+
+    macs: int
+    params: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What ``trace`` found.
+
+    Args:
+        groups: every set of channels that lives and dies together, prunable or not.
+        ops: in the order in which they run.
+        shapes: {parameter: its shape}, tied parameters under one name.
+        inputs: the example inputs it was traced with.
+        name: the model's class.
+        buffers: names in ``shapes`` that are no parameters.
+        grouped: {weight of a grouped convolution or group norm: channels of one group}.
+        attributes: {module: its attributes that hold a count of units}, as ``shrink`` sets them.
+    """
+
+    groups: tuple[Group, ...]
+    ops: tuple[CountedOp, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    inputs: Inputs
+    name: str
+    buffers: frozenset[str] = frozenset()
+    grouped: Mapping[str, int] = field(default_factory=dict)
+    attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def prunable(self) -> tuple[Group, ...]:
+        return tuple(g for g in self.groups if g.prunable)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Full counts, (G,)."""
+        return [g.size for g in self.groups]
+
+    @property
+    def unmeasured(self) -> dict[str, int]:
+        """{op: how many}: ops that take time but have no workload."""
+        names = [op.name for op in self.ops if op.workload is None]
+        return {name: names.count(name) for name in sorted(set(names))}
+
+    def configured(self, pattern: str, *, minimum: int = 1, divisor: int = 1) -> Graph:
+        """The same graph, keeping at least ``minimum`` units and multiples of ``divisor`` in the
+        groups whose name matches ``pattern``.
+
+        Raises:
+            UsageError: no group matches, or a group has fewer units than ``minimum``.
+        """
+        if not any(fnmatch.fnmatch(g.name, pattern) for g in self.groups):
+            raise UsageError(f"no group matches {pattern!r}; latprof inspect lists their names")
+        return dataclasses.replace(
+            self,
+            groups=tuple(
+                dataclasses.replace(g, minimum=minimum, divisor=divisor)
+                if fnmatch.fnmatch(g.name, pattern)
+                else g
+                for g in self.groups
+            ),
+        )
+
+    def workloads(self, counts: Sequence[int] | None = None) -> list[Workload]:
+        """One per measured op, after group g has ``counts[g]`` units; all of them by default."""
+        counts = self.sizes if counts is None else self.prepare_counts(counts)
+        found = []
+        for op in self.ops:
+            if op.workload is not None:
+                sides = (
+                    offset + sum(n * counts[g] for g, n in mixing.items())
+                    for mixing, offset in zip(op.mixing, op.offset, strict=True)
+                )
+                found.append(_resized(op.workload, *sides))
+        return found
+
+    def channel_map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A (N, 2, G) and b (N, 2): op n has A[n] @ counts + b[n] input and output channels."""
+        ops = [op for op in self.ops if op.workload is not None]
+        mixing = np.zeros((len(ops), 2, len(self.groups)))
+        offset = np.array([op.offset for op in ops], dtype=np.float64).reshape(-1, 2)
+        for n, op in enumerate(ops):
+            for side in (0, 1):
+                for g, per_unit in op.mixing[side].items():
+                    mixing[n, side, g] = per_unit
+        return mixing, offset
+
+    def stats(self, counts: Sequence[int] | None = None) -> Stats:
+        """MACs, parameters and activation bytes at these counts, for the traced batch."""
+        counts = self.sizes if counts is None else self.prepare_counts(counts)
+        workloads = self.workloads(counts)
+        return Stats(
+            macs=sum(w.macs for w in workloads),
+            params=self._params(counts),
+            activation_bytes=sum(w.activation_bytes for w in workloads),
+        )
+
+    def prepare_counts(self, counts: Sequence[int]) -> list[int]:
+        """Whole counts, one per group, between 1 and its size."""
+        if len(counts) != len(self.groups):
+            raise UsageError(
+                f"{len(counts)} counts for {len(self.groups)} groups; expected one each"
+            )
+        whole = [int(c) for c in counts]
+        for count, given, g in zip(whole, counts, self.groups, strict=True):
+            if count != given or not (1 <= count <= g.size) or (not g.prunable and count != g.size):
+                least = 1 if g.prunable else g.size
+                raise UsageError(
+                    f"group {g.name}: count is {given}; expected a whole number "
+                    f"from {least} to {g.size}"
+                )
+        return whole
+
+    def random_counts(self, rng: np.random.Generator, low: float = 0.25) -> list[int]:
+        """Counts drawn between ``low`` of each prunable group's size and all of it."""
+        counts = []
+        for g in self.groups:
+            least = max(g.minimum, int(np.ceil(low * g.size)))
+            drawn = int(rng.integers(least, g.size + 1)) if g.prunable else g.size
+            rounded = max(drawn // g.divisor * g.divisor, g.minimum)
+            counts.append(rounded if g.prunable else g.size)
+        return counts
+
+    def masked(self, params: Mapping[str, Tensor], alphas: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What every reader's weight becomes under the masks: weight * alpha.
+
+        Args:
+            params: the model's parameters by name.
+            alphas: per group, (size,); those of groups that are not prunable are ignored.
+
+        Returns:
+            The readers alone, to be given to ``torch.func.functional_call``: the model, its
+            parameters and its state dict stay as they are, and gradients reach both.
+        """
+        if not self._masks:
+            return {}
+        one = alphas[0].new_ones(1)
+        scales = torch.cat(
+            [*(a for a, g in zip(alphas, self.groups, strict=True) if g.prunable), one]
+        )
+        out: dict[str, Tensor] = {}
+        for name, dim, index in self._masks_on(one.device):
+            weight = out.get(name, params[name])
+            scale = scales[index].to(weight.dtype)
+            out[name] = weight * scale.view([-1 if d == dim else 1 for d in range(weight.ndim)])
+        return out
+
+    def kept(self, keeps: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
+        """{(parameter, dim): (size of the dim,) bool}: what is left of every cut parameter."""
+        found: dict[tuple[str, int], Tensor] = {}
+        for g, keep in zip(self.groups, keeps, strict=True):
+            if not g.prunable:
+                continue
+            for part in (*g.readers, *g.writers):
+                whole = torch.ones(self.shapes[part.name][part.dim], dtype=torch.bool)
+                left = found.setdefault((part.name, part.dim), whole)
+                left &= keep.cpu()[part.index.clamp_min(0)] | (part.index < 0)
+        return found
+
+    def norms(self, params: Mapping[str, Tensor], group: Group) -> Tensor:
+        """Norm of the weights that read each unit of the group, (size,)."""
+        total = torch.zeros(group.size)
+        for part in group.readers:
+            weight = params[part.name].detach().float().cpu().movedim(part.dim, 0).flatten(1)
+            mine = part.index >= 0
+            total.index_add_(0, part.index[mine], weight[mine].square().sum(1))
+        return total.sqrt()
+
+    @cached_property
+    def _masks(self) -> list[tuple[str, int, Tensor]]:
+        """(reader, dim, (size of the dim,) positions in the masks end to end, then a 1)."""
+        found: dict[tuple[str, int], Tensor] = {}
+        total = sum(g.size for g in self.prunable)
+        start = 0
+        for g in self.prunable:
+            for part in g.readers:
+                blank = torch.full((self.shapes[part.name][part.dim],), total)
+                index = found.setdefault((part.name, part.dim), blank)
+                mine = part.index >= 0
+                index[mine] = part.index[mine] + start
+            start += g.size
+        return [(name, dim, index) for (name, dim), index in found.items()]
+
+    @cached_property
+    def _placed(self) -> dict[torch.device, list[tuple[str, int, Tensor]]]:
+        return {}
+
+    def _masks_on(self, device: torch.device) -> list[tuple[str, int, Tensor]]:
+        if device not in self._placed:
+            self._placed[device] = [(n, d, i.to(device)) for n, d, i in self._masks]
+        return self._placed[device]
+
+    def _params(self, counts: Sequence[int]) -> int:
+        """Parameters left, buffers aside."""
+        left = {name: list(shape) for name, shape in self.shapes.items()}
+        for g, count in zip(self.groups, counts, strict=True):
+            for part in (*g.readers, *g.writers):
+                per_unit = int((part.index >= 0).sum()) // g.size
+                left[part.name][part.dim] -= per_unit * (g.size - count)
+        return sum(int(np.prod(left[name])) for name in left if name not in self.buffers)
+
+
+def _resized(workload: Workload, c_in: int, c_out: int) -> Workload:
+    """The workload at these counts; a grouped convolution loses whole groups."""
+    if isinstance(workload, Conv2d) and workload.groups > 1 and not workload.depthwise:
+        groups = workload.groups * c_out // workload.c_out
+        return dataclasses.replace(workload, c_in=c_in, c_out=c_out, groups=groups)
+    return workload.with_channels(c_in, c_out)

@@ -1,0 +1,185 @@
+"""Groups: channels that are removed one for one, and whose every trace is alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latprof._errors import UsageError
+from latprof._workload import Workload
+from latprof.compress._labels import LabelArray
+from latprof.compress._tracer import Tracer
+
+__all__ = ["CountedOp", "Group", "ParameterSlice", "build_groups"]
+
+
+@dataclass(frozen=True)
+class ParameterSlice:
+    """The part of one parameter that belongs to one group.
+
+    Args:
+        name: the parameter's (or buffer's) name.
+        dim: the dim that is cut.
+        index: (size of the dim,) int64: the unit that each slice belongs to, -1 for slices of
+            other groups (as after a concat) and slices that always stay.
+    """
+
+    name: str
+    dim: int
+    index: torch.Tensor
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.dim}]"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units (channels, heads, ...) across layers that are kept or removed together, one by one.
+
+    Args:
+        index: position in ``Graph.groups``.
+        name: module that makes the channels.
+        size: number of units.
+        unit: channels per unit: 1, or the width of a head.
+        minimum: fewest units to keep.
+        divisor: keep a multiple of it.
+        prunable: False where ``reason`` says why every unit stays.
+        readers: weights that multiply the channels: where masks sit.
+        writers: weights, biases and statistics that are cut along with them.
+    """
+
+    index: int
+    name: str
+    size: int
+    unit: int
+    minimum: int
+    divisor: int
+    prunable: bool
+    reason: str
+    readers: tuple[ParameterSlice, ...]
+    writers: tuple[ParameterSlice, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.size or self.divisor < 1:
+            raise UsageError(
+                f"group {self.name}: minimum is {self.minimum} and divisor {self.divisor}; "
+                f"expected 1 <= minimum <= {self.size} and divisor >= 1"
+            )
+
+
+@dataclass(frozen=True)
+class CountedOp:
+    """One op of the graph.
+
+    Args:
+        name: aten name.
+        module: path of the module that ran it.
+        workload: at full size; None where no workload describes it.
+        mixing: per side (in, out), {group index: channels per unit}.
+        offset: per side, channels that always stay.
+    """
+
+    name: str
+    module: str
+    workload: Workload | None
+    mixing: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    offset: tuple[int, int] = (0, 0)
+
+
+def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ...]]:
+    """Groups from the settled labels; two labels share a group where every dim that one
+    touches the other touches as often."""
+    find = tracer.labels.find
+    slots = {key: find(slot.labels) for key, slot in tracer.slots.items()}
+    sides = [(find(op.c_in), find(op.c_out)) for op in tracer.ops]
+    of_label, members = _partition(tracer, slots, sides)
+    groups = []
+    names: dict[str, int] = defaultdict(int)
+    for index, (labels, reason) in enumerate(members):
+        unit_of = np.full(int(labels.max()) + 1, -1, dtype=np.int64)
+        unit_of[labels] = np.arange(len(labels))
+        readers, writers = [], []
+        for (name, dim), found in slots.items():
+            known = np.where(found <= labels.max(), found, 0)
+            units = np.where(known > 0, unit_of[known], -1)
+            if (units >= 0).any():
+                part = ParameterSlice(name, dim, torch.from_numpy(units))
+                (readers if tracer.slots[name, dim].reads else writers).append(part)
+        first = (writers or readers)[0]
+        base = first.name.rpartition(".")[0] or first.name
+        names[base] += 1
+        if not reason and not readers:
+            reason = "no weight reads it"
+        groups.append(
+            Group(
+                index=index,
+                name=base if names[base] == 1 else f"{base}#{names[base]}",
+                size=len(labels),
+                unit=min(int((p.index >= 0).sum()) for p in (*writers, *readers)) // len(labels),
+                minimum=1,
+                divisor=1,
+                prunable=not reason,
+                reason=reason,
+                readers=tuple(readers),
+                writers=tuple(writers),
+            )
+        )
+    return tuple(groups), tuple(
+        _count(op.name, op.module, op.workload, found, of_label, groups)
+        for op, found in zip(tracer.ops, sides, strict=True)
+    )
+
+
+def _partition(
+    tracer: Tracer,
+    slots: dict[tuple[str, int], LabelArray],
+    sides: list[tuple[LabelArray, LabelArray]],
+) -> tuple[dict[int, int], list[tuple[NDArray[np.int64], str]]]:
+    """({label: group}, [(labels of the group, reason it stays or "")])."""
+    signatures: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    vectors = [*slots.values(), *(v for pair in sides for v in pair)]
+    for number, vector in enumerate(vectors):
+        labels, counts = np.unique(vector[vector > 0], return_counts=True)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+            if number < len(slots) or label in signatures:
+                signatures[label].append((number, count))
+    pins, ties = tracer.labels.pins(), tracer.labels.ties()
+    by_signature: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for label, signature in signatures.items():
+        by_signature[(pins.get(label, ""), *signature)].append(label)
+    of_label: dict[int, int] = {}
+    members = []
+    for (pinned, *_), found in by_signature.items():
+        reason = str(pinned)
+        if not reason and len(found) == 1:
+            reason = ties.get(found[0], "it has one channel")
+        of_label.update(dict.fromkeys(found, len(members)))
+        members.append((np.array(sorted(found), dtype=np.int64), reason))
+    return of_label, members
+
+
+def _count(
+    name: str,
+    module: str,
+    workload: Workload | None,
+    sides: tuple[LabelArray, LabelArray],
+    of_label: dict[int, int],
+    groups: list[Group],
+) -> CountedOp:
+    if workload is None:
+        return CountedOp(name, module, None)
+    mixing, offset = [], []
+    for side, total in zip(sides, workload.channels, strict=True):
+        labels, counts = np.unique(side, return_counts=True)
+        each: dict[int, int] = defaultdict(int)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+            if label in of_label:
+                each[of_label[label]] += count
+        per_unit = {g: n // groups[g].size for g, n in each.items() if groups[g].prunable}
+        mixing.append(per_unit)
+        offset.append(total - sum(n * groups[g].size for g, n in per_unit.items()))
+    return CountedOp(name, module, workload, (mixing[0], mixing[1]), (offset[0], offset[1]))

@@ -1,0 +1,221 @@
+"""From a model and its masks to a physically smaller model of the user's own classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from latprof._errors import ShrinkError, UsageError
+from latprof.compress._graph import Graph
+from latprof.compress._inputs import Inputs, flat_outputs
+
+__all__ = ["TOLERANCE", "relative_error", "shrink"]
+
+#: Largest relative difference between what two forms of one network compute, in float32.
+TOLERANCE = 1e-5
+
+
+def shrink(
+    model: nn.Module,
+    graph: Graph,
+    alphas: Sequence[Tensor] | Mapping[str, Tensor],
+    *,
+    verify: bool = True,
+) -> nn.Module:
+    """A smaller copy of the model that computes what the masked model computes in eval mode.
+
+    Args:
+        model: the model that ``graph`` was traced from; it stays as it is.
+        graph: from ``trace``.
+        alphas: masks (size,) per group, or {group name: mask} with the other groups left whole;
+            0 removes a unit, other values are folded into the weights that read it.
+        verify: compare both networks on random inputs afterwards.
+
+    Raises:
+        UsageError: a mask of the wrong length, a removed unit of a group that cannot shrink, or
+            a group left with fewer units than its minimum.
+        ShrinkError: the small network does not compute what the masked one computes.
+    """
+    masks = prepare_masks(graph, alphas)
+    small = cut(model, graph, masks)
+    if verify:
+        error = compare(model, small, graph, masks)
+        if not error <= TOLERANCE:
+            raise ShrinkError(
+                f"{graph.name}: the small network is {error:.2g} from the masked one (relative); "
+                f"expected at most {TOLERANCE:g}; leave groups whole with exclude= to find which"
+            )
+    return small
+
+
+def prepare_masks(graph: Graph, alphas: Sequence[Tensor] | Mapping[str, Tensor]) -> list[Tensor]:
+    """One checked float mask per group."""
+    if isinstance(alphas, Mapping):
+        known = {g.name for g in graph.groups}
+        if unknown := sorted(set(alphas) - known):
+            raise UsageError(
+                f"no group is called {unknown[0]!r}; latprof inspect lists their names"
+            )
+        alphas = [alphas.get(g.name, torch.ones(g.size)) for g in graph.groups]
+    if len(alphas) != len(graph.groups):
+        raise UsageError(f"{len(alphas)} masks for {len(graph.groups)} groups; expected one each")
+    masks = []
+    for g, alpha in zip(graph.groups, alphas, strict=True):
+        mask = alpha.detach().to(torch.float32)
+        if mask.shape != (g.size,):
+            raise UsageError(f"group {g.name}: mask is {tuple(mask.shape)}; expected ({g.size},)")
+        left = int((mask != 0).sum())
+        if not g.prunable and left < g.size:
+            raise UsageError(f"group {g.name} cannot shrink: {g.reason}")
+        if left < g.minimum:
+            raise UsageError(f"group {g.name}: {left} units left; expected at least {g.minimum}")
+        masks.append(mask)
+    return masks
+
+
+def cut(
+    model: nn.Module,
+    graph: Graph,
+    masks: Sequence[Tensor],
+    override: Mapping[str, Tensor] = MappingProxyType({}),
+) -> nn.Module:
+    """Deep copy in which every cut tensor is already small: the full model is not copied.
+
+    ``override`` gives some parameters other values, for probing.
+    """
+    keeps = graph.kept([m != 0 for m in masks])
+    parameters = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = {**parameters, **dict(model.named_buffers())}
+    memo: dict[int, object] = {}
+    touched = {name for name, _ in keeps}
+    with torch.no_grad():
+        values = {**parameters, **override}
+        masked = graph.masked(values, [m.to(_device(parameters)) for m in masks])
+        for name in touched | set(override):
+            old = tensors[name]
+            new = masked.get(name, values.get(name, old)).detach()
+            for (owner, dim), keep in keeps.items():
+                if owner == name:
+                    new = new.index_select(dim, keep.nonzero().squeeze(1).to(new.device))
+            new = new.clone()
+            memo[id(old)] = nn.Parameter(new, old.requires_grad) if name in parameters else new
+    small = copy.deepcopy(model, memo)
+    for path, module in small.named_modules():
+        prefix = f"{path}." if path else ""
+        if any(f"{prefix}{own}" in touched for own in (*module._parameters, *module._buffers)):
+            _resize(module, prefix, graph)
+    for path, changes in graph.attributes.items():
+        module = small.get_submodule(path)
+        for attribute, group in changes.items():
+            left = int((masks[group] != 0).sum())
+            old_value = getattr(module, attribute)
+            setattr(module, attribute, old_value * left // graph.groups[group].size)
+    return small
+
+
+def _resize(module: nn.Module, prefix: str, graph: Graph) -> None:
+    """Bring a module's own record of its sizes in line with its tensors."""
+    weight = getattr(module, "weight", None)
+    shape = tuple(weight.shape) if isinstance(weight, Tensor) else ()
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        if (each := graph.grouped.get(f"{prefix}weight")) is not None:
+            module.groups = shape[0] // each
+        module.in_channels, module.out_channels = shape[0], shape[1] * module.groups
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        if (each := graph.grouped.get(f"{prefix}weight")) is not None:
+            module.groups = shape[0] // each
+        module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        mean = module.running_mean if module.running_mean is not None else weight
+        module.num_features = len(mean) if mean is not None else module.num_features
+    elif isinstance(module, nn.GroupNorm):
+        each = graph.grouped[f"{prefix}weight"]
+        module.num_channels, module.num_groups = shape[0], shape[0] // each
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = shape
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = shape
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = shape[0]
+    elif {"nf", "nx"} <= vars(module).keys():  # Conv1D of transformers
+        module.nx, module.nf = shape
+
+
+def compare(
+    model: nn.Module,
+    small: nn.Module,
+    graph: Graph,
+    masks: Sequence[Tensor],
+    override: Mapping[str, Tensor] = MappingProxyType({}),
+    seed: int = 0,
+) -> float:
+    """Relative error of the small network against the masked one, on random inputs."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad(), evaluating(model), evaluating(small):
+        values = {**parameters, **override}
+        masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
+        inputs = random_inputs(graph.inputs, seed)
+        wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
+        try:
+            got = flat_outputs(small(*inputs.args, **inputs.kwargs))
+        except Exception as exc:
+            text = str(exc).strip().splitlines()
+            raise ShrinkError(
+                f"{graph.name}: the small network's forward fails: "
+                f"{type(exc).__name__}: {text[0] if text else ''}"
+            ) from exc
+    return relative_error(wanted, got)
+
+
+def relative_error(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> float:
+    """Largest |got - wanted| of each output over its largest |wanted|; inf where shapes differ."""
+    if [t.shape for t in wanted] != [t.shape for t in got]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(wanted, got, strict=True):
+        if a.numel() == 0:
+            continue
+        a, b = a.double(), b.double().to(a.device)
+        scale = float(a.abs().max())
+        difference = float((a - b).abs().max())
+        error = difference / scale if scale > 0 else difference
+        worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+def random_inputs(inputs: Inputs, seed: int) -> Inputs:
+    """Inputs of the same shapes, floating ones drawn from a normal; others as they are."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(value: object) -> object:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            drawn = torch.randn(value.shape, generator=generator)
+            return drawn.to(value.device, value.dtype)
+        return value
+
+    tree = torch.utils._pytree.tree_map(draw, (inputs.args, inputs.kwargs))
+    return Inputs(*tree)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode within, each module's own mode after."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _device(parameters: Mapping[str, Tensor]) -> torch.device:
+    return next((p.device for p in parameters.values()), torch.device("cpu"))
