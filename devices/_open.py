@@ -29,14 +29,16 @@ def open_device(
     """Open a device by its spec; use it in a ``with`` block.
 
     Args:
-        spec: ``local``; ``ssh:HOST``, as ssh would name it; or ``fake``, which has a latency law
+        spec: ``local``; ``ssh:HOST``, as ssh would name it; ``adb:SERIAL`` or ``adb:HOST:PORT``,
+            a phone, with ``/CLUSTER`` to choose its cores; or ``fake``, which has a latency law
             instead of hardware.
         runtime: ``onnxruntime``, ``tflite`` or ``torch``.
         threads: intra-op threads.
         limit_s: seconds without an answer before the device counts as hung.
         settings: ``python`` (the interpreter that has the runtime), ``affinity`` (``auto``,
             ``none``, or cores such as ``0,1``), ``governor`` (to ask for), and the runtime's own:
-            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch.
+            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch. Phones have
+            their own: latprof.devices.adb._open.SETTINGS.
 
     Raises:
         UnknownDeviceError: no device answers to ``spec``, or it lacks what the runtime needs.
@@ -45,6 +47,10 @@ def open_device(
     """
     if spec == "fake":
         return FakeDevice(**_fake_settings(settings))
+    if spec == "adb" or spec.startswith("adb:"):
+        from latprof.devices.adb import open_phone
+
+        return open_phone(spec, runtime=runtime, threads=threads, limit_s=limit_s, **settings)
     if runtime not in RUNTIME_MODULES:
         raise UnknownDeviceError(
             f"runtime is {runtime!r}; {spec} knows {', '.join(RUNTIME_MODULES)}"

@@ -15,6 +15,7 @@ import base64
 import contextlib
 import functools
 import os
+import re
 import secrets
 import signal
 import socket
@@ -183,9 +184,7 @@ def elf(version: str = "litert1.0", machine: int = 183) -> bytes:
 
 def rewrite(script: str, root: Path) -> str:
     """A script of the phone's with its absolute paths moved under ``root``."""
-    for top in ("data", "sys", "proc"):
-        script = script.replace(f"/{top}/", f"{root}/{top}/")
-    return script
+    return re.sub(r"(?<![\w}])/(data|sys|proc)/", rf"{root}/\1/", script)
 
 
 class _Connection:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from latprof._errors import DeviceError, ProtocolError, UsageError, WorkloadError
 from latprof.devices.adb._transport import quote
 
-__all__ = ["DELEGATES", "ToolRun", "command_line", "delegate_flags", "parse_run"]
+__all__ = ["DELEGATES", "ToolRun", "check_run", "command_line", "delegate_flags", "parse_run"]
 
 #: Delegate names (as targets spell them) and the flag that asks for each.
 DELEGATES = {
@@ -108,23 +108,32 @@ def command_line(
     )
 
 
-def parse_run(text: str, code: int, *, delegate: str = "XNNPACK") -> ToolRun:
-    """What one run printed, as any version prints it.
+def check_run(text: str, code: int, *, delegate: str = "XNNPACK") -> None:
+    """Raise where a run did not do what its command line asked.
 
     Raises:
         DeviceError: it warned of a flag it does not know; every run would be wrong the same way.
-        WorkloadError: it failed on this model, timed it as 0 us, or the delegate took none of it.
-        ProtocolError: it ended well and yet did not print its figures.
+        WorkloadError: it failed on this model, or the delegate took none of it.
     """
     if unknown := _UNKNOWN.search(text):
         raise DeviceError(
             f"benchmark_model does not know {unknown[1].strip()} and went on without; "
-            "give a newer one with --benchmark-model, or leave that setting away"
+            "give a newer one with benchmark_model=PATH, or leave that setting away"
         )
     if code:
         raise WorkloadError(f"benchmark_model exited with {code}: {_said(text)}")
     if delegate not in ("XNNPACK", "none") and (unused := _UNUSED.search(text)):
         raise WorkloadError(f"the {unused[1]} delegate takes none of this model")
+
+
+def parse_run(text: str, code: int, *, delegate: str = "XNNPACK") -> ToolRun:
+    """What one run printed, as any version prints it.
+
+    Raises:
+        DeviceError, WorkloadError: as check_run; WorkloadError too where the mean is 0 us.
+        ProtocolError: it ended well and yet did not print its figures.
+    """
+    check_run(text, code, delegate=delegate)
     lines = [line for line in text.splitlines() if line.strip()]
     stats = [found for line in lines if (found := _STATS.search(line))]
     averages = [found for line in lines if (found := _AVERAGE.search(line))]
@@ -142,10 +151,10 @@ def _figures(count: int, rest: str, mean_us: float) -> ToolRun:
     percentiles = "median" in named
     keys = ("p5", "median", "p95") if percentiles else ("min", "avg", "max")
     low, middle, high = (named.get(key, same) for key in keys)
-    if count < 1 or min(mean_us, low, middle, high) <= 0:
+    if count < 1 or mean_us <= 0 or low < 0:
         raise WorkloadError(
             f"benchmark_model timed {count} runs at {mean_us:g} us on average and {low:g} us at "
-            "the least; expected more than 0: its clock is too coarse for this model"
+            "the least; expected more than 0"
         )
     return ToolRun(count, mean_us, low, middle, high, percentiles)
 

@@ -19,7 +19,7 @@ from latprof._extras import require
 from latprof.devices.adb._keys import ensure_key
 from latprof.devices.adb._transport import Transport
 
-__all__ = ["ERRORS", "DirectTransport"]
+__all__ = ["ERRORS", "DirectTransport", "usb_serials"]
 
 #: Every exception class of adb-shell, and ours for it.
 ERRORS: dict[str, type[DeviceError]] = {
@@ -68,40 +68,58 @@ class DirectTransport(Transport):
         on_prompt: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(serial)
-        private, public = ensure_key(key)
+        self._key, self._connect_s, self._authorise_s = key, connect_s, authorise_s
+        self._on_prompt = on_prompt
+        self._device: Any = None
+        self._connected()
+
+    def _connected(self) -> Any:
+        """The connection; a new one after ``close`` or after an interrupted command."""
+        if self._device is not None:
+            return self._device
+        private, public = ensure_key(self._key)
         signer = require("adb_shell.auth.sign_pythonrsa", extra="adb", why="adb").PythonRSASigner
         asked = False
 
         def prompted(_device: object) -> None:
             nonlocal asked
             asked = True
-            on_prompt()
+            self._on_prompt()
 
-        with self._mapped(f"cannot connect within {connect_s:g} s"):
-            self._device = _open(serial, connect_s)
+        with self._mapped(f"cannot connect within {self._connect_s:g} s"):
+            device = _open(self.serial, self._connect_s)
             try:
-                self._device.connect(
+                device.connect(
                     rsa_keys=[signer(public, private)],
-                    transport_timeout_s=connect_s,
-                    auth_timeout_s=authorise_s,
-                    read_timeout_s=connect_s,
+                    transport_timeout_s=self._connect_s,
+                    auth_timeout_s=self._authorise_s,
+                    read_timeout_s=self._connect_s,
                     auth_callback=prompted,
                 )
             except Exception as exc:
-                self._device.close()
+                device.close()
                 if asked:
-                    raise DeviceError(f"{serial}: {_AUTHORISE}") from exc
+                    raise DeviceError(f"{self.serial}: {_AUTHORISE}") from exc
                 raise
+        self._device = device
+        return device
 
     def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
-        with self._mapped(f"no output for {silence_s:g} s"):
-            yield from self._device.streaming_shell(
-                command, transport_timeout_s=silence_s, read_timeout_s=silence_s, decode=False
-            )
+        device = self._connected()
+        try:
+            with self._mapped(f"no output for {silence_s:g} s"):
+                yield from device.streaming_shell(
+                    command, transport_timeout_s=silence_s, read_timeout_s=silence_s, decode=False
+                )
+        except BaseException:
+            # Stopped in the middle: hanging up ends the command on the phone, and what was left
+            # of a half-read message cannot be taken for an answer to the next one.
+            self.close()
+            raise
 
     def _send(self, data: bytes, path: str, mode: int, on_bytes: Callable[[int], None]) -> None:
         with self._mapped(f"cannot push {path}"):
-            self._device.push(
+            self._connected().push(
                 _Counted(data, on_bytes),
                 path,
                 st_mode=0o100000 | mode,
@@ -112,13 +130,15 @@ class DirectTransport(Transport):
     def pull(self, path: str) -> bytes:
         stream = io.BytesIO()
         with self._mapped(f"cannot pull {path}"):
-            self._device.pull(
+            self._connected().pull(
                 path, stream, transport_timeout_s=TRANSFER_S, read_timeout_s=TRANSFER_S
             )
         return stream.getvalue()
 
     def close(self) -> None:
-        self._device.close()
+        if self._device is not None:
+            self._device.close()
+        self._device = None
 
     @contextmanager
     def _mapped(self, doing: str) -> Iterator[None]:
@@ -142,7 +162,7 @@ def _hint(error: type[DeviceError]) -> str:
         return "wake the phone, check the cable, and run the same command again"
     if issubclass(error, DeviceLostError):
         return "check the cable and that USB debugging is on; `latprof devices` lists phones"
-    return "run the same command again; if it repeats, try --backend server"
+    return "run the same command again; if it repeats, try backend=server"
 
 
 def _open(serial: str, connect_s: float) -> Any:
@@ -152,14 +172,28 @@ def _open(serial: str, connect_s: float) -> Any:
         if not port.isdigit():
             raise UnknownDeviceError(f"phone is {serial!r}; expected SERIAL or HOST:PORT")
         return module.AdbDevice(_tcp(host, int(port)), default_transport_timeout_s=connect_s)
+    _require_usb()
+    return module.AdbDeviceUsb(serial or None, default_transport_timeout_s=connect_s)
+
+
+def usb_serials() -> list[str]:
+    """Serial numbers of the phones on this machine's USB."""
+    _require_usb()
+    usb = require("adb_shell.transport.usb_transport", extra="adb", why="listing phones on USB")
+    try:
+        return sorted(phone.serial_number for phone in usb.UsbTransport.find_all_adb_devices())
+    except Exception as exc:
+        raise DeviceError(f"cannot list phones on USB: {exc}; use backend=server") from exc
+
+
+def _require_usb() -> None:
     try:
         require("usb1", extra="adb", why="reaching a phone over USB without the adb server")
     except OSError as exc:  # usb1 is there, the C library it loads is not
         raise DeviceError(
             f"libusb does not load ({exc}); install libusb-1.0 (Debian: apt install "
-            "libusb-1.0-0), or use the adb server with --backend server"
+            "libusb-1.0-0), or use the adb server with backend=server"
         ) from exc
-    return module.AdbDeviceUsb(serial or None, default_transport_timeout_s=connect_s)
 
 
 def _tcp(host: str, port: int) -> Any:

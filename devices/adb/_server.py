@@ -18,7 +18,7 @@ from latprof._errors import (
 from latprof._extras import require
 from latprof.devices.adb._transport import Transport
 
-__all__ = ["ERRORS", "ServerTransport", "client", "server_phones"]
+__all__ = ["ERRORS", "STATE_HINTS", "ServerTransport", "client", "server_phones"]
 
 #: Every exception class of adbutils, and ours for it.
 ERRORS: dict[str, type[DeviceError]] = {
@@ -38,7 +38,8 @@ _ID_AND_SIZE = struct.Struct("<4sI")
 #: What the adb server says of a phone that is gone, as it spells it.
 _GONE = ("not found", "offline", "connection closed", "closed", "device still connecting")
 
-_STATE_HINTS = {
+#: What to do about a phone in each of adb's states.
+STATE_HINTS = {
     "unauthorized": "unlock it, tap 'Allow' under 'Allow USB debugging?'",
     "authorizing": "unlock it, tap 'Allow' under 'Allow USB debugging?'",
     "offline": "reconnect its cable, or switch USB debugging off and on",
@@ -78,7 +79,7 @@ class ServerTransport(Transport):
                     )
             state = _await_state(adb, serial, connect_s)
             if state != "device":
-                hint = _STATE_HINTS.get(state, "check its cable and its screen")
+                hint = STATE_HINTS.get(state, "check its cable and its screen")
                 error = UnknownDeviceError if state == "absent" else DeviceError
                 raise error(f"{serial}: the phone is {state}; {hint}, and run it again")
             self._device = adb.device(serial)
@@ -162,5 +163,5 @@ def _mapped(serial: str) -> Iterator[None]:
     except (OSError, EOFError) as exc:
         raise DeviceLostError(
             f"{serial}: the connection broke ({exc}); check the cable and run the same command "
-            "again; without an adb binary, use --backend direct"
+            "again; without an adb binary, use backend=direct"
         ) from exc

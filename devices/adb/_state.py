@@ -85,6 +85,10 @@ class Facts:
     boot_id: str
     clusters: tuple[Cluster, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "clusters": [asdict(c) for c in self.clusters]}
+
     def cluster(self, name: str) -> Cluster:
         """By name; "" is the fastest.
 
@@ -146,7 +150,7 @@ def read_facts(transport: Transport) -> Facts:
 
 
 def _clusters(policies: list[str], cores: int) -> tuple[Cluster, ...]:
-    """From ``POLICY:CPU CPU ...:KHZ`` lines, slowest first; policies of equal clocks are one kind."""
+    """From ``POLICY:CPU CPU ...:KHZ`` lines, slowest first; equal clocks are one kind."""
     kinds: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
     for line in policies:
         policy, cpus, khz = line.split(":")

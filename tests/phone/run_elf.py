@@ -1,4 +1,5 @@
-# ruff: noqa: PTH, SIM115  pathlib would double the start-up time that every benchmark pays
+# ruff: noqa: PTH109, PTH118, PTH123, SIM115
+# (pathlib would double the start-up time, which every benchmark pays)
 """Runs a stand-in ELF as the phone's CPU would: refuses other machines', else asks the zygote.
 
 Standard library only and started with -I -S: this is the per-process cost of every benchmark.

@@ -1,0 +1,116 @@
+"""Models to time on a phone: one op, repeated until a clock of whole microseconds resolves it.
+
+Copies are put in a chain where the op keeps its shape, so that they pass two buffers back and
+forth and stay in the cache as the single op does; else side by side, reading the same input.
+Every copy has its own weights, so copies of a large op are kept few: more of them would leave the
+cache and time the memory instead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from latprof._workload import DTYPE_BYTES, Elementwise, Workload
+from latprof.devices.runtimes._tflite_model import TfliteGraph, append_workload, input_shape
+
+__all__ = ["Repeated", "write_repeated"]
+
+#: One Invoke should take this long: a clock of 1 us then resolves it to under 1%.
+_RESOLVED_S = 100e-6
+_AIM_S = 200e-6
+_MOST_COPIES = 96  # a chain that halves its values at every step stays clear of denormals
+_CACHE_BYTES = 1 << 20
+
+# Faster than any phone's core: the first guess at the copies errs towards too many.
+_MACS_PER_S, _BYTES_PER_S, _OP_S = 60e9, 40e9, 0.5e-6
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A workload and how many copies of it one model holds."""
+
+    workload: Workload
+    copies: int
+
+    @classmethod
+    def guess(cls, workload: Workload) -> Repeated:
+        """Copies before anything is known: enough for a fast core, within the cache."""
+        speed = 4 if workload.dtype_name == "int8" else 1
+        at_least_s = max(
+            _OP_S,
+            workload.macs / (_MACS_PER_S * speed),
+            (workload.activation_bytes + workload.weight_bytes) / _BYTES_PER_S,
+        )
+        fitting = max(1, _CACHE_BYTES // max(1, _bytes_per_copy(workload)))
+        return cls(workload, min(math.ceil(_AIM_S / at_least_s), fitting, _MOST_COPIES))
+
+    def after(self, invoke_s: float) -> Repeated:
+        """The same, or with more copies where one Invoke of these took too short a time."""
+        if invoke_s >= _RESOLVED_S or self.copies == _MOST_COPIES:
+            return self
+        wanted = math.ceil(self.copies * _AIM_S / max(invoke_s, 1e-6))
+        return replace(self, copies=min(max(wanted, self.copies + 1), _MOST_COPIES))
+
+    def per_op_s(self, invoke_s: float, overhead_s: float) -> float:
+        """What a model of one copy takes, as other devices time it: one call and one op."""
+        overhead_s = min(overhead_s, invoke_s / 2)
+        return overhead_s + (invoke_s - overhead_s) / self.copies
+
+
+def write_repeated(repeated: Repeated) -> bytes:
+    """A .tflite with the workload's copies. float16 is written as float32: the flag does the rest.
+
+    Raises:
+        Refused: TFLite has no such op.
+    """
+    workload = repeated.workload
+    if workload.dtype_name == "float16":
+        workload = replace(workload, dtype="float32")  # type: ignore[call-arg]  # every kind has one
+    graph = _SharedInputs()
+    first = graph.input(input_shape(workload))
+    last = first
+    for _ in range(repeated.copies):
+        graph.start_copy()
+        last = append_workload(graph, workload, last if _chains(workload) else first)
+        if not _chains(workload):
+            graph.output(last)
+    if _chains(workload):
+        graph.output(last)
+    return graph.serialize()
+
+
+class _SharedInputs(TfliteGraph):
+    """Copies of an op with two operands share the second one, as they share the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: list[int] = []
+        self._next = 0
+
+    def start_copy(self) -> None:
+        self._next = 1  # the first input is the one that all copies have been given
+
+    def input(self, shape: tuple[int, ...]) -> int:
+        if self._next == len(self._made):
+            self._made.append(super().input(shape))
+        self._next += 1
+        return self._made[self._next - 1]
+
+
+def _chains(workload: Workload) -> bool:
+    """Whether an op can read its own output again; products are left out: they run to zero."""
+    shapeless = isinstance(workload, Elementwise) and workload.op not in ("mul", "scale")
+    c_in, c_out = workload.channels
+    keeps_size = getattr(workload, "stride", 1) == 1 and getattr(workload, "op", "") != "global_avg"
+    square = workload.kind in ("conv2d", "pool") and c_in == c_out and keeps_size
+    even = getattr(workload, "kernel", 1) % 2 == 0  # its output is one smaller
+    return shapeless or (square and not even)
+
+
+def _bytes_per_copy(workload: Workload) -> int:
+    """What each copy adds to the working set."""
+    if _chains(workload):
+        return workload.weight_bytes
+    outputs = workload.activation_bytes // 2  # the input is shared; the rest is mostly the output
+    return workload.weight_bytes + max(outputs, DTYPE_BYTES[workload.dtype_name])
