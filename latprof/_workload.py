@@ -86,12 +86,13 @@ class Workload(ABC):
     @property
     def family(self) -> str:
         """Everything but the channel counts: workloads of one family share one latency law."""
-        varying = self._channel_fields | {"kind"}
+        varying = self.channel_fields | {"kind"}
         rest = (f"{k}={v}" for k, v in self.to_dict().items() if k not in varying)
         return f"{self.label}({', '.join(rest)})"
 
     @property
-    def _channel_fields(self) -> frozenset[str]:
+    def channel_fields(self) -> frozenset[str]:
+        """Names of the fields that change within a family."""
         return frozenset({"c", "c_in", "c_out"} | ({"groups"} if self.tied else set()))
 
     @property
@@ -240,7 +241,7 @@ class MatMul(Workload):
         return dataclasses.replace(self, batch=c_out)
 
     @property
-    def _channel_fields(self) -> frozenset[str]:
+    def channel_fields(self) -> frozenset[str]:
         return frozenset({"k", "n"} if self.weights else {"batch"})
 
     @property

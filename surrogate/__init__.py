@@ -4,6 +4,7 @@ from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
 from latprof.surrogate._law import Law
+from latprof.surrogate._plots import plot_fit
 from latprof.surrogate._surrogate import LabelFit, Prediction, Surrogate
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "Surrogate",
     "compare",
     "fit",
+    "plot_fit",
 ]

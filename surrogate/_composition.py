@@ -17,36 +17,58 @@ _UNCALIBRATED = 0.15
 
 @dataclass(frozen=True)
 class Composition:
-    """latency = sum over ops of (factor of its label x latency alone + per_op_s) + constant_s.
+    """latency = sum over ops of (factor of its label x latency alone + traffic) + per-call cost.
 
     Args:
-        factors: of the labels that were calibrated; others are 1. A fused elementwise op has a
-            factor near 0.
-        per_op_s: dispatch of an op inside a model beyond what it has alone; may be negative,
-            since an op alone pays for a call.
+        factors: of the labels that were calibrated; others are 1. A fused op has a factor near 0.
+        per_byte_s: (weights, activations): what an op's bytes cost beside its time alone, since
+            inside a model other ops have used the caches.
+        per_op_s: dispatch of an op inside a model, beyond what it pays alone.
         constant_s: of a call.
         relative_error: half-width of the 90% interval, as a part of the latency.
-        held_out: (predicted, measured) seconds of each calibrating model by the others, (K, 2).
+        held_out: (predicted, measured, ops added up) seconds of each calibrating model, predicted
+            from the others, (K, 3).
     """
 
     factors: Mapping[str, float] = field(default_factory=dict)
+    per_byte_s: tuple[float, float] = (0.0, 0.0)
     per_op_s: float = 0.0
     constant_s: float = 0.0
     relative_error: float = _UNCALIBRATED
-    held_out: tuple[tuple[float, float], ...] = ()
+    held_out: tuple[tuple[float, float, float], ...] = ()
 
-    def contributions_s(self, labels: Sequence[str], alone_s: Floats) -> Floats:
-        """(N,) seconds of each op inside a model."""
+    def shares_s(self, labels: Sequence[str], alone_s: Floats, traffic: Floats) -> Floats:
+        """(N,) seconds that follow each op's counts, inside a model.
+
+        Args:
+            alone_s: (N,) seconds alone.
+            traffic: (N, 2) bytes of weights and of activations.
+        """
         factors = np.array([self.factors.get(label, 1.0) for label in labels])
-        return np.asarray(np.maximum(factors * alone_s + self.per_op_s, 0.0))
+        return np.asarray(factors * alone_s + traffic @ np.array(self.per_byte_s))
 
-    def latency_s(self, labels: Sequence[str], alone_s: Floats) -> float:
-        return float(self.contributions_s(labels, alone_s).sum() + self.constant_s)
+    def fixed_s(self, n_ops: int) -> float:
+        """Seconds that no count changes."""
+        return self.constant_s + self.per_op_s * n_ops
 
-    def half_width_s(self, labels: Sequence[str], alone_s: Floats, half_s: Floats) -> float:
-        """Half-width of the 90% interval, from the ops' and from composition."""
-        factors = np.array([self.factors.get(label, 1.0) for label in labels])
-        composed = self.relative_error * self.latency_s(labels, alone_s)
+    def half_width_s(self, latency_s: float, half_s: Floats) -> float:
+        """Half-width of the whole model's 90% interval, of the ops' own half-widths (N,)."""
+        composed = self.relative_error * latency_s
         # Calibrated, the held-out error holds the ops' own errors already.
-        ops = 0.0 if self.held_out else float(np.sqrt(((factors * half_s) ** 2).sum()))
-        return float(np.hypot(composed, ops))
+        return float(composed if self.held_out else np.hypot(composed, np.linalg.norm(half_s)))
+
+    @property
+    def mape(self) -> float:
+        """Of the calibrating models, each predicted from the others; NaN where there are none."""
+        return self._mape(0)
+
+    @property
+    def uncalibrated_mape(self) -> float:
+        """Of the same models with their ops added up."""
+        return self._mape(2)
+
+    def _mape(self, column: int) -> float:
+        if not self.held_out:
+            return float("nan")
+        seconds = np.array(self.held_out)
+        return float(np.abs(seconds[:, column] / seconds[:, 1] - 1).mean())

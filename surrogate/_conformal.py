@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,14 @@ class HeldOut:
         rows: which rows, (T,).
         predicted_s, latency_s: (T,) seconds.
         spread: (T,) the law's own unsureness of each.
+        n_train: rows each prediction was made from, on average.
     """
 
     rows: NDArray[np.intp]
     predicted_s: Floats
     latency_s: Floats
     spread: Floats
+    n_train: int
 
     @property
     def errors(self) -> Floats:
@@ -53,6 +55,17 @@ class HeldOut:
         """(T,) |log error| in units of the law's spread."""
         return np.asarray(np.abs(np.log(self.latency_s / self.predicted_s)) / self.spread)
 
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:
+        """Several labels' predictions as one."""
+        return cls(
+            rows=np.concatenate([part.rows for part in parts]),
+            predicted_s=np.concatenate([part.predicted_s for part in parts]),
+            latency_s=np.concatenate([part.latency_s for part in parts]),
+            spread=np.concatenate([part.spread for part in parts]),
+            n_train=sum(part.n_train for part in parts),
+        )
+
 
 def cross_validate(law: Law, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> HeldOut:
     """Predict every row by the law refitted without it, in 10 folds.
@@ -63,13 +76,18 @@ def cross_validate(law: Law, shapes: Shapes, latency_s: Floats, *, seed: int = 0
     parts = []
     for held in _folds(shapes, seed):
         refitted = law.refit(shapes[~held], latency_s[~held])
-        rows = np.flatnonzero(held)
         parts.append(
-            (rows, refitted.latency_s(shapes[held]), latency_s[held], refitted.spread(shapes[held]))
+            HeldOut(
+                rows=np.flatnonzero(held),
+                predicted_s=refitted.latency_s(shapes[held]),
+                latency_s=latency_s[held],
+                spread=refitted.spread(shapes[held]),
+                n_train=int((~held).sum()),
+            )
         )
     if not parts:
         raise FitError(f"{len(shapes)} rows cannot be cross-validated; measure at least 3")
-    return HeldOut(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return replace(HeldOut.joined(parts), n_train=parts[0].n_train)
 
 
 def quantile(scores: Floats) -> float:

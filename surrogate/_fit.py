@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from latprof._errors import FitError, UsageError
 from latprof._measurement import Measurement
+from latprof.surrogate._calibrate import calibrate
 from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
 from latprof.surrogate._interpolate import CubicLaw, LinearLaw, PchipLaw
@@ -62,7 +62,10 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    return Surrogate(table.target, method, labels, elsewhere, Composition())
+    alone = Surrogate(table.target, method, labels, elsewhere, Composition())
+    if not table.usable_models:
+        return alone
+    return replace(alone, composition=calibrate(alone.predict, table.usable_models))
 
 
 def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitError]:
@@ -82,11 +85,11 @@ def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitErr
                 label: cross_validate(law.fit(*r, seed=seed), *r, seed=seed)
                 for label, r in rows.items()
             }
-            results[name] = _joined(list(scored[name].values()))
+            results[name] = HeldOut.joined(list(scored[name].values()))
         except FitError as exc:
             results[name] = exc
     best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in rows]
-    return {"auto": _joined(best), **results}
+    return {"auto": HeldOut.joined(best), **results}
 
 
 def _fit_label(rows: Rows, method: str, elsewhere: Law, seed: int) -> LabelFit:
@@ -142,8 +145,3 @@ def _rows_by_label(table: LatencyTable) -> dict[str, Rows]:
 def _rows(measurements: Sequence[Measurement]) -> Rows:
     latency_s = np.array([m.latency_s for m in measurements])
     return Shapes.of([m.workload for m in measurements]), latency_s
-
-
-def _joined(parts: Sequence[HeldOut]) -> HeldOut:
-    columns = zip(*(dataclasses.astuple(part) for part in parts), strict=True)
-    return HeldOut(*(np.concatenate(column) for column in columns))

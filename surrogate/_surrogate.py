@@ -94,9 +94,12 @@ class Surrogate:
         """The whole model these ops make up, composed and, where the table has whole models of
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
-        labels = [w.label for w in workloads]
-        latency_s = self.composition.latency_s(labels, ops.latency_s)
-        half_s = self.composition.half_width_s(labels, ops.latency_s, ops.upper_s - ops.latency_s)
+        traffic = np.array([(w.weight_bytes, w.activation_bytes) for w in workloads], dtype=float)
+        shares_s = self.composition.shares_s(
+            [w.label for w in workloads], ops.latency_s, traffic.reshape(-1, 2)
+        )
+        latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
+        half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
             np.asarray(latency_s),
             np.asarray(max(latency_s - half_s, 0.0)),
@@ -116,8 +119,15 @@ class Surrogate:
         return latency_module(self, workloads)
 
     def at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
-        """(M,) seconds of the member's family at these counts."""
+        """(M,) seconds of the member's family at these counts, alone."""
         return self._read(member.label, Shapes.at(member, c_in, c_out))[0]
+
+    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
+        """(M,) seconds that the same ops take inside a model."""
+        shapes = Shapes.at(member, c_in, c_out)
+        traffic = np.stack([shapes.weight_bytes, shapes.in_bytes + shapes.out_bytes], axis=1)
+        alone_s = self._read(member.label, shapes)[0]
+        return self.composition.shares_s([member.label] * len(shapes), alone_s, traffic)
 
     def interval_at(
         self, member: Workload, c_in: Floats, c_out: Floats
@@ -149,9 +159,8 @@ class Surrogate:
                 f"ops, within a factor of {_BLIND_FACTOR:g}; profile with this model to measure it"
             ]
         found = []
-        for name, counts, most in zip(
-            ("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True
-        ):
+        axes = zip(("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True)
+        for name, counts, most in list(axes)[1 if shapes.tied else 0 :]:
             if counts.max() > _BEYOND * most:
                 found.append(
                     f"{label}: {name} reaches {counts.max():.0f}, measured up to {most:.0f}; "

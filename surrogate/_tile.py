@@ -18,6 +18,9 @@ __all__ = ["TileLaw"]
 #: Periods whose phase the residual may depend on: SIMD widths, channel blocks, tile widths.
 _PERIODS = (4, 8, 16, 32)
 
+#: Below this many channels vector code takes other paths; the residual may tell them apart.
+_ONE_VECTOR = 16
+
 #: The residual may move the base by at most this factor either way.
 _MOST = 4.0
 
@@ -60,6 +63,11 @@ class TileLaw(Law):
     def spread(self, shapes: Shapes) -> Floats:
         return self.residual.sd(*_features(shapes, self.smooth))
 
+    @property
+    def steps(self) -> dict[str, int]:
+        found = zip(("c_in", "c_out"), self.base.tiles, strict=True)
+        return {axis: tile for axis, tile in found if tile > 1}
+
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         step = max(self.base.tiles[axis], 8)
         tops = np.arange(step, limit, step, dtype=float)
@@ -80,8 +88,16 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
 
 
 def _features(shapes: Shapes, smooth: tuple[str, ...]) -> tuple[Floats, Floats]:
-    """(N, D) logs of sizes, and (N, P) unfilled parts of the last tile in [0, 1)."""
+    """(N, D) logs of sizes; (N, P) per axis the unfilled parts of the last tile in [0, 1), and
+    how much of one vector there is at all."""
     logs = _logs(shapes)
-    counts = (shapes.c_out,) if shapes.tied else (shapes.c_in, shapes.c_out)
     x = np.stack([logs[name] for name in smooth], axis=1) if smooth else np.zeros((len(shapes), 0))
-    return x, np.stack([(-c % t) / t for c in counts for t in _PERIODS], axis=1)
+    phases = [
+        phase
+        for count in ((shapes.c_out,) if shapes.tied else (shapes.c_in, shapes.c_out))
+        for phase in (
+            *((-count % period) / period for period in _PERIODS),
+            np.minimum(count, _ONE_VECTOR) / _ONE_VECTOR,
+        )
+    ]
+    return x, np.stack(phases, axis=1)

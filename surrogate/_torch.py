@@ -99,20 +99,18 @@ def latency_module(surrogate: Surrogate, workloads: Sequence[Workload]) -> Laten
         if key not in families:
             families[key] = _grid(surrogate, workload)
         grids.append(families[key])
-    return LatencyModule(grids, surrogate.composition.constant_s)
+    return LatencyModule(grids, surrogate.composition.fixed_s(len(workloads)))
 
 
 def _grid(surrogate: Surrogate, full: Workload) -> tuple[npt.NDArray[np.float64], ...]:
     """(knots along c_in, knots along c_out, seconds (len, len)) of an op of this full size."""
     axes = [_thin(surrogate.knots(full, axis, full.channels[axis])) for axis in (0, 1)]
     if full.tied:
-        alone_s = surrogate.at(full, axes[1], axes[1])[None]
+        inside = surrogate.shares_at(full, axes[1], axes[1])[None]
         axes[0] = np.array([float(full.channels[0])])
     else:
         pairs = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        alone_s = surrogate.at(full, pairs[:, 0], pairs[:, 1]).reshape(*map(len, axes))
-    label = [full.label] * alone_s.size
-    inside = surrogate.composition.contributions_s(label, alone_s.ravel()).reshape(alone_s.shape)
+        inside = surrogate.shares_at(full, pairs[:, 0], pairs[:, 1]).reshape(*map(len, axes))
     # An op without channels costs nothing; a tied op's c_in says nothing that its c_out does not.
     seconds = np.pad(inside, ((1, 0), (1, 0)))
     if full.tied:

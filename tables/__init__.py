@@ -2,7 +2,7 @@
 
 from latprof.tables._check import Finding, check
 from latprof.tables._diff import TableDiff, diff, plot_diff
-from latprof.tables._family import Family, families_of
+from latprof.tables._family import Family, families_of, family_text
 from latprof.tables._grid import write_npz
 from latprof.tables._import import import_plain_csv, import_tinynas_trt
 from latprof.tables._plan import METHODS as PLAN_METHODS
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "diff",
     "families_of",
+    "family_text",
     "import_plain_csv",
     "import_tinynas_trt",
     "paper_axis",

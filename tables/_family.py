@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from latprof._workload import Workload
 
-__all__ = ["Family", "families_of"]
+__all__ = ["Family", "families_of", "family_text"]
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,13 @@ def families_of(workloads: Iterable[Workload]) -> list[Family]:
 def _family(group: Sequence[Workload]) -> Family:
     c_in, c_out = (max(w.channels[axis] for w in group) for axis in (0, 1))
     return Family(group[0], c_in, c_out, len(group))
+
+
+def family_text(workload: Workload) -> str:
+    """A family as a person would say it: ``conv2d.k3 14x14 stride=2``; defaults are left out."""
+    shown = {"kind", "h", "w", "op", "kernel", *workload.channel_fields}
+    defaults = {f.name: f.default for f in dataclasses.fields(workload)}
+    fields = workload.to_dict()
+    size = [f"{fields['h']}x{fields['w']}"] if "h" in fields else []
+    rest = [f"{k}={v}" for k, v in fields.items() if k not in shown and v != defaults[k]]
+    return " ".join([workload.label, *size, *rest])

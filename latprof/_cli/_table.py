@@ -16,6 +16,7 @@ from latprof.tables import (
     LatencyTable,
     check,
     diff,
+    family_text,
     import_plain_csv,
     import_tinynas_trt,
     plot_diff,
@@ -70,7 +71,7 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
             ("shape", "latency", "spread", "status"),
             [
                 (
-                    f"{m.workload.family} {m.workload.channels[0]} -> {m.workload.channels[1]}",
+                    f"{family_text(m.workload)} {m.workload.channels}",
                     format_s(m.latency_s) if m.samples_s else "-",
                     f"+-{m.spread:.1%}" if m.samples_s else "-",
                     m.status,
@@ -88,13 +89,13 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
         ("family", "rows", "c_in", "c_out", "latency"),
         [
             (
-                name,
+                family_text(group[0].workload),
                 str(len(group)),
                 *(_range([m.workload.channels[axis] for m in group]) for axis in (0, 1)),
                 f"{format_s(min(m.latency_s for m in group))} to "
                 f"{format_s(max(m.latency_s for m in group))}",
             )
-            for name, group in families.items()
+            for group in families.values()
         ],
     )
 
@@ -220,7 +221,7 @@ def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
         ("shape", a.name, b.name, "ratio"),
         [
             (
-                f"{compared.workloads[i].family} {compared.workloads[i].channels}",
+                f"{family_text(compared.workloads[i])} {compared.workloads[i].channels}",
                 format_s(compared.a_s[i]),
                 format_s(compared.b_s[i]),
                 f"{compared.ratios[i]:.3f}",
