@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from latprof._workload import Conv2d, MatMul, Workload
+from latprof._workload import MatMul
+from latprof.compress._conv_shapes import conv_transpose_workload, conv_workload
 from latprof.compress._labels import LabelArray
 from latprof.compress._tracer import Tracer, rule, unknown
 from latprof.compress._values import Call, Value
@@ -34,7 +35,11 @@ def _conv(tracer: Tracer, call: Call) -> Value | list[Value]:
     if bias is not None:
         tracer.follow(bias.param, 0, writes)
     made = tracer.value(call, _along(writes, axis, x.ndim))
-    workload = _workload(x.shape, made.shape, weight.shape, axis, groups, _pairs(call))
+    lead = () if axis else (1,)
+    stride, dilation = _all(call.get("stride", 1)), _all(call.get("dilation", 1))
+    workload = conv_workload(
+        (*lead, *x.shape), (*lead, *made.shape), weight.shape, groups, stride, dilation
+    )
     depthwise = groups > 1 and groups == c_in == c_out
     batched = isinstance(workload, MatMul) and not workload.weights
     group_of = writes.reshape(groups, -1)[:, 0]
@@ -79,9 +84,7 @@ def _conv_transpose(tracer: Tracer, call: Call) -> Value | list[Value]:
     made = tracer.value(call, _along(writes, axis, x.ndim))
     taps = math.prod(weight.shape[2:])
     if groups == 1:
-        m = math.prod(x.shape[axis + 1 :])
-        batch = x.shape[0] if axis else 1
-        work = MatMul(m=m * batch, k=weight.shape[0], n=weight.shape[1] * taps)
+        work = conv_transpose_workload(x.shape if axis else (1, *x.shape), weight.shape)
         tracer.emit(call, work, reads, np.repeat(writes, taps))
     else:
         tracer.emit_unmeasured(call)
@@ -92,43 +95,5 @@ def _along(channels: LabelArray, axis: int, ndim: int) -> LabelArray:
     return channels.reshape([-1 if d == axis else 1 for d in range(ndim)])
 
 
-def _pairs(call: Call) -> tuple[list[int], list[int]]:
-    stride, dilation = call.get("stride", [1]), call.get("dilation", [1])
-    as_list = lambda v: [v] if isinstance(v, int) else list(v)  # noqa: E731
-    return as_list(stride), as_list(dilation)
-
-
-def _workload(
-    shape: tuple[int, ...],
-    made: tuple[int, ...],
-    weight: tuple[int, ...],
-    axis: int,
-    groups: int,
-    steps: tuple[list[int], list[int]],
-) -> Workload:
-    """Square 2-D kernels as Conv2d, others as the matrix product that computes them.
-
-    ``Conv2d`` pads every side by ``dilation * (kernel - 1) // 2``; where the model pads
-    otherwise, the input is taken of the size that gives the model's output.
-    """
-    stride, dilation = ({*s} for s in steps)
-    batch = shape[0] if axis else 1
-    kernel, pixels = weight[2:], math.prod(made[axis + 1 :])
-    c_in, c_out = shape[axis], weight[0]
-    if len(kernel) == 2 and len(set(kernel)) == len(stride) == len(dilation) == 1:
-        (s,), (d,), k = stride, dilation, kernel[0]
-        reach = d * (k - 1) - 2 * (d * (k - 1) // 2)
-        sizes = [
-            n if (n - 1 - reach) // s + 1 == out else (out - 1) * s + 1 + reach
-            for n, out in zip(shape[axis + 1 :], made[axis + 1 :], strict=True)
-        ]
-        return Conv2d(
-            h=sizes[0], w=sizes[1], c_in=c_in, c_out=c_out, kernel=k, stride=s, groups=groups,
-            dilation=d, batch=batch,
-        )  # fmt: skip
-    taps = math.prod(kernel)
-    if groups == 1:
-        return MatMul(m=pixels * batch, k=c_in * taps, n=c_out)
-    return MatMul(
-        m=pixels * batch, k=c_in // groups * taps, n=c_out // groups, batch=groups, weights=False
-    )
+def _all(value: int | list[int]) -> list[int]:
+    return [value] if isinstance(value, int) else list(value)
