@@ -17,6 +17,7 @@ import functools
 import os
 import re
 import secrets
+import selectors
 import signal
 import socket
 import stat
@@ -42,6 +43,7 @@ FAULTS = (
     "unauthorised",  # nobody taps Allow
     "unplug_push",  # the connection drops in the middle of the next SEND
     "unplug_run",  # the connection drops in the middle of the next shell's output
+    "reboot_run",  # likewise, and the phone comes back with another boot id
     "hang_run",  # the next shell prints nothing more and never ends
     "storage_full",  # SEND fails as adbd fails on ENOSPC
     "truncate_push",  # SEND keeps only half of the bytes and says OKAY
@@ -122,6 +124,11 @@ class Phone:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.unplug()
+        for process in self._processes:
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
 
     def _accept(self) -> None:
         while True:
@@ -136,13 +143,13 @@ class Phone:
         """Where a path of the phone's lives here."""
         return self.root / remote.lstrip("/")
 
-    def shell(self, command: str) -> subprocess.Popen[bytes]:
+    def shell(self, command: str, stderr: int = subprocess.STDOUT) -> subprocess.Popen[bytes]:
         self.commands.append(command)
         process = subprocess.Popen(
             ["/bin/sh", "-c", rewrite(command, self.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             cwd=self.root,
             env={
                 "PATH": f"{PHONE / 'bin'}:/usr/bin:/bin",
@@ -170,7 +177,8 @@ def zygote() -> str:
     )
     atexit.register(process.kill)
     assert process.stdout
-    process.stdout.readline()
+    with process.stdout:
+        process.stdout.readline()  # it listens
     return path
 
 
@@ -343,25 +351,41 @@ class _Shell(_Stream):
     """``shell:`` and ``exec:`` give output as it comes; ``shell,v2:`` frames it, code last."""
 
     def serve(self) -> None:
-        process = self.phone.shell(self.argument)
+        process = self.phone.shell(
+            self.argument, stderr=subprocess.PIPE if self.v2 else subprocess.STDOUT
+        )
         assert process.stdin
-        assert process.stdout
         process.stdin.close()
         threading.Thread(target=self._kill_when_closed, args=(process,), daemon=True).start()
-        written = 0
-        while chunk := os.read(process.stdout.fileno(), 32 << 10):
-            written += len(chunk)
-            if "unplug_run" in self.phone.faults and "benchmark_model" in self.argument:
-                self.phone.faults.discard("unplug_run")
-                self.phone.unplug()
-            if "hang_run" in self.phone.faults and "benchmark_model" in self.argument:
-                self.phone.faults.discard("hang_run")
-                process.wait()
-                threading.Event().wait(60)
-            self.write(self._frame(1, chunk) if self.v2 else chunk)
+        with selectors.DefaultSelector() as selector:
+            for kind, pipe in ((1, process.stdout), (2, process.stderr)):
+                if pipe:
+                    selector.register(pipe, selectors.EVENT_READ, kind)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    chunk = os.read(key.fd, 32 << 10)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                        continue
+                    self._trip()
+                    self.write(self._frame(key.data, chunk) if self.v2 else chunk)
         code = process.wait()
         if self.v2:
             self.write(self._frame(3, bytes([code & 0xFF])))
+
+    def _trip(self) -> None:
+        """Faults in the middle of a benchmark's output."""
+        if "benchmark_model" not in self.argument:
+            return
+        if "unplug_run" in self.phone.faults:
+            self.phone.faults.discard("unplug_run")
+            self.phone.unplug()
+        if "reboot_run" in self.phone.faults:
+            self.phone.faults.discard("reboot_run")
+            self.phone.reboot()
+        if "hang_run" in self.phone.faults:
+            self.phone.faults.discard("hang_run")
+            threading.Event().wait(60)
 
     def _kill_when_closed(self, process: subprocess.Popen[bytes]) -> None:
         with self.arrived:

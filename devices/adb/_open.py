@@ -9,16 +9,18 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latprof._errors import LatprofError, UnknownDeviceError, UsageError
 from latprof._extras import require
 from latprof.devices._device import DeviceInfo
-from latprof.devices.adb._device import AdbDevice
 from latprof.devices.adb._direct import DirectTransport, usb_serials
 from latprof.devices.adb._server import STATE_HINTS, ServerTransport, client, server_phones
 from latprof.devices.adb._tool import DOWNLOADS, cache_path
 from latprof.devices.adb._transport import Transport
+
+if TYPE_CHECKING:
+    from latprof.devices.adb._device import AdbDevice
 
 __all__ = ["SETTINGS", "list_phones", "open_phone"]
 
@@ -68,6 +70,9 @@ def open_phone(
         serial, values.pop("backend", "auto"), values.pop("key", None), connect_s=5.0
     )
     values.setdefault("cluster", cluster)
+    require("flatbuffers", extra="adb", why="writing models for a phone")
+    from latprof.devices.adb._device import AdbDevice
+
     return AdbDevice(connect, threads=threads, limit_s=limit_s, **values)
 
 
