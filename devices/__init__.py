@@ -2,6 +2,7 @@
 
 from latprof.devices._device import Device, DeviceInfo, Job, Reading
 from latprof.devices._fake import FakeDevice, Trouble
+from latprof.devices._list import list_devices
 from latprof.devices._open import open_device
 from latprof.devices._profile import Event, measure_files, profile, run_file
 from latprof.devices._schedule import ScheduleSettings
@@ -15,6 +16,7 @@ __all__ = [
     "Reading",
     "ScheduleSettings",
     "Trouble",
+    "list_devices",
     "measure_files",
     "open_device",
     "profile",

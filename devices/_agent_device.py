@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latprof._errors import ModelLoadError, WorkloadError
+from latprof._errors import DeviceLostError, ModelLoadError, UnknownDeviceError, WorkloadError
 from latprof._target import Target
 from latprof._workload import Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
@@ -69,6 +69,13 @@ class AgentDevice(Device):
     def _agent(self) -> AgentProcess:
         return AgentProcess(self._command, **self._start)
 
+    def _another_agent(self) -> AgentProcess:
+        """An agent after the first: the device is known by now, so what fails is its loss."""
+        try:
+            return self._agent()
+        except UnknownDeviceError as exc:
+            raise DeviceLostError(str(exc)) from exc
+
     @property
     def target(self) -> Target:
         return self._target
@@ -76,7 +83,7 @@ class AgentDevice(Device):
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
         last_use = {job: i for i, job in enumerate(jobs)}
         ids: dict[Job, int] = {}
-        with self._agent() as agent:
+        with self._another_agent() as agent:
             for i, job in enumerate(jobs):
                 try:
                     if job not in ids:
@@ -99,7 +106,7 @@ class AgentDevice(Device):
                 )
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
-        with self._agent() as agent:
+        with self._another_agent() as agent:
             answer = agent.ask("run", inputs=encode_arrays(dict(inputs)), **self._source(path))
         outputs = decode_arrays(answer["outputs"])
         return [outputs[str(i)] for i in range(len(outputs))]

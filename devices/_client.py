@@ -83,6 +83,7 @@ _RUNTIME_MODULES = {
     "torch": ("_torch",),
 }
 _ERROR_TAIL_LINES = 20
+_GRACE_S = 1.0
 
 
 class AgentProcess:
@@ -211,7 +212,7 @@ class AgentProcess:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=2.0)
+            self._process.wait(timeout=_GRACE_S)
         except subprocess.TimeoutExpired:
             return False
         return True

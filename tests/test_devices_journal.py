@@ -87,7 +87,7 @@ def test_discards_survive_a_restart(tmp_path: Path) -> None:
 
 def test_another_target_is_refused(tmp_path: Path) -> None:
     measure(FakeDevice(seed=1), tmp_path / "run.jsonl")
-    with pytest.raises(TargetMismatchError, match="journal .* is of another target"):
+    with pytest.raises(TargetMismatchError, match=r"journal .* is of another target"):
         measure(FakeDevice(seed=2), tmp_path / "run.jsonl")
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr("latprof.devices._journal.os.write", full)
-        with pytest.raises(FailureError, match="No space left on device.*run the same command"):
+        with pytest.raises(FailureError, match=r"No space left on device.*run the same command"):
             measure(FakeDevice(), path)
     device = FakeDevice()
     measure(device, path)

@@ -1,0 +1,167 @@
+"""What a runtime is given for a workload computes that workload; every runtime, every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from latprof._workload import (
+    ELEMENTWISE_OPS,
+    POOL_OPS,
+    Conv2d,
+    Elementwise,
+    MatMul,
+    Pool,
+    Workload,
+)
+from latprof.devices import open_device
+from latprof.devices.runtimes._base import Refused
+from latprof.devices.runtimes._onnx_model import write_onnx
+from latprof.devices.runtimes._tflite_model import write_tflite
+
+WORKLOADS: list[Workload] = [
+    Conv2d(7, 5, 6, 10),
+    Conv2d(9, 9, 6, 10, kernel=3, stride=2),
+    Conv2d(9, 9, 6, 9, kernel=5, groups=3),
+    Conv2d(8, 8, 12, 12, kernel=3, groups=12),
+    Conv2d(9, 9, 12, 12, kernel=5, stride=2, groups=12),
+    Conv2d(9, 9, 4, 6, kernel=3, dilation=2),
+    Conv2d(16, 16, 3, 8, kernel=4, stride=4, batch=2),
+    MatMul(1, 20, 7),
+    MatMul(6, 8, 10),
+    MatMul(6, 8, 10, batch=3),
+    MatMul(6, 8, 10, batch=3, weights=False),
+    *(Elementwise(op, 5, 4, 6) for op in ELEMENTWISE_OPS),
+    *(Pool(op, 7, 7, 6, kernel=3, stride=2) for op in POOL_OPS),
+]
+TORCH = pytest.importorskip("torch")
+
+
+def label(workload: Workload) -> str:
+    return workload.family
+
+
+def reference(w: Workload, x, other, weights, same=False):  # type: ignore[no-untyped-def]
+    """The op as torch has it, on (b, c, h, w) arrays; ``weights`` in torch's layouts.
+
+    With ``same``, padding is TFLite's SAME, which pads no patches; odd maps it pads evenly.
+    """
+    functional = TORCH.nn.functional
+    match w:
+        case Conv2d():
+            padding = 0 if same and w.kernel == w.stride else w.padding
+            return functional.conv2d(x, *weights, w.stride, padding, w.dilation, w.groups)
+        case MatMul(weights=True):
+            return functional.linear(x, *weights)
+        case MatMul():
+            return x @ other
+        case Pool(op="global_avg"):
+            return x.mean((2, 3), keepdim=True)
+        case Pool(op="max"):
+            return functional.max_pool2d(x, w.kernel, w.stride, w.padding)
+        case Pool():
+            return functional.avg_pool2d(x, w.kernel, w.stride, w.padding, count_include_pad=False)
+        case Elementwise(op="layer_norm"):
+            return functional.layer_norm(x, (w.c,), *weights)
+        case Elementwise(op="softmax"):
+            return functional.softmax(x, -1)
+        case Elementwise(op=op):
+            names = {"hard_sigmoid": "hardsigmoid", "hard_swish": "hardswish"}
+            if op == "add":
+                return x + other
+            if op in ("mul", "scale"):
+                return x * other
+            return getattr(functional, names.get(op, op))(x)
+    raise AssertionError(w)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=label)
+def test_onnx_models_are_valid_and_compute_their_op(workload: Workload) -> None:
+    onnx = pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    data = write_onnx(workload)
+    model = onnx.load_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    inputs = {i.name: rng.standard_normal(i.shape, dtype=np.float32) for i in session.get_inputs()}
+    weights = [
+        TORCH.from_numpy(onnx.numpy_helper.to_array(t).copy())
+        for t in model.graph.initializer
+        if t.dims
+    ]
+    if isinstance(workload, MatMul) and workload.weights:
+        # Gemm reads (n, k), as torch does; MatMul reads (k, n); the bias was made first.
+        bias, weight = weights
+        weights = [weight if workload.batch == 1 else weight.T, bias]
+    if isinstance(workload, Conv2d):
+        weights.sort(key=lambda t: -t.dim())
+    x, *others = (TORCH.from_numpy(v) for v in inputs.values())
+    expected = reference(workload, x, *(others or [None]), weights)
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=label)
+def test_tflite_models_are_valid_and_compute_their_op(workload: Workload) -> None:
+    tflite = pytest.importorskip("ai_edge_litert.interpreter")
+    schema = pytest.importorskip("tflite")
+    data = write_tflite(workload)
+    model = schema.Model.GetRootAs(data, 0)
+    assert (model.Version(), model.SubgraphsLength()) == (3, 1)
+    interpreter = tflite.Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    rng = np.random.default_rng(0)
+    inputs = []
+    for detail in interpreter.get_input_details():
+        inputs.append(rng.standard_normal(detail["shape"], dtype=np.float32))
+        interpreter.set_tensor(detail["index"], inputs[-1])
+    interpreter.invoke()
+    out = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    constants = [
+        TORCH.from_numpy(interpreter.get_tensor(d["index"]))
+        for d in interpreter.get_tensor_details()
+        if d["name"].startswith("constant") and d["dtype"] is np.float32 and d["shape"].size
+    ]
+    # Channels last to channels first, where there are maps.
+    maps = isinstance(workload, Conv2d | Pool) or (
+        isinstance(workload, Elementwise) and workload.op not in ("layer_norm", "softmax")
+    )
+    x, *others = (TORCH.from_numpy(v.transpose(0, 3, 1, 2) if maps else v) for v in inputs)
+    constants.sort(key=lambda t: -t.dim())
+    if isinstance(workload, Conv2d):
+        order = (3, 0, 1, 2) if workload.depthwise else (0, 3, 1, 2)
+        constants[0] = constants[0].permute(order)
+    expected = reference(workload, x, *(others or [None]), constants, same=True)
+    result = out.transpose(0, 3, 1, 2) if maps else out
+    np.testing.assert_allclose(result, expected, rtol=2e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "tflite", "torch"])
+def readings(request: pytest.FixtureRequest) -> Iterator[dict[Workload, object]]:
+    with open_device("local", runtime=request.param) as device:
+        yield dict(zip(WORKLOADS, device.round(WORKLOADS, measure_s=0.001), strict=True))
+
+
+def test_every_runtime_times_every_kind(readings: dict[Workload, object]) -> None:
+    assert not [reading.error for reading in readings.values() if reading.error]  # type: ignore[attr-defined]
+
+
+def test_tflite_chains_feed_each_op_from_the_one_before() -> None:
+    tflite = pytest.importorskip("ai_edge_litert.interpreter")
+    chain = [Conv2d(8, 8, 3, 6), Elementwise("hard_swish", 8, 8, 6), Pool("global_avg", 8, 8, 6)]
+    interpreter = tflite.Interpreter(model_content=write_tflite(chain))
+    interpreter.allocate_tensors()
+    assert list(interpreter.get_output_details()[0]["shape"]) == [1, 1, 1, 6]
+    with pytest.raises(Refused, match="reads"):
+        write_tflite([Conv2d(8, 8, 3, 6), Pool("max", 8, 8, 7)])
+    with pytest.raises(Refused, match="no workloads"):
+        write_tflite([])
+
+
+@pytest.mark.parametrize("write", [write_onnx, write_tflite])
+def test_precisions_without_a_writer_are_refused(write: object) -> None:
+    assert callable(write)
+    with pytest.raises(Refused, match="int8: expected float32"):
+        write(Conv2d(7, 7, 4, 4, dtype="int8"))
