@@ -1,5 +1,6 @@
 """Surrogates: a table to a differentiable latency, with its uncertainty."""
 
+from latprof.surrogate._adaptive import measure_adaptively
 from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
@@ -18,5 +19,6 @@ __all__ = [
     "Surrogate",
     "compare",
     "fit",
+    "measure_adaptively",
     "plot_fit",
 ]

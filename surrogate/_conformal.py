@@ -70,7 +70,7 @@ class HeldOut:
 def cross_validate(law: Law, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> HeldOut:
     """Predict every row by the law refitted without it, in 10 folds.
 
-    Where families are grids, whole lines of the grid are left out, so that what is left is a
+    Where families form grids, whole lines of the grid are left out, so that what is left is a
     grid and what is left out lies off it: leaving out single points flatters interpolation.
     """
     parts = []

@@ -70,6 +70,19 @@ class GaussianProcess:
         root = cholesky(covariance, lower=True)
         return cls(x, p, theta, cho_solve((root, True), y), root)
 
+    def believing(self, x: Floats, p: Floats) -> Self:
+        """With rows (x, p) added that hold what is predicted: the same mean, a smaller variance."""
+        known = _kernel(self.x, self.p, x, p, self.theta)
+        side = solve_triangular(self.root, known, lower=True)
+        corner = _kernel(x, p, x, p, self.theta) - side.T @ side
+        corner[np.diag_indices_from(corner)] += np.exp(2 * self.theta[-1]) + _JITTER
+        n, more = known.shape
+        root = np.zeros((n + more, n + more))
+        root[:n, :n], root[n:, :n], root[n:, n:] = self.root, side.T, cholesky(corner, lower=True)
+        alpha = np.concatenate([self.alpha, np.zeros(more)])
+        stack = (np.concatenate([self.x, x]), np.concatenate([self.p, p]))
+        return type(self)(*stack, self.theta, alpha, root)
+
     def mean(self, x: Floats, p: Floats) -> Floats:
         """(M,) posterior mean."""
         return np.asarray(_kernel(x, p, self.x, self.p, self.theta) @ self.alpha)
@@ -81,6 +94,15 @@ class GaussianProcess:
         )
         total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
         return np.asarray(np.sqrt(np.maximum(total - (explained**2).sum(axis=0), _JITTER)))
+
+    def gain(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
+        """(C, R) fall of the posterior variance at rows (y, q), were a row (x, p) observed."""
+        at_x = solve_triangular(self.root, _kernel(self.x, self.p, x, p, self.theta), lower=True)
+        at_y = solve_triangular(self.root, _kernel(self.x, self.p, y, q, self.theta), lower=True)
+        covariance = _kernel(x, p, y, q, self.theta) - at_x.T @ at_y
+        total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
+        variance = np.maximum(total - (at_x**2).sum(axis=0), _JITTER)
+        return np.asarray(covariance**2 / variance[:, None])
 
 
 def _split(theta: Floats, d: int) -> tuple[Floats, Floats, Floats, Floats]:

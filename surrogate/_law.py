@@ -41,8 +41,3 @@ class Law(ABC):
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """Counts of one axis (0: c_in, 1: c_out) of the member's family, between which the law
         may be drawn straight for a gradient; rising from 1 to ``limit``."""
-
-    @property
-    def steps(self) -> dict[str, int]:
-        """Tile widths found in the data, by axis; empty where the method looks for none."""
-        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import HeldOut
 from latprof.surrogate._law import Law
 from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._steps import step_of
+from latprof.tables import Family
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LabelFit", "Prediction", "Surrogate"]
+__all__ = ["LabelFit", "Prediction", "Surrogate", "by_label"]
 
 #: Ops of a label without any row: the interval is this factor either way.
 _BLIND_FACTOR = 3.0
@@ -83,7 +86,7 @@ class Surrogate:
         """
         latency_s, log_width = np.empty(len(workloads)), np.empty(len(workloads))
         warnings: list[str] = []
-        for label, rows in _by_label(workloads).items():
+        for label, rows in by_label(workloads).items():
             shapes = Shapes.of([workloads[i] for i in rows])
             latency_s[rows], log_width[rows] = self._read(label, shapes)
             warnings += self._warnings(label, shapes)
@@ -136,6 +139,29 @@ class Surrogate:
         latency_s, width = self._read(member.label, Shapes.at(member, c_in, c_out))
         return latency_s, latency_s * np.exp(-width), latency_s * np.exp(width)
 
+    def step(self, family: Family, axis: int) -> int:
+        """Counts between two jumps of the family's latency along an axis (0: c_in, 1: c_out), the
+        other count at its largest; 1 where it climbs evenly."""
+        limits = (family.c_in, family.c_out)
+
+        def along(counts: Floats) -> Floats:
+            pair = [counts, counts if family.tied else np.full_like(counts, limits[1 - axis])]
+            return self.at(family.member, *(pair if axis == 0 else pair[::-1]))
+
+        return step_of(along, limits[axis])
+
+    def label_steps(self, label: str, families: Sequence[Family]) -> dict[str, int]:
+        """By axis, the step that most of the label's families show; empty where most show none."""
+        mine = [f for f in families if f.member.label == label]
+        found = {}
+        for axis, name in ((0, "c_in"), (1, "c_out")):
+            if axis == 0 and mine[0].tied:
+                continue
+            step = Counter(self.step(f, axis) for f in mine).most_common(1)[0][0]
+            if step > 1:
+                found[name] = step
+        return found
+
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """See Law.knots."""
         return self._law(member.label).knots(member, axis, limit)
@@ -176,7 +202,8 @@ class Surrogate:
         return found
 
 
-def _by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+    """label -> positions of its ops."""
     groups: dict[str, list[int]] = {}
     for row, workload in enumerate(workloads):
         groups.setdefault(workload.label, []).append(row)

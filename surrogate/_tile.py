@@ -12,6 +12,7 @@ from latprof.surrogate._base import PhysicalBase
 from latprof.surrogate._gp import GaussianProcess
 from latprof.surrogate._law import Law
 from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._steps import step_of
 
 __all__ = ["TileLaw"]
 
@@ -20,6 +21,9 @@ _PERIODS = (4, 8, 16, 32)
 
 #: Below this many channels vector code takes other paths; the residual may tell them apart.
 _ONE_VECTOR = 16
+
+#: Knots are no closer than this: where the law has no steps it bends slowly.
+_FINEST = 8
 
 #: The residual may move the base by at most this factor either way.
 _MOST = 4.0
@@ -63,15 +67,28 @@ class TileLaw(Law):
     def spread(self, shapes: Shapes) -> Floats:
         return self.residual.sd(*_features(shapes, self.smooth))
 
-    @property
-    def steps(self) -> dict[str, int]:
-        found = zip(("c_in", "c_out"), self.base.tiles, strict=True)
-        return {axis: tile for axis, tile in found if tile > 1}
+    def gain(self, candidates: Shapes, references: Shapes) -> Floats:
+        """(C, R) by how much the variance of each reference's log latency falls, were a candidate
+        measured."""
+        return self.residual.gain(
+            *_features(candidates, self.smooth), *_features(references, self.smooth)
+        )
+
+    def believing(self, shapes: Shapes) -> Self:
+        """The law with these rows added and found as predicted: the same mean, less unsure."""
+        x, p = _features(shapes, self.smooth)
+        return type(self)(self.base, self.smooth, self.residual.believing(x, p))
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
-        step = max(self.base.tiles[axis], 8)
-        tops = np.arange(step, limit, step, dtype=float)
-        return np.unique(np.concatenate([[1.0], tops, [float(limit)]]))
+        """Tile tops: a gradient between them is that of the steps' envelope."""
+        other = float(member.channels[1 - axis])
+
+        def along(counts: Floats) -> Floats:
+            pair = [counts, counts if member.tied else np.full_like(counts, other)]
+            return self.latency_s(Shapes.at(member, *(pair if axis == 0 else pair[::-1])))
+
+        step = max(step_of(along, limit), _FINEST)
+        return np.unique([1.0, *np.arange(step, limit, step), float(limit)])
 
 
 def _logs(shapes: Shapes) -> dict[str, Floats]:

@@ -1,5 +1,6 @@
 """Tables: the measured truth of one target. Store, exchange, check, and plan what to measure."""
 
+from latprof.tables._adaptive import AdaptivePlan, Oracle
 from latprof.tables._check import Finding, check
 from latprof.tables._diff import TableDiff, diff, plot_diff
 from latprof.tables._family import Family, families_of, family_text
@@ -12,10 +13,12 @@ from latprof.tables._text import read_csv, read_json, write_csv, write_json
 
 __all__ = [
     "PLAN_METHODS",
+    "AdaptivePlan",
     "Family",
     "Finding",
     "LatencyTable",
     "ModelMeasurement",
+    "Oracle",
     "TableDiff",
     "check",
     "diff",

@@ -12,7 +12,7 @@ from latprof._errors import UsageError
 from latprof._workload import Workload
 from latprof.tables._family import Family, families_of
 
-__all__ = ["METHODS", "STEPS", "paper_axis", "plan"]
+__all__ = ["METHODS", "STEPS", "paper_axis", "plan", "weight_of"]
 
 METHODS = ("spread", "paper", "grid")
 
@@ -85,18 +85,23 @@ def _prepare(workloads: Sequence[Workload], method: str, n_shapes: int) -> list[
 
 
 def _shares(families: Sequence[Family], n_shapes: int) -> list[int]:
-    """How many shapes each family gets: one, then by the cube root of its work, up to its size.
-
-    Work is MACs plus bytes, a stand-in for time before anything is measured; the root keeps
-    small families from starving, since their laws are no simpler.
-    """
-    work = np.array([f.count * (f.largest.macs + 4.0 * _bytes(f.largest)) for f in families])
-    weight = np.cbrt(work) * np.array([0.4 if f.tied else 1.0 for f in families])
+    """How many shapes each family gets: one, then by its weight, up to its size."""
+    weight = np.array([weight_of(f) for f in families])
     room = np.array([_size(f) for f in families])
     shares = np.ones(len(families), dtype=int)
     for _ in range(min(n_shapes, int(room.sum())) - len(families)):
         shares[np.argmax(np.where(shares < room, weight / shares, -1.0))] += 1
     return [int(s) for s in shares]
+
+
+def weight_of(family: Family) -> float:
+    """How much a family matters to a plan: the cube root of its ops' work.
+
+    Work is MACs plus bytes, a stand-in for time before anything is measured; the root keeps
+    small families from starving, since their laws are no simpler. One axis needs less than two.
+    """
+    work = family.count * (family.largest.macs + 4.0 * _bytes(family.largest))
+    return float(np.cbrt(work)) * (0.4 if family.tied else 1.0)
 
 
 def _bytes(workload: Workload) -> int:

@@ -10,7 +10,7 @@ import click
 from latprof._cli._output import json_option, note, print_json, print_table
 from latprof._errors import FitError
 from latprof.surrogate import METHODS, HeldOut, Surrogate, compare, fit
-from latprof.tables import LatencyTable
+from latprof.tables import Family, LatencyTable, families_of
 
 
 @click.command("fit")
@@ -24,6 +24,7 @@ def command(table: Path, method: str, seed: int, plots: Path | None, as_json: bo
     loaded = LatencyTable.load(table)
     surrogate = fit(loaded, method=method, seed=seed)
     compared = compare(loaded, seed=seed)
+    families = families_of([m.workload for m in loaded.usable])
     pictures: list[Path] = []
     if plots is not None:
         from latprof.surrogate import plot_fit
@@ -34,7 +35,7 @@ def command(table: Path, method: str, seed: int, plots: Path | None, as_json: bo
             {
                 "target": loaded.target.to_dict(),
                 "methods": {k: _scores(h) for k, h in compared.items()},
-                "labels": {k: _label(surrogate, k) for k in surrogate.labels},
+                "labels": {k: _label(surrogate, k, families) for k in surrogate.labels},
                 "composition": _composition(surrogate),
                 "plots": [str(p) for p in pictures],
             }
@@ -42,7 +43,7 @@ def command(table: Path, method: str, seed: int, plots: Path | None, as_json: bo
         return
     note(str(loaded.target))
     _print_methods(compared)
-    _print_labels(surrogate)
+    _print_labels(surrogate, families)
     _print_composition(surrogate)
     for picture in pictures:
         click.echo(f"picture: {picture}")
@@ -59,10 +60,11 @@ def _scores(held_out: HeldOut | FitError) -> dict[str, Any]:
     }
 
 
-def _label(surrogate: Surrogate, label: str) -> dict[str, Any]:
+def _label(surrogate: Surrogate, label: str, families: list[Family]) -> dict[str, Any]:
     fitted = surrogate.labels[label]
     scores = _scores(fitted.held_out) if fitted.held_out else {}
-    return {"method": fitted.method, "rows": fitted.rows, "steps": fitted.law.steps, **scores}
+    steps = surrogate.label_steps(label, families)
+    return {"method": fitted.method, "rows": fitted.rows, "steps": steps, **scores}
 
 
 def _composition(surrogate: Surrogate) -> dict[str, Any] | None:
@@ -96,10 +98,11 @@ def _print_methods(compared: dict[str, HeldOut | FitError]) -> None:
     print_table("held-out error", ("method", "MAPE", "within 10%", "shapes"), rows)
 
 
-def _print_labels(surrogate: Surrogate) -> None:
+def _print_labels(surrogate: Surrogate, families: list[Family]) -> None:
     rows = []
     for label, fitted in surrogate.labels.items():
-        steps = ", ".join(f"{axis} {step}" for axis, step in fitted.law.steps.items())
+        found = surrogate.label_steps(label, families)
+        steps = ", ".join(f"{axis} {step}" for axis, step in found.items())
         held_out = fitted.held_out
         rows.append(
             (

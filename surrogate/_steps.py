@@ -1,0 +1,36 @@
+"""Where a fitted law jumps: the steps a person sees in its staircase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from latprof.surrogate._shapes import Floats
+
+__all__ = ["PERIODS", "step_of"]
+
+PERIODS = (4, 8, 16, 32, 64, 128)
+
+#: At a step the law moves this many times what it moves elsewhere.
+_CONTRAST = 8.0
+
+
+def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
+    """The distance between jumps along one axis, 1 where the law climbs evenly.
+
+    Args:
+        latency_s: counts (N,) to seconds (N,), the other axis held.
+        limit: the largest count.
+
+    It is the shortest of PERIODS at most of whose multiples the law jumps.
+    """
+    counts = np.arange(1, limit + 2, dtype=float)
+    move = np.abs(np.diff(np.log(latency_s(counts))))  # move[i]: from count i + 1 to i + 2
+    move *= counts[:-1]  # so that an even climb counts the same everywhere
+    for period in PERIODS:
+        at = np.zeros(len(move), dtype=bool)
+        at[period - 1 :: period] = True
+        if at.sum() >= 2 and np.median(move[at]) > _CONTRAST * np.quantile(move[~at], 0.75) + 1e-9:
+            return period
+    return 1
