@@ -1,4 +1,4 @@
-"""Laws of the transport, on both backends, against the stand-in adbd; Debian's adb against it too."""
+"""Laws of the transport on both backends; Debian's own adb against the stand-in adbd."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ import adb_shell.exceptions
 import adbutils.errors
 import pytest
 from adbd import VERSION, Phone
-from helpers_adb import (  # noqa: F401  fixtures
-    adb,
-    adb_server,
-    backend,
-    connect,
-    home,
-    phone,
-)
 
 from latprof._errors import (
     DeviceError,
@@ -33,6 +25,8 @@ from latprof.devices.adb import _direct, _server
 from latprof.devices.adb._direct import DirectTransport
 from latprof.devices.adb._keys import ensure_key
 from latprof.devices.adb._transport import Transport, quote, run_checked
+
+pytest_plugins = ["helpers_adb"]
 
 Connect = Callable[..., Transport]
 
@@ -138,7 +132,7 @@ def test_pulling_what_is_not_there(connect: Connect, phone: Phone) -> None:
 
 def test_nobody_at_the_port(connect: Connect, phone: Phone) -> None:
     phone.__exit__()
-    with pytest.raises((DeviceLostError, UnknownDeviceError), match="127.0.0.1"):
+    with pytest.raises((DeviceLostError, UnknownDeviceError), match=r"127\.0\.0\.1"):
         connect(phone)
 
 
