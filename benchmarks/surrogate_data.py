@@ -1,4 +1,7 @@
-"""What the accuracy benchmark measures: 1x1 convolutions and matmuls, for training and held out."""
+"""What the accuracy benchmark measures: 1x1 convolutions and matmuls, for training and held out.
+
+python -P benchmarks/surrogate_data.py RUNTIME OP FOLDER
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from latprof._workload import Conv2d, MatMul, Workload
-from latprof.devices import open_device, profile
-from latprof.tables import Family, LatencyTable, families_of, plan
+from latprof.devices import Device, open_device, profile
+from latprof.surrogate import measure_adaptively
+from latprof.tables import AdaptivePlan, Family, LatencyTable, families_of, plan
 
 #: Largest counts at each resolution, as in MobileNetV3-Large's 1x1 convolutions; and a
 #: transformer's and a classifier's matmuls.
@@ -21,7 +25,7 @@ OPS: dict[str, list[Workload]] = {
 }  # fmt: skip
 RUNTIMES = ("onnxruntime", "tflite")
 N_TRAIN, N_HELD_OUT = 200, 256
-HELD_OUT_SEED = 20_240
+HELD_OUT_SEED = 31_337
 
 
 def held_out(families: list[Family], n: int = N_HELD_OUT) -> list[Workload]:
@@ -30,38 +34,31 @@ def held_out(families: list[Family], n: int = N_HELD_OUT) -> list[Workload]:
     chosen: dict[Workload, None] = {}
     while len(chosen) < n:
         family = families[len(chosen) % len(families)]
-        counts = rng.integers(1, (family.c_in, family.c_out), endpoint=True)
-        chosen[family.at(*counts)] = None
+        chosen[family.at(*rng.integers(1, (family.c_in, family.c_out), endpoint=True))] = None
     return list(chosen)
 
 
-def measured(
-    runtime: str, name: str, shapes: list[Workload], folder: Path, device: str = "local"
-) -> LatencyTable:
-    """These shapes' table, out of ``folder`` where it holds them, measured where not."""
-    path = folder / f"{runtime}_{name}.parquet"
-    if path.exists():
-        table = LatencyTable.load(path)
-        if {m.workload for m in table.measurements} >= set(shapes):
-            return table
-    with open_device(device, runtime=runtime) as opened:
-        rows = profile(opened, shapes, journal=path.with_suffix(".journal"))
-        table = LatencyTable(opened.target, tuple(rows))
-    table.save(path)
-    print(f"{path.name}: {len(table)} rows, {len(table.usable)} usable", file=sys.stderr)
-    return table
+def adaptive(device: Device, op: str) -> LatencyTable:
+    """N_TRAIN shapes chosen one batch after the other."""
+    chosen = AdaptivePlan(OPS[op], n_shapes=N_TRAIN, seed=0)
+    return measure_adaptively(chosen, LatencyTable(device.target), lambda w: profile(device, w))
 
 
-def main() -> None:
-    """Measure one runtime's op into a folder: RUNTIME OP FOLDER."""
-    runtime, op, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+def measure(runtime: str, op: str, folder: Path) -> None:
+    """``*_adaptive`` as chosen; then the held-out shapes and the other plans', in the same rounds,
+    so that all of them are compared in the same weather."""
     folder.mkdir(parents=True, exist_ok=True)
-    families = families_of(OPS[op])
-    measured(runtime, f"{op}_held_out", held_out(families), folder)
-    for method in ("spread", "paper"):
-        shapes = plan(OPS[op], method=method, n_shapes=N_TRAIN, seed=0)
-        measured(runtime, f"{op}_{method}", shapes, folder)
+    with open_device("local", runtime=runtime) as device:
+        adaptive(device, op).save(folder / f"{runtime}_{op}_adaptive.parquet")
+        plans = {m: plan(OPS[op], method=m, n_shapes=N_TRAIN, seed=0) for m in ("spread", "paper")}
+        plans["held_out"] = held_out(families_of(OPS[op]))
+        shapes = dict.fromkeys(w for chosen in plans.values() for w in chosen)
+        rows = {m.workload: m for m in profile(device, list(shapes))}
+        for name, chosen in plans.items():
+            table = LatencyTable(device.target, tuple(rows[w] for w in chosen))
+            table.save(folder / f"{runtime}_{op}_{name}.parquet")
+            print(f"{runtime} {op} {name}: {len(table.usable)} rows", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -46,9 +46,11 @@ class Family:
 
     def nearest(self, count: float, limit: int) -> int:
         """The legal count nearest to ``count``, up to ``limit``."""
-        # A depthwise convolution of one channel is an ordinary one.
-        least = 2 if getattr(self.member, "depthwise", False) else 1
-        return min(max(round(count / self.step) * self.step, self.step, least), limit)
+        # One channel per group is a depthwise convolution, and one channel in all an ordinary
+        # one: other families.
+        depthwise = getattr(self.member, "depthwise", False)
+        least = 2 if depthwise else 2 * self.step if self.step > 1 else 1
+        return min(max(round(count / self.step) * self.step, least), limit)
 
 
 def families_of(workloads: Iterable[Workload]) -> list[Family]:
