@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from latprof._errors import ShrinkError
 from latprof.compress._graph import Graph
 from latprof.compress._groups import Group
-from latprof.compress._shrink import TOLERANCE, compare, cut
+from latprof.compress._shrink import TOLERANCE, compare, cut, is_conv1d
 
 __all__ = ["probe_groups"]
 
@@ -181,7 +181,7 @@ def _counts(model: nn.Module, group: Group) -> Iterator[tuple[str, str]]:
     paths = owners | {path.rpartition(".")[0] for path in owners}
     for path in sorted(paths):
         module = model.get_submodule(path)
-        if type(module).__module__.startswith("torch.nn.modules"):
+        if type(module).__module__.startswith("torch.nn.modules") or is_conv1d(module):
             continue  # shrink itself knows what these keep
         for name, value in vars(module).items():
             if type(value) is int and value in fitting and not name.startswith("_"):

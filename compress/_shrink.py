@@ -145,8 +145,13 @@ def _resize(module: nn.Module, prefix: str, graph: Graph) -> None:
         module.num_embeddings, module.embedding_dim = shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = shape[0]
-    elif {"nf", "nx"} <= vars(module).keys():  # Conv1D of transformers
+    elif is_conv1d(module):
         module.nx, module.nf = shape
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """True for the linear layer that GPT-2 calls Conv1D."""
+    return {"nf", "nx"} <= vars(module).keys()
 
 
 def compare(

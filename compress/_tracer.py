@@ -249,7 +249,11 @@ class Tracer:
         dims = varying(labels)
         if len(dims) < 2:
             return False
-        best = max(dims, key=lambda d: (labels.shape[d], d))
+        units = {
+            d: np.unique(labels[tuple(slice(None) if i == d else 0 for i in range(labels.ndim))])
+            for d in dims
+        }
+        best = max(dims, key=lambda d: (len(units[d]), d))
         others = tuple(d for d in dims if d != best)
         return self._unite(labels, labels.max(axis=others, keepdims=True))
 

@@ -37,12 +37,15 @@ def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
         x = call["self"]
         column = tracer.column(x, 1, call.where)
         tracer.cut(column, call["groups"], f"{call.where} of {call['groups']} groups")
-    arrays = {id(v): tracer.of(v) for v in tensors_in(call.args.values())}
-    if not any(a.any() for a in arrays.values()):
+    given = {id(v): tracer.of(v) for v in tensors_in(call.args.values())}
+    if not any(a.any() for a in given.values()):
         return _outputs(tracer, call, [unlabelled(len(s)) for s in call.shapes])
-    moved = _moved(call, _swap(dict(call.args), arrays))
+    moved = _moved(call, _swap(dict(call.args), given))
     parts = list(moved) if isinstance(moved, (list, tuple)) else [moved]
-    return _outputs(tracer, call, [_compact(tracer, p) for p in parts])
+    arrays = [_compact(tracer, p) for p in parts]
+    if call.name in ("cat", "concat", "stack") and (dim := _joined(call, given)) is not None:
+        arrays = [tracer.labels.tie(a, [dim], f"{call.where} joins them") for a in arrays]
+    return _outputs(tracer, call, arrays)
 
 
 @rule("split", "chunk")
@@ -61,8 +64,17 @@ def _split(tracer: Tracer, call: Call) -> Value | list[Value]:
 def _pad(tracer: Tracer, call: Call) -> Value | list[Value]:
     if call.get("mode", "constant") != "constant":
         return _pad_border(tracer, call)
-    labels = torch.from_numpy(np.broadcast_to(tracer.of(call["self"]), call["self"].shape).copy())
-    return tracer.value(call, _compact(tracer, torch.constant_pad_nd(labels, call["pad"], 0)))
+    labels, pads = tracer.of(call["self"]), list(call["pad"])
+    for n, d in enumerate(reversed(range(labels.ndim - len(pads) // 2, labels.ndim))):
+        before, after = pads[2 * n : 2 * n + 2]
+        if labels.shape[d] > 1:  # elsewhere what is added belongs to the channel it is added to
+            labels = np.pad(
+                labels[
+                    (slice(None),) * d + (slice(max(0, -before), labels.shape[d] - max(0, -after)),)
+                ],
+                [(max(0, before), max(0, after)) if i == d else (0, 0) for i in range(labels.ndim)],
+            )
+    return tracer.value(call, labels)
 
 
 @rule("reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d")
@@ -93,6 +105,16 @@ def _index(tracer: Tracer, call: Call) -> Value | list[Value]:
         return _index_unknown(tracer, call, x, labels, looked_up)
     arrays = {id(x): labels}
     return _outputs(tracer, call, [_compact(tracer, _moved(call, _swap(dict(call.args), arrays)))])
+
+
+def _joined(call: Call, given: Mapping[int, LabelArray]) -> int | None:
+    """The dim of a cat or stack, where the channels lie along another one in every part: a slice
+    of that one is cut from all parts or from none."""
+    parts = [given[id(v)] for v in call["tensors"]]
+    dim: int = call["dim"] % len(call.shapes[0])
+    if call.name != "stack" and any(a.shape[dim] > 1 for a in parts):
+        return None
+    return dim
 
 
 def _moved(call: Call, args: dict[str, Any]) -> Any:

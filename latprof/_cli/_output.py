@@ -40,11 +40,13 @@ def print_json(result: Any) -> None:
     click.echo(json.dumps(result, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column is text, the others are figures."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[int] = (0,)
+) -> None:
+    """A table on stdout; the columns numbered in ``text`` are text, the others figures."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        table.add_column(column, justify="left" if index in text else "right")
     for row in rows:
         table.add_row(*row)
     _out.print(table)
