@@ -136,6 +136,7 @@ class Phone:
                 wire, _ = self._listener.accept()
             except OSError:
                 return
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets.append(wire)
             threading.Thread(target=_Connection(self, wire).serve, daemon=True).start()
 

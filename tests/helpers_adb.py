@@ -104,14 +104,16 @@ def open_device(home: Path, tmp_path: Path) -> Iterator[Callable[..., AdbDevice]
     """Opens phones as a user would, by spec and settings; closes them after the test."""
     opened: list[AdbDevice] = []
 
-    def make(phone: Phone, cluster: str = "", *, tool: str = "litert1.0", **settings: str) -> Any:
+    def make(
+        phone: Phone, /, in_spec: str = "", *, tool: str = "litert1.0", **settings: str
+    ) -> Any:
         binary = tmp_path / f"benchmark_model-{tool}"
         binary.write_bytes(elf(tool))
         given = {
             "backend": "direct", "key": str(home / ".android/adbkey"), "poll_s": "0.05",
             "benchmark_model": str(binary), **settings,
         }  # fmt: skip
-        spec = f"adb:{phone.serial}" + (f"/{cluster}" if cluster else "")
+        spec = f"adb:{phone.serial}" + (f"/{in_spec}" if in_spec else "")
         threads = int(given.pop("threads", "1"))
         limit_s = float(given.pop("limit_s", "60"))
         device = open_phone(spec, runtime="tflite", threads=threads, limit_s=limit_s, **given)

@@ -137,7 +137,7 @@ class Bench:
             "echo @after",
             after,
         ]
-        stream = self._transport.stream("\n".join(lines), silence_s=self._process_s + 10)
+        stream = self._transport.stream("\n".join(lines), silence_s=self._process_s * 1.2 + 2)
         text: list[str] = []
         start_s = time.monotonic()
         for line in stream:

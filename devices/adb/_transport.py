@@ -74,7 +74,8 @@ class Transport(ABC):
             DeviceTimeoutError: no output for ``silence_s``.
         """
         mark = f"latprof-{secrets.token_hex(8)}:"
-        pending = b""
+        pending, exit_code = b"", -1
+        # Read to the end even after the mark: a stream left before it ends is a broken one.
         for chunk in self._output(f"( {command}\n) 2>&1; echo {mark}$?", silence_s):
             *complete, pending = (pending + chunk).split(b"\n")
             for raw in complete:
@@ -87,11 +88,13 @@ class Transport(ABC):
                     yield head
                 if not code.isdigit():
                     raise ProtocolError(f"{self.serial}: exit code is {code!r}; expected a number")
-                return int(code)
-        raise DeviceLostError(
-            f"{self.serial}: the connection closed before the command finished; "
-            "check the cable, or that the phone did not reboot, and run the same command again"
-        )
+                exit_code = int(code)
+        if exit_code < 0:
+            raise DeviceLostError(
+                f"{self.serial}: the connection closed before the command finished; check the "
+                "cable, or that the phone did not reboot, and run the same command again"
+            )
+        return exit_code
 
     def run(self, command: str, *, silence_s: float = SILENCE_S) -> ShellResult:
         """``command``'s whole output and exit code. Raises as ``stream``."""

@@ -129,16 +129,13 @@ class _Tool:
                         f"Explicitly applied {name} delegate, and the model graph will be "
                         "completely executed by the delegate."
                     )
-        files = dict(
-            pair.split(":", 1)
-            for pair in self.flags.get("input_layer_value_files", "").split(",")
-            if pair
-        )
+        files = [f for f in self.flags.get("input_layer_value_files", "").split(",") if f]
+        given = (file.split(":", 1)[1] for file in files)  # the tool goes by order, not by name
         rng = np.random.default_rng(0)
         for detail in runner.get_input_details():
             shape, dtype = detail["shape"], detail["dtype"]
             if files:
-                value = np.fromfile(files[detail["name"].replace(":", "::")], dtype).reshape(shape)
+                value = np.fromfile(next(given), dtype).reshape(shape)
             elif np.issubdtype(dtype, np.integer):
                 value = rng.integers(-127, 127, shape).astype(dtype)
             else:
