@@ -114,7 +114,7 @@ class DeviceInfo:
         name: the spec to give to ``open_device``.
         description: what it is (``AMD EPYC, 2 cores``).
         usable: the runtimes that work on it now.
-        missing: for each runtime that does not, the one thing missing.
+        missing: for each runtime that does not, or ``all``, the one thing missing.
     """
 
     name: str

@@ -46,7 +46,7 @@ class Journal:
         self._path = path
         self.finished: dict[Workload, Measurement] = {}
         self.readings: dict[Job, dict[int, Reading]] = {}
-        self.sentinels_s: list[float] = []
+        self.sentinels_s: list[list[float]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -83,8 +83,9 @@ class Journal:
             }
         )
 
-    def sentinel(self, seconds: float) -> None:
-        self._append({"sentinel_s": seconds})
+    def sentinel(self, seconds: float, *, first: bool) -> None:
+        """What the sentinel took; ``first`` of its round."""
+        self._append({"sentinel_s": seconds, "first": first})
 
     def discard(self, readings: Sequence[tuple[Workload, int]]) -> None:
         """Take readings back, by workload and serial number: they were disturbed."""
@@ -151,7 +152,9 @@ class Journal:
                 reading = Reading(tuple(line["samples_s"]), line["busy"], line["cost_s"])
                 self.readings.setdefault(workload, {})[int(line["reading"])] = reading
             elif "sentinel_s" in line:
-                self.sentinels_s.append(float(line["sentinel_s"]))
+                if line["first"] or not self.sentinels_s:
+                    self.sentinels_s.append([])
+                self.sentinels_s[-1].append(float(line["sentinel_s"]))
             elif "discard" in line:
                 for serial, data in line["discard"]:
                     del self.readings[workload_from_dict(data)][serial]

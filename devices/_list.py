@@ -70,7 +70,7 @@ def _ssh(host: str) -> DeviceInfo:
             missing.append((runtime, str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")))
     reasons = {why for _, why in missing}
     if len(missing) == len(RUNTIME_MODULES) and len(reasons) == 1:
-        missing = [("", reasons.pop())]  # not a matter of runtimes
+        missing = [("all", reasons.pop())]
     return DeviceInfo(name, description, tuple(usable), tuple(missing))
 
 

@@ -132,7 +132,7 @@ class _Run:
         self._on_event = on_event or (lambda event: None)
         self._start_s = time.monotonic()
         self._readings = 0
-        self._pauses = 0
+        self._pauses = self._aside = 0
         self._done, self._total = done, total
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -165,18 +165,18 @@ class _Run:
             order += [*window, sentinel]
         readings = self._device.round(order, measure_s=self._schedule.settings.round_s)
         with contextlib.closing(readings):
-            before_s = self._sentinel(readings)
+            before_s = self._sentinel(readings, first=True)
             for window in windows:
                 taken = [(job, self._take(job, readings)) for job in window]
-                after_s = self._sentinel(readings)
+                after_s = self._sentinel(readings, first=False)
                 held = [(job, serial) for job, serial in taken if serial is not None]
                 self._schedule.close_window(held, max(before_s, after_s))
                 before_s = after_s
 
-    def _sentinel(self, readings: Iterator[Reading]) -> float:
+    def _sentinel(self, readings: Iterator[Reading], *, first: bool) -> float:
         seconds = self._schedule.sentinel(next(readings))
         if self._journal:
-            self._journal.sentinel(seconds)
+            self._journal.sentinel(seconds, first=first)
         return seconds
 
     def _take(self, job: Job, readings: Iterator[Reading]) -> int | None:
@@ -194,25 +194,27 @@ class _Run:
         if self._journal and isinstance(job, Workload):
             self._journal.reading(serial, job, reading)
         if reading.busy < self._schedule.settings.min_busy:
-            self._schedule.discard(job, serial)
+            self._schedule.share(job, serial)
             self._record_discards([(job, serial)])
+            self._aside += 1
             self._tell("disturbed", f"had the core {reading.busy:.0%} of the time")
             return None
         self._tell("reading")
         return serial
 
     def _judge(self, count: int) -> None:
-        """Discard disturbed windows; rest a while after a round that was mostly disturbed."""
+        """Set disturbed windows aside; rest a while after a round that mostly was."""
         back = self._schedule.judge()
         self._record_discards(back)
         if back:
             self._tell("disturbed", f"{len(back)} readings: the sentinel was slow")
-        if 2 * len(back) <= count:
+        aside, self._aside = self._aside + len(back), 0
+        if 2 * aside <= count:
             self._pauses = 0
             return
         pause_s = self._schedule.settings.pause_s * 2 ** min(self._pauses, 3)
         self._pauses += 1
-        self._tell("waiting", f"{pause_s:.0f} s for the device to calm down")
+        self._tell("waiting", f"{pause_s:.1f} s for the device to calm down")
         time.sleep(pause_s)
 
     def _record_discards(self, readings: Sequence[tuple[Job, int]]) -> None:

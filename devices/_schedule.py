@@ -26,11 +26,11 @@ class ScheduleSettings:
         noisy: the relative standard error above which a row that ran out of rounds is ``noisy``.
         sentinel_every: jobs between two sentinels: the window that is discarded together.
         sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
-        min_busy: less of the core than this means that others took it.
-        max_discards: disturbed readings of one job before it is kept and flagged.
+        min_busy: less of the core than this means that others took it meanwhile.
+        max_discards: readings of one job set aside before it is flagged; see Row.
         max_strikes: times in a row that a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
-        pause_s: rest after a round that was mostly disturbed; doubles each time, up to eightfold.
+        pause_s: rest after a round that was mostly set aside; doubles each time, up to eightfold.
         seed: of the shuffles.
     """
 
@@ -42,10 +42,10 @@ class ScheduleSettings:
     sentinel_every: int = 10
     sentinel_limit: float = 1.10
     min_busy: float = 0.90
-    max_discards: int = 12
+    max_discards: int = 8
     max_strikes: int = 3
     batch: int = 256
-    pause_s: float = 1.0
+    pause_s: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,11 +60,16 @@ class ScheduleSettings:
 
 @dataclass
 class Row:
-    """One job on its way to being measured; readings by their serial number."""
+    """One job on its way to being measured; readings by their serial number.
+
+    Set aside are the ``disturbed`` readings, near a slow sentinel, and the ``shared`` ones, for
+    which the process did not have the core to itself.
+    """
 
     job: Job
     readings: dict[int, Reading] = field(default_factory=dict)
     disturbed: dict[int, Reading] = field(default_factory=dict)
+    shared: dict[int, Reading] = field(default_factory=dict)
     strikes: int = 0
     error: str = ""
 
@@ -100,7 +105,7 @@ class Schedule:
     Args:
         jobs: each once.
         known: readings from an earlier run, by serial number.
-        sentinels_s: what the sentinel took in earlier rounds.
+        sentinels_s: what the sentinel took in earlier rounds, by round.
     """
 
     def __init__(
@@ -108,14 +113,14 @@ class Schedule:
         jobs: Sequence[Job],
         settings: ScheduleSettings,
         known: Mapping[Job, Mapping[int, Reading]] | None = None,
-        sentinels_s: Sequence[float] = (),
+        sentinels_s: Sequence[Sequence[float]] = (),
     ) -> None:
         self.settings: Final = settings
         known = known or {}
         self._random = random.Random(settings.seed)
         self._open = {job: Row(job, dict(known.get(job, {}))) for job in jobs}
         self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
-        self._sentinels_s = list(sentinels_s)
+        self._sentinels_s = [list(round_s) for round_s in sentinels_s]
         self._windows: list[_Window] = []
 
     @property
@@ -125,11 +130,12 @@ class Schedule:
         return sum(max(1, least - len(row.readings)) for row in self._open.values())
 
     def windows(self) -> list[list[Job]]:
-        """One round: shuffled jobs in windows, a sentinel to be put before, between and after.
+        """Begin a round: shuffled jobs in windows, a sentinel to be put before, between and after.
 
         The rows with the fewest readings come first, so that all rows share the same weather; empty
         when every row is finished.
         """
+        self._sentinels_s.append([])
         rows = list(self._open.values())
         self._random.shuffle(rows)
         rows.sort(key=lambda row: len(row.readings) // max(1, self.settings.min_rounds))
@@ -148,10 +154,10 @@ class Schedule:
         row.readings[serial], row.strikes = reading, 0
         return serial
 
-    def discard(self, job: Job, serial: int) -> None:
-        """Take a reading back: it was disturbed."""
+    def share(self, job: Job, serial: int) -> None:
+        """Set a reading aside: others took the core meanwhile."""
         row = self._open[job]
-        row.disturbed[serial] = row.readings.pop(serial)
+        row.shared[serial] = row.readings.pop(serial)
 
     def refuse(self, job: Job, error: str) -> None:
         self._open[job].error = error
@@ -169,7 +175,7 @@ class Schedule:
             raise WorkloadError(
                 f"the device refuses the sentinel, so no row can be trusted: {reading.error}"
             )
-        self._sentinels_s.append(reading.p20_s)
+        self._sentinels_s[-1].append(reading.p20_s)
         return reading.p20_s
 
     def close_window(self, serials: Sequence[tuple[Job, int]], sentinel_s: float) -> None:
@@ -182,10 +188,9 @@ class Schedule:
         All windows of rows not yet finished are judged again by the present baseline: a run that
         begins in a disturbance learns only later what undisturbed is.
         """
-        if not self._sentinels_s:
-            return []
-        # The lower quartile, not the minimum: one lucky memory layout must not condemn the rest.
-        limit_s = self.settings.sentinel_limit * float(np.percentile(self._sentinels_s, 25))
+        # The quickest round: slow ones, however many, must not become what is normal.
+        rounds_s = [float(np.median(round_s)) for round_s in self._sentinels_s if round_s]
+        limit_s = self.settings.sentinel_limit * min(rounds_s, default=float("inf"))
         bad = [w for w in self._windows if w.sentinel_s > limit_s]
         self._windows = [w for w in self._windows if w.sentinel_s <= limit_s]
         back = [
@@ -195,7 +200,8 @@ class Schedule:
             if job in self._open and serial in self._open[job].readings
         ]
         for job, serial in back:
-            self.discard(job, serial)
+            row = self._open[job]
+            row.disturbed[serial] = row.readings.pop(serial)
         return back
 
     def finish(self) -> list[Verdict]:
@@ -217,10 +223,16 @@ class Schedule:
                 return Verdict(row, "ok")
             why = f"standard error {row.relative_error:.1%} after {count} rounds"
             return Verdict(row, "noisy", why)
-        if len(row.disturbed) >= limits.max_discards:
-            why = f"{len(row.disturbed)} rounds disturbed, {count} clean"
-            if count >= limits.min_rounds:
-                return Verdict(row, "noisy", why)
-            row.readings |= row.disturbed
-            return Verdict(row, "disturbed", why)
-        return None
+        aside = len(row.disturbed) + len(row.shared)
+        if aside < limits.max_discards:
+            return None
+        why = f"{len(row.disturbed)} rounds disturbed, {len(row.shared)} on a shared core"
+        if count >= limits.min_rounds:
+            return Verdict(row, "noisy", f"{why}, {count} clean")
+        # What is shorter than a time slice reads true on a shared core, at its low percentiles;
+        # where it does not, the rounds disagree.
+        row.readings |= row.shared
+        if len(row.readings) >= limits.min_rounds and row.relative_error <= limits.noisy:
+            return Verdict(row, "noisy", f"{why}, {count} clean; the rounds agree")
+        row.readings |= row.disturbed
+        return Verdict(row, "disturbed", f"{why}, {count} clean")

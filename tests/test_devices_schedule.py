@@ -119,12 +119,29 @@ def test_a_core_taken_by_others_is_noticed_without_a_sentinel() -> None:
     assert sum(e.kind == "disturbed" for e in events) >= 0.45 / QUICK.round_s
 
 
-def test_trouble_without_end_is_flagged_not_looped() -> None:
-    device = FakeDevice(troubles=[Trouble(0.0, 1e9, slower=1.0, busy=0.4)])
+def test_a_core_shared_all_along_is_flagged_and_used_where_the_rounds_agree() -> None:
+    device = FakeDevice(troubles=[Trouble(0.0, 1e9, busy=0.4)])
     rows = run(device, CONVS[:5])
+    assert {row.status for row in rows.values()} == {"noisy"}
+    assert all("8 on a shared core, 0 clean; the rounds agree" in r.detail for r in rows.values())
+    assert all(row.usable for row in rows.values())
+
+
+def test_a_core_shared_all_along_is_not_used_where_the_rounds_disagree() -> None:
+    device = FakeDevice(troubles=[Trouble(0.0, 1e9, busy=0.4)], process_noise=0.3)
+    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=1e-9, sentinel_limit=9))
     assert {row.status for row in rows.values()} == {"disturbed"}
-    assert all("rounds disturbed, 0 clean" in row.detail for row in rows.values())
     assert not any(row.usable for row in rows.values())
+
+
+def test_throttling_without_end_is_flagged_not_looped() -> None:
+    """The first second is quiet, so the baseline is known; from then on it is slow for good."""
+    device = FakeDevice(troubles=[Trouble(0.4, 1e9, slower=1.5)])
+    rows = run(device, CONVS, ScheduleSettings(pause_s=1e-9, sentinel_every=2))
+    assert "disturbed" in {row.status for row in rows.values()}
+    for workload, row in rows.items():
+        if row.usable:
+            assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
 def test_drift_within_the_limit_does_not_favour_late_rows() -> None:
