@@ -33,21 +33,16 @@ _LOOSE = 30 * TOLERANCE
 def probe_groups(model: nn.Module, graph: Graph) -> Graph:
     """The graph with the attributes that need to follow, and with groups that fail left whole."""
     probe = _Probe(model, graph)
-    failed: dict[int, str] = {}
-    attributes: Attributes = {}
     if not probe.fails(graph.prunable, {}):
         return graph
-    good: list[Group] = []
-    for family in _families(graph):
-        if not probe.fails(family, {}):
-            good += family
-            continue
-        best = min(
-            (probe.sort(family, option) for option in _options(model, family)),
-            key=lambda result: len(result[1]),
-            default=({}, {g.index: "its code does not follow" for g in family}),
-        )
-        found, bad = best
+    failed: dict[int, str] = {}
+    attributes: Attributes = {}
+    good = [g for g in graph.prunable if g.unit == 1]
+    suspects = [g for g in graph.prunable if g.unit > 1]
+    if probe.fails(good, {}):
+        good, suspects = [], list(graph.prunable)
+    for family in _families(suspects):
+        found, bad = probe.settle(family)
         for path, changes in found.items():
             attributes.setdefault(path, {}).update(changes)
         failed |= bad
@@ -92,27 +87,27 @@ class _Probe:
                 return "the code around it takes channels by position, which removal changes"
         return ""
 
-    def sort(
-        self, groups: Sequence[Group], option: Attributes
-    ) -> tuple[Attributes, dict[int, str]]:
+    def settle(self, family: Sequence[Group]) -> tuple[Attributes, dict[int, str]]:
         """(attributes that the groups which follow need, {group that does not: why})."""
+        if not (reason := self.fails(family, {})):
+            return {}, {}
+        options = [{}, *_options(self.model, family)]
+        for option in options[1:]:
+            if not self.fails(family, option):
+                return option, {}
+        ends = (family[:1], family[-1:])
+        if len(family) == 1 or all(self.fails(g, _only(o, g)) for g in ends for o in options):
+            return {}, dict.fromkeys((g.index for g in family), reason)
+        found: Attributes = {}
         bad: dict[int, str] = {}
-        pending = [list(groups)]
-        while pending:
-            part = pending.pop()
-            if not (reason := self.fails(part, _only(option, part))):
-                continue
-            if len(part) == 1:
-                bad[part[0].index] = reason
-            elif len(bad) and len(groups) - len(bad) == len(part) and self._alike(part, option):
-                bad.update(dict.fromkeys((g.index for g in part), reason))
+        for group in family:  # some follow, some do not
+            for option in options:
+                if not (reason := self.fails([group], _only(option, [group]))):
+                    found |= _only(option, [group])
+                    break
             else:
-                pending += [part[1:], part[:1]]
-        return _only(option, [g for g in groups if g.index not in bad]), bad
-
-    def _alike(self, part: Sequence[Group], option: Attributes) -> bool:
-        """True where the last one fails as the first did: a family shares its code."""
-        return bool(self.fails(part[-1:], _only(option, part[-1:])))
+                bad[group.index] = reason
+        return found, bad
 
     def refresh(self, groups: tuple[Group, ...], attributes: Attributes) -> Graph:
         """The graph over these groups: what became unprunable counts as always there."""
@@ -143,11 +138,11 @@ class _Probe:
         return masks
 
 
-def _families(graph: Graph) -> Iterator[list[Group]]:
-    """Prunable groups that the same code of different layers made."""
-    families: dict[tuple[str, int], list[Group]] = defaultdict(list)
-    for g in graph.prunable:
-        families[re.sub(r"\d+", "*", g.name), g.unit].append(g)
+def _families(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups that the same code of different layers made."""
+    families: dict[str, list[Group]] = defaultdict(list)
+    for g in groups:
+        families[re.sub(r"\d+", "*", g.name)].append(g)
     yield from families.values()
 
 
@@ -158,7 +153,6 @@ def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
         lambda name: not re.search("head_dim|head_size|per_head|dim_head", name),
         lambda name: True,
     )
-    yield {}
     before: list[Attributes] = [{}]
     for look in looks:
         option: Attributes = {}
