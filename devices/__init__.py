@@ -3,7 +3,7 @@
 from latprof.devices._device import Device, DeviceInfo, Job, Reading
 from latprof.devices._fake import FakeDevice, Trouble
 from latprof.devices._list import list_devices
-from latprof.devices._open import open_device
+from latprof.devices._open import open_device, open_target
 from latprof.devices._profile import Event, measure_files, profile, run_file
 from latprof.devices._schedule import ScheduleSettings
 
@@ -19,6 +19,7 @@ __all__ = [
     "list_devices",
     "measure_files",
     "open_device",
+    "open_target",
     "profile",
     "run_file",
 ]

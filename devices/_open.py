@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from latprof._errors import UnknownDeviceError, UsageError
+from latprof._target import Target
 from latprof.devices._agent import RUNTIME_MODULES
 from latprof.devices._agent_device import AgentDevice
 from latprof.devices._client import BOOTSTRAP
@@ -13,7 +14,7 @@ from latprof.devices._device import Device
 from latprof.devices._fake import FakeDevice
 from latprof.devices._ssh import ssh_command, ssh_hints
 
-__all__ = ["open_device"]
+__all__ = ["open_device", "open_target"]
 
 _KNOBS = ("affinity", "governor")
 
@@ -72,6 +73,27 @@ def open_device(
             spec, ssh_command(host, python), shares_files=False, hints=hints, **common
         )
     raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
+
+
+def open_target(spec: str, target: Target, **settings: str) -> Device:
+    """Open a device as the target of an earlier table has it: runtime, threads and, for a phone,
+    cluster, delegate and precision. ``settings`` go before the target's own.
+
+    Raises:
+        TargetMismatchError: the device is not that target.
+        UnknownDeviceError, MissingExtraError, DeviceError: as open_device.
+    """
+    if spec == "adb" or spec.startswith("adb:"):
+        from latprof.devices.adb import settings_of
+
+        settings = {**settings_of(target), **settings}
+    device = open_device(spec, runtime=target.runtime, threads=target.threads, **settings)
+    try:
+        device.target.require(target, "the table")
+    except BaseException:
+        device.close()
+        raise
+    return device
 
 
 def _ssh_host(spec: str) -> str:

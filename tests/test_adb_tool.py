@@ -119,7 +119,7 @@ def test_a_binary_of_another_abi(tmp_path: Path) -> None:
 
 def test_no_binary_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="benchmark_model=download for https://storage"):
+    with pytest.raises(UsageError, match="--benchmark-model download for https://storage"):
         find_tool("arm64-v8a")
     with pytest.raises(UsageError, match=r"no file .*nowhere"):
         find_tool("arm64-v8a", str(tmp_path / "nowhere"))

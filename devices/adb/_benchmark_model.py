@@ -118,7 +118,7 @@ def check_run(text: str, code: int, *, delegate: str = "XNNPACK") -> None:
     if unknown := _UNKNOWN.search(text):
         raise DeviceError(
             f"benchmark_model does not know {unknown[1].strip()} and went on without; "
-            "give a newer one with benchmark_model=PATH, or leave that setting away"
+            "give a newer one with --benchmark-model PATH, or leave that setting away"
         )
     if code:
         raise WorkloadError(f"benchmark_model exited with {code}: {_said(text)}")

@@ -163,7 +163,7 @@ def _hint(error: type[DeviceError]) -> str:
         return "wake the phone, check the cable, and run the same command again"
     if issubclass(error, DeviceLostError):
         return "check the cable and that USB debugging is on; `latprof devices` lists phones"
-    return "run the same command again; if it repeats, try backend=server"
+    return "run the same command again; if it repeats, try --set backend=server"
 
 
 def _open(serial: str, connect_s: float) -> Any:
@@ -184,7 +184,7 @@ def usb_serials() -> list[str]:
     try:
         return sorted(phone.serial_number for phone in usb.UsbTransport.find_all_adb_devices())
     except Exception as exc:
-        raise DeviceError(f"cannot list phones on USB: {exc}; use backend=server") from exc
+        raise DeviceError(f"cannot list phones on USB: {exc}; use --set backend=server") from exc
 
 
 def _require_usb() -> None:
@@ -193,7 +193,7 @@ def _require_usb() -> None:
     except OSError as exc:  # usb1 is there, the C library it loads is not
         raise DeviceError(
             f"libusb does not load ({exc}); install libusb-1.0 (Debian: apt install "
-            "libusb-1.0-0), or use the adb server with backend=server"
+            "libusb-1.0-0), or use the adb server with --set backend=server"
         ) from exc
 
 

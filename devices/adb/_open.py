@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latprof._errors import LatprofError, UnknownDeviceError, UsageError
 from latprof._extras import require
+from latprof._target import Target
 from latprof.devices._device import DeviceInfo
 from latprof.devices.adb._direct import DirectTransport, usb_serials
 from latprof.devices.adb._server import STATE_HINTS, ServerTransport, client, server_phones
@@ -22,7 +23,7 @@ from latprof.devices.adb._transport import Transport
 if TYPE_CHECKING:
     from latprof.devices.adb._device import AdbDevice
 
-__all__ = ["SETTINGS", "list_phones", "open_phone"]
+__all__ = ["SETTINGS", "list_phones", "open_phone", "settings_of"]
 
 _log = logging.getLogger("latprof")
 
@@ -76,6 +77,16 @@ def open_phone(
     return AdbDevice(connect, threads=threads, limit_s=limit_s, **values)
 
 
+def settings_of(target: Target) -> dict[str, str]:
+    """Settings that open a phone as the target of an earlier table has it."""
+    return {
+        "cluster": target.device.rpartition("/")[2],
+        "delegate": target.delegate,
+        "precision": target.precision,
+        "fixed_performance": dict(target.settings).get("fixed_performance", "on"),
+    }
+
+
 def list_phones() -> list[DeviceInfo]:
     """Every phone that adb sees, usable or not; empty without the adb extra."""
     try:
@@ -106,7 +117,7 @@ def list_phones() -> list[DeviceInfo]:
 def _no_tool() -> str:
     if any(cache_path(abi).is_file() for abi in DOWNLOADS):
         return ""
-    return "benchmark_model=PATH, or benchmark_model=download"
+    return "--benchmark-model PATH, or --benchmark-model download"
 
 
 def _connector(

@@ -163,5 +163,5 @@ def _mapped(serial: str) -> Iterator[None]:
     except (OSError, EOFError) as exc:
         raise DeviceLostError(
             f"{serial}: the connection broke ({exc}); check the cable and run the same command "
-            "again; without an adb binary, use backend=direct"
+            "again; without an adb binary, use --set backend=direct"
         ) from exc

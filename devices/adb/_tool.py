@@ -94,8 +94,8 @@ def find_tool(abi: str, given: str = "", sha256: str = "") -> Tool:
 
 def _missing(path: Path, abi: str, given: bool) -> str:
     where = f"no file {path}" if given else f"no benchmark_model for {abi} in {path.parent}"
-    fetch = f", or benchmark_model=download for {DOWNLOADS[abi]}" if abi in DOWNLOADS else ""
-    return f"{where}; give benchmark_model=PATH of TFLite's tool built for {abi}{fetch}"
+    fetch = f", or --benchmark-model download for {DOWNLOADS[abi]}" if abi in DOWNLOADS else ""
+    return f"{where}; give --benchmark-model PATH of TFLite's tool built for {abi}{fetch}"
 
 
 def _download(address: str, abi: str) -> Tool:
@@ -107,7 +107,7 @@ def _download(address: str, abi: str) -> Tool:
         reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
         raise DeviceError(
             f"cannot download benchmark_model from {address}: {reason}; check the address, or "
-            "fetch it yourself and give benchmark_model=PATH"
+            "fetch it yourself and give --benchmark-model PATH"
         ) from exc
 
 

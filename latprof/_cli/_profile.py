@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from latprof._cli._output import json_option, note, print_json, progress
+from latprof._cli._settings import settings_options
 from latprof._units import format_s
 
 
@@ -37,6 +39,7 @@ from latprof._units import format_s
     help="How shapes are chosen: spread, paper or grid.",
 )
 @click.option("--seed", default=0, show_default=True)
+@settings_options
 @json_option
 def command(
     device: str,
@@ -47,6 +50,7 @@ def command(
     n_shapes: int,
     method: str,
     seed: int,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Measure MODEL's ops on DEVICE (local, ssh:HOST, adb:SERIAL) into a latency table.
@@ -57,7 +61,7 @@ def command(
     from latprof._profiling import profile_into
     from latprof.devices import open_device
 
-    with open_device(device, runtime=runtime, threads=threads) as opened:
+    with open_device(device, runtime=runtime, threads=threads, **settings) as opened:
         note(f"target: {opened.target}")
         workloads = model_workloads(model)
         with progress("measuring shapes", 100) as update:

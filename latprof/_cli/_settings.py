@@ -1,0 +1,45 @@
+"""Options of devices and runtimes that only some of them have: ``--set NAME=VALUE``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from latprof._errors import UsageError
+
+__all__ = ["settings_options"]
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command ``--set`` and ``--benchmark-model``, as one dict named ``settings``."""
+
+    @click.option(
+        "--set",
+        "pairs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the device or the runtime, such as delegate=GPU; may be repeated.",
+    )
+    @click.option(
+        "--benchmark-model",
+        metavar="PATH",
+        help="For phones: TFLite's benchmark_model for their ABI, an address of one, or download.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, pairs: tuple[str, ...], benchmark_model: str | None, **kw: Any) -> None:
+        settings = dict(_pair(pair) for pair in pairs)
+        if benchmark_model:
+            settings["benchmark_model"] = benchmark_model
+        command(*args, settings=settings, **kw)
+
+    return wrapped
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"--set is {text!r}; expected NAME=VALUE, such as delegate=GPU")
+    return name, value
