@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latprof.compress._workloads import workloads_of_file
-
     from latprof.compress._compressor import Compressor, Prune
     from latprof.compress._export import Check, export, load_check
     from latprof.compress._graph import Graph, Stats
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     )
     from latprof.compress._uniform import largest, uniform_counts
     from latprof.compress._variant import variant
+    from latprof.compress._workloads import workloads_of_file
 
 _HOMES = {
     "Batches": "_train",

@@ -102,7 +102,8 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
     for index, (labels, reason) in enumerate(members):
         unit_of = np.full(int(labels.max()) + 1, -1, dtype=np.int64)
         unit_of[labels] = np.arange(len(labels))
-        readers, writers = [], []
+        readers: list[ParameterSlice] = []
+        writers: list[ParameterSlice] = []
         for (name, dim), found in slots.items():
             known = np.where(found <= labels.max(), found, 0)
             units = np.where(known > 0, unit_of[known], -1)
@@ -152,7 +153,7 @@ def _partition(
     for label, signature in signatures.items():
         by_signature[(pins.get(label, ""), *signature)].append(label)
     of_label: dict[int, int] = {}
-    members = []
+    members: list[tuple[NDArray[np.int64], str]] = []
     for (pinned, *_), found in by_signature.items():
         reason = str(pinned)
         if not reason and len(found) == 1:

@@ -116,9 +116,10 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
 def _transformers(name: str) -> tuple[nn.Module, Any]:
     """A class name for its default configuration, or a folder or cached name for its weights."""
     library = require("transformers", extra="models", why=f"MODEL transformers:{name}")
-    kind = getattr(library, name, None)
+    kind: Any = getattr(library, name, None)
+    model: Any
     try:
-        if isinstance(kind, type) and issubclass(kind, nn.Module):
+        if isinstance(kind, type):
             model = kind(kind.config_class())
         else:
             model = library.AutoModel.from_pretrained(name)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from numpy.typing import NDArray
 
 from latprof._errors import ModelLoadError
@@ -102,18 +101,22 @@ def _swallowed(graph: _Graph, nodes: Any) -> set[int]:
         if node.op_type == "Add" and len(node.input) == 2:
             for bias, product in ((0, 1), (1, 0)):
                 source = made[product]
-                if source is not None and source.op_type == "MatMul" and graph.users[
-                    source.output[0]
-                ] == 1 and node.input[bias] in graph.constant and len(
-                    graph.shapes.get(node.input[bias], (0, 0))
-                ) == 1:
+                if (
+                    source is not None
+                    and source.op_type == "MatMul"
+                    and graph.users[source.output[0]] == 1
+                    and node.input[bias] in graph.constant
+                    and len(graph.shapes.get(node.input[bias], (0, 0))) == 1
+                ):
                     gone.add(id(node))
         if node.op_type == "Mul" and len(node.input) == 2:
             for gate, x in ((0, 1), (1, 0)):
                 source = made[gate]
-                if source is not None and source.op_type == "Sigmoid" and list(
-                    source.input
-                ) == [node.input[x]]:
+                if (
+                    source is not None
+                    and source.op_type == "Sigmoid"
+                    and list(source.input) == [node.input[x]]
+                ):
                     gone.add(id(node))
                     source.op_type = "Swish"
         if node.op_type == "Erf":
@@ -232,4 +235,3 @@ _OPS: dict[str, Callable[[_Graph, Any], Workload | None]] = {
     "MaxPool": _pool,
     "ReduceMean": _reduce_mean,
 }
-

@@ -111,20 +111,19 @@ class _Probe:
 
     def refresh(self, groups: tuple[Group, ...], attributes: Attributes) -> Graph:
         """The graph over these groups: what became unprunable counts as always there."""
-        ops = tuple(
-            op
-            if op.workload is None
-            else dataclasses.replace(
-                op,
-                mixing=tuple({g: n for g, n in m.items() if groups[g].prunable} for m in op.mixing),
-                offset=tuple(
-                    b + sum(n * groups[g].size for g, n in m.items() if not groups[g].prunable)
-                    for m, b in zip(op.mixing, op.offset, strict=True)
-                ),
+        ops = []
+        for op in self.graph.ops:
+            mixing, offset = [], []
+            for side, base in zip(op.mixing, op.offset, strict=True):
+                stay = sum(n * groups[g].size for g, n in side.items() if not groups[g].prunable)
+                mixing.append({g: n for g, n in side.items() if groups[g].prunable})
+                offset.append(base + stay)
+            ops.append(
+                dataclasses.replace(
+                    op, mixing=(mixing[0], mixing[1]), offset=(offset[0], offset[1])
+                )
             )
-            for op in self.graph.ops
-        )
-        return dataclasses.replace(self.graph, groups=groups, ops=ops, attributes=attributes)
+        return dataclasses.replace(self.graph, groups=groups, ops=tuple(ops), attributes=attributes)
 
     def _masks(self, groups: Sequence[Group], share: float) -> list[Tensor]:
         chosen = {g.index for g in groups}

@@ -146,7 +146,7 @@ def _resize(module: nn.Module, prefix: str, graph: Graph) -> None:
     elif isinstance(module, nn.PReLU):
         module.num_parameters = shape[0]
     elif is_conv1d(module):
-        module.nx, module.nf = shape
+        vars(module).update(nx=shape[0], nf=shape[1])
 
 
 def is_conv1d(module: nn.Module) -> bool:

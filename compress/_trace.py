@@ -98,7 +98,8 @@ def _export(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
     for strict in (False, True):
         try:
             program = torch.export.export(model, inputs.args, inputs.kwargs, strict=strict)
-            return program.run_decompositions({})
+            whole: torch.export.ExportedProgram = program.run_decompositions({})
+            return whole
         except Exception as exc:  # noqa: BLE001  the exporter raises whatever it likes
             failures.append(exc)
     raise TraceError(_explain(model, failures[0])) from failures[0]
@@ -123,7 +124,7 @@ class _Run:
 
     def exported(self, program: torch.export.ExportedProgram, model: nn.Module) -> list[Value]:
         """Values of the model's outputs."""
-        state = dict(model.named_parameters(remove_duplicate=False))
+        state: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
         state |= dict(model.named_buffers(remove_duplicate=False))
         specs = {s.arg.name: s for s in program.graph_signature.input_specs}
         inputs: list[Any] = []
@@ -176,7 +177,8 @@ class _Run:
         if isinstance(target, torch._ops.HigherOrderOperator):
             return self.higher_order(node, args)
         if not isinstance(target, torch._ops.OpOverload):
-            return target(*args, **kwargs)  # type: ignore[operator]  arithmetic on sizes
+            arithmetic: Any = target  # on sizes
+            return arithmetic(*args, **kwargs)
         name = target._schema.name.split("::")[-1]
         if name.startswith(_CHECKS):
             return None

@@ -187,10 +187,10 @@ class Tracer:
                 self.labels.pin(found, reason)
         for name, atoms in self._atoms.items():
             found = self.labels.compress(np.where(self.labels.is_hard(atoms), atoms, 0))
-            dims = varying(found)
-            if len(dims) == 1 and (name, dims[0]) not in self.slots:
-                self._join(name, dims[0], found.ravel())
-            elif dims and not (len(dims) == 1 and (name, dims[0]) in self.slots):
+            along = varying(found)
+            if len(along) == 1 and (name, along[0]) not in self.slots:
+                self._join(name, along[0], found.ravel())
+            elif along and not (len(along) == 1 and (name, along[0]) in self.slots):
                 self.labels.pin(found, f"{name} is used in more than one way")
 
         for index, op, made, axis in self._maps:
