@@ -10,8 +10,8 @@ import numpy as np
 from latprof._measurement import Measurement
 from latprof._workload import Workload
 from latprof.surrogate._fit import fit
-from latprof.surrogate._shapes import Floats, Shapes
-from latprof.surrogate._surrogate import Surrogate, by_label
+from latprof.surrogate._shapes import Floats, Shapes, by_label
+from latprof.surrogate._surrogate import Surrogate
 from latprof.surrogate._tile import TileLaw
 from latprof.tables import AdaptivePlan, Family, LatencyTable
 

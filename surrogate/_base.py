@@ -19,6 +19,9 @@ TILES = (1, 4, 8, 16, 32, 64, 128)
 
 _PAIRS = tuple(product(TILES, TILES))
 
+#: Tiles are searched for on about this many rows; the weights are of all.
+_SEARCH_ROWS = 400
+
 #: A tile must lower the misfit by this part to be believed.
 _GAIN = 0.02
 
@@ -42,13 +45,15 @@ class PhysicalBase:
     ) -> Self:
         """Least squares of the relative error, over pairs of tiles too."""
         best, chosen = np.inf, (1, 1)
+        every = max(len(shapes) // _SEARCH_ROWS, 1)
+        some, some_s = shapes[::every], latency_s[::every]
         limits = shapes.c_in.max(), shapes.c_out.max()
         for candidate in tiles:
             if any(t > 1 and t > limit for t, limit in zip(candidate, limits, strict=True)):
                 continue
             if shapes.tied and candidate[0] != 1:
                 continue
-            _, misfit = _solve(shapes, latency_s, candidate)
+            _, misfit = _solve(some, some_s, candidate)
             penalised = misfit * (1 + _GAIN * sum(t > 1 for t in candidate))
             if penalised < best:
                 best, chosen = penalised, candidate

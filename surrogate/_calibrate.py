@@ -11,7 +11,7 @@ from scipy.optimize import lsq_linear
 from latprof._workload import Workload
 from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import quantile
-from latprof.surrogate._shapes import Floats
+from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.tables import ModelMeasurement
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def _terms(
 ) -> Floats:
     """(L + 4,) seconds alone by label, bytes of weights and activations, ops, and one."""
     alone_s = predict(model.workloads).latency_s
-    by_label = dict.fromkeys(labels, 0.0)
-    for workload, seconds in zip(model.workloads, alone_s, strict=True):
-        by_label[workload.label] += float(seconds)
-    weights = sum(w.weight_bytes for w in model.workloads)
-    activations = sum(w.activation_bytes for w in model.workloads)
-    return np.array([*by_label.values(), weights, activations, len(model.workloads), 1.0])
+    positions = by_label(model.workloads)
+    sums = [float(alone_s[positions.get(label, [])].sum()) for label in labels]
+    shapes = [Shapes.of([model.workloads[i] for i in rows]) for rows in positions.values()]
+    weights = sum(float(s.weight_bytes.sum()) for s in shapes)
+    activations = sum(float(s.activation_bytes.sum()) for s in shapes)
+    return np.array([*sums, weights, activations, len(model.workloads), 1.0])
 
 
 def _solve(terms: Floats, measured_s: Floats, n_labels: int, noise: float) -> Floats:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from latprof.surrogate._shapes import Floats
+from latprof.surrogate._shapes import Floats, Shapes
 
 __all__ = ["Composition"]
 
@@ -37,15 +37,15 @@ class Composition:
     relative_error: float = _UNCALIBRATED
     held_out: tuple[tuple[float, float, float], ...] = ()
 
-    def shares_s(self, labels: Sequence[str], alone_s: Floats, traffic: Floats) -> Floats:
-        """(N,) seconds that follow each op's counts, inside a model.
+    def shares_s(self, label: str, alone_s: Floats, shapes: Shapes) -> Floats:
+        """(N,) seconds that follow the counts of a label's ops inside a model.
 
         Args:
             alone_s: (N,) seconds alone.
-            traffic: (N, 2) bytes of weights and of activations.
         """
-        factors = np.array([self.factors.get(label, 1.0) for label in labels])
-        return np.asarray(factors * alone_s + traffic @ np.array(self.per_byte_s))
+        per_weight, per_activation = self.per_byte_s
+        traffic_s = per_weight * shapes.weight_bytes + per_activation * shapes.activation_bytes
+        return np.asarray(self.factors.get(label, 1.0) * alone_s + traffic_s)
 
     def fixed_s(self, n_ops: int) -> float:
         """Seconds that no count changes."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from latprof._workload import DTYPE_BYTES, Conv2d, Elementwise, MatMul, Pool, Workload
 
-__all__ = ["Floats", "Shapes"]
+__all__ = ["Floats", "Shapes", "by_label"]
 
 Floats = NDArray[np.float64]
 
@@ -98,6 +98,10 @@ class Shapes:
         return self.m_in * self.c_in * self.read * self.width
 
     @property
+    def activation_bytes(self) -> Floats:
+        return self.in_bytes + self.out_bytes
+
+    @property
     def out_bytes(self) -> Floats:
         return self.m_out * self.c_out * self.width
 
@@ -125,3 +129,11 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
         positions = w.batch * w.h * w.w
         return positions, positions, 0, 1, 2 if w.op in ("add", "mul") else 1, 0
     raise TypeError(f"no shape columns for {type(w).__name__}")
+
+
+def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+    """label -> positions of its ops."""
+    groups: dict[str, list[int]] = {}
+    for row, workload in enumerate(workloads):
+        groups.setdefault(workload.label, []).append(row)
+    return groups

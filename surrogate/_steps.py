@@ -23,7 +23,7 @@ def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
         latency_s: counts (N,) to seconds (N,), the other axis held.
         limit: the largest count.
 
-    It is the shortest of PERIODS at most of whose multiples the law jumps.
+    It is the shortest of PERIODS at three in four of whose multiples the law jumps.
     """
     counts = np.arange(1, limit + 2, dtype=float)
     move = np.abs(np.diff(np.log(latency_s(counts))))  # move[i]: from count i + 1 to i + 2
@@ -31,6 +31,9 @@ def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
     for period in PERIODS:
         at = np.zeros(len(move), dtype=bool)
         at[period - 1 :: period] = True
-        if at.sum() >= 2 and np.median(move[at]) > _CONTRAST * np.quantile(move[~at], 0.75) + 1e-9:
+        if at.sum() < 2:
+            break
+        low, high = np.quantile(move[at], 0.25), np.quantile(move[~at], 0.75)
+        if low > _CONTRAST * high + 1e-9:
             return period
     return 1

@@ -14,14 +14,14 @@ from latprof._workload import Workload
 from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import HeldOut
 from latprof.surrogate._law import Law
-from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate._steps import step_of
 from latprof.tables import Family
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LabelFit", "Prediction", "Surrogate", "by_label"]
+__all__ = ["LabelFit", "Prediction", "Surrogate"]
 
 #: Ops of a label without any row: the interval is this factor either way.
 _BLIND_FACTOR = 3.0
@@ -97,10 +97,10 @@ class Surrogate:
         """The whole model these ops make up, composed and, where the table has whole models of
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
-        traffic = np.array([(w.weight_bytes, w.activation_bytes) for w in workloads], dtype=float)
-        shares_s = self.composition.shares_s(
-            [w.label for w in workloads], ops.latency_s, traffic.reshape(-1, 2)
-        )
+        shares_s = np.empty(len(workloads))
+        for label, rows in by_label(workloads).items():
+            shapes = Shapes.of([workloads[i] for i in rows])
+            shares_s[rows] = self.composition.shares_s(label, ops.latency_s[rows], shapes)
         latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
@@ -128,9 +128,8 @@ class Surrogate:
     def shares_at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
         """(M,) seconds that the same ops take inside a model."""
         shapes = Shapes.at(member, c_in, c_out)
-        traffic = np.stack([shapes.weight_bytes, shapes.in_bytes + shapes.out_bytes], axis=1)
         alone_s = self._read(member.label, shapes)[0]
-        return self.composition.shares_s([member.label] * len(shapes), alone_s, traffic)
+        return self.composition.shares_s(member.label, alone_s, shapes)
 
     def interval_at(
         self, member: Workload, c_in: Floats, c_out: Floats
@@ -200,11 +199,3 @@ class Surrogate:
                 "measure it"
             )
         return found
-
-
-def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
-    """label -> positions of its ops."""
-    groups: dict[str, list[int]] = {}
-    for row, workload in enumerate(workloads):
-        groups.setdefault(workload.label, []).append(row)
-    return groups

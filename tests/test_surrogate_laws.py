@@ -1,0 +1,128 @@
+"""What Law promises, of every method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers_tables import OPS, planned, table_of
+
+from latprof._errors import FitError
+from latprof._workload import Conv2d, Elementwise
+from latprof.surrogate._fit import LAWS
+from latprof.surrogate._law import Law
+from latprof.surrogate._roofline import RooflineLaw
+from latprof.surrogate._shapes import Floats, Shapes
+from latprof.tables import LatencyTable, families_of, plan
+
+EVERY: dict[str, type[Law]] = {**LAWS, "roofline": RooflineLaw}
+METHODS = pytest.mark.parametrize("method", EVERY)
+LABELS = pytest.mark.parametrize("label", sorted({w.label for w in OPS}))
+
+_GRID = planned("grid", 240)
+
+
+def _rows(table: LatencyTable, label: str) -> tuple[Shapes, Floats]:
+    rows = [m for m in table.usable if m.workload.label == label]
+    return Shapes.of([m.workload for m in rows]), np.array([m.latency_s for m in rows])
+
+
+@METHODS
+@LABELS
+def test_a_law_keeps_its_promises(method: str, label: str) -> None:
+    shapes, latency_s = _rows(_GRID, label)
+    law = EVERY[method].fit(shapes, latency_s, seed=1)
+    for family in families_of([w for w in OPS if w.label == label]):
+        for scale in (1.0, 3.0, 10.0):
+            counts = np.unique(np.geomspace(1, scale * family.c_out, 40).round())
+            c_in = counts if family.tied else np.unique(np.linspace(1, scale * family.c_in, 40))
+            n = min(len(counts), len(c_in))
+            asked = Shapes.at(family.member, c_in[:n], counts[:n])
+            predicted = law.latency_s(asked)
+            assert np.all(np.isfinite(predicted) & (predicted > 0))
+            assert np.array_equal(predicted, law.latency_s(asked))
+            assert np.all(law.spread(asked) > 0)
+        for axis, limit in ((0, family.c_in), (1, family.c_out)):
+            knots = law.knots(family.largest, axis, limit)
+            assert (knots[0], knots[-1]) == (1, limit)
+            assert np.all(np.diff(knots) > 0)
+    error = np.abs(np.log(law.latency_s(shapes) / latency_s)).mean()
+    assert error <= np.abs(np.log(np.median(latency_s) / latency_s)).mean() + 1e-9
+    doubled = EVERY[method].fit(shapes, 2 * latency_s, seed=1)
+    np.testing.assert_allclose(doubled.latency_s(shapes), 2 * law.latency_s(shapes), rtol=0.01)
+    again = law.refit(shapes, latency_s)
+    if method != "roofline":  # whose refit scales it to one label
+        np.testing.assert_allclose(again.latency_s(shapes), law.latency_s(shapes), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic", "pchip"])
+def test_interpolation_returns_the_rows_it_was_given(method: str) -> None:
+    for label in sorted({w.label for w in OPS}):
+        shapes, latency_s = _rows(_GRID, label)
+        law = EVERY[method].fit(shapes, latency_s)
+        np.testing.assert_allclose(law.latency_s(shapes), latency_s, rtol=1e-9)
+
+
+def test_linear_is_the_papers_equation() -> None:
+    table = table_of(plan([Conv2d(14, 14, 64, 96)], method="paper", n_shapes=81))
+    shapes, latency_s = _rows(table, "conv2d.k1")
+    measured = {(i, o): s for i, o, s in zip(shapes.c_in, shapes.c_out, latency_s, strict=True)}
+    law = EVERY["linear"].fit(shapes, latency_s)
+    d1, e1 = np.unique(shapes.c_in)[-3:-1]
+    d2, e2 = np.unique(shapes.c_out)[-3:-1]
+    assert (e1, e2) == (d1 + 1, d2 + 1)  # the dense end of the plan: neighbouring counts
+    for x, y in ((d1 + 0.3, d2 + 0.8), (d1 + 0.5, d2), (d1, d2 + 0.1)):
+        t1 = measured[d1, d2] + (measured[e1, d2] - measured[d1, d2]) * (x - d1)
+        t2 = measured[d1, e2] + (measured[e1, e2] - measured[d1, e2]) * (x - d1)
+        expected = t1 + (t2 - t1) * (y - d2)
+        asked = Shapes.at(Conv2d(14, 14, 64, 96), np.array([x]), np.array([y]))
+        np.testing.assert_allclose(law.latency_s(asked), expected, rtol=1e-12)
+
+
+def test_tile_finds_the_stairs_and_beats_interpolation_off_the_grid() -> None:
+    ops = [Conv2d(14, 14, 256, 256), Conv2d(28, 28, 128, 128)]
+    train, test = (table_of(plan(ops, n_shapes=100, seed=s), noise=0.01) for s in (0, 7))
+    shapes, latency_s = _rows(train, "conv2d.k1")
+    asked, truth_s = _rows(test, "conv2d.k1")
+    errors = {
+        name: np.abs(LAWS[name].fit(shapes, latency_s).latency_s(asked) / truth_s - 1).mean()
+        for name in ("tile", "linear", "cubic")
+    }
+    assert errors["tile"] < 0.015  # the noise is 1%
+    assert errors["tile"] < 0.5 * min(errors["linear"], errors["cubic"])
+    law = LAWS["tile"].fit(shapes, latency_s)
+    assert np.all(np.diff(law.knots(ops[0], 1, 256)[1:]) == 16)
+
+
+def test_pchip_says_that_it_needs_a_grid() -> None:
+    shapes, latency_s = _rows(planned("spread"), "conv2d.k1")
+    with pytest.raises(FitError, match="--plan grid"):
+        LAWS["pchip"].fit(shapes, latency_s)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_few_rows_are_enough_for_a_law(rows: int) -> None:
+    table = table_of([Elementwise("relu", 7, 7, c) for c in (8, 64, 96)[:rows]])
+    shapes, latency_s = _rows(table, "elementwise.relu")
+    for method in EVERY.values():
+        predicted = method.fit(shapes, latency_s).latency_s(shapes)
+        assert np.all(np.abs(predicted / latency_s - 1) < 0.5)
+
+
+def test_shapes_say_what_the_workloads_say() -> None:
+    for workload in OPS:
+        shapes = Shapes.of([workload, workload])
+        assert shapes.macs[1] == workload.macs
+        assert shapes.in_bytes[0] + shapes.out_bytes[0] == pytest.approx(
+            workload.activation_bytes, rel=0.02
+        )
+        if workload.weight_count:
+            bias = 4 * workload.channels[1]
+            assert shapes.weight_bytes[0] == workload.weight_bytes - bias
+        c_in, c_out = (np.array([float(c)]) for c in workload.channels)
+        at = Shapes.at(workload, c_in, c_out)
+        for name in ("family", "macs", "groups", "m_in", "m_out", "depth"):
+            assert getattr(at, name)[0] == getattr(shapes, name)[0]
+        moved = at.with_counts(np.stack([c_in, c_out], axis=1) + 4)
+        if workload.tied:
+            again = Shapes.of([workload.with_channels(*(c + 4 for c in workload.channels))])
+            assert moved.macs[0] == again.macs[0]
