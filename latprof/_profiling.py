@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from latprof._measurement import Measurement
 from latprof._workload import Workload
 from latprof.devices import Device, Event, ScheduleSettings, profile
-from latprof.tables import LatencyTable, plan
+from latprof.surrogate import measure_adaptively
+from latprof.tables import AdaptivePlan, LatencyTable, plan
 
 __all__ = ["journal_path", "open_table", "profile_into"]
 
@@ -39,6 +42,7 @@ def profile_into(
     *,
     n_shapes: int,
     method: str = "spread",
+    target_error: float | None = None,
     seed: int = 0,
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -47,19 +51,36 @@ def profile_into(
 
     Shapes the table already holds are not measured again. A run that was killed left a journal
     beside the table; it is read first, and removed once its rows are in the table.
+
+    Args:
+        method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
     """
     table = open_table(path, device)
-    shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
-    known = {m.workload for m in table.usable}
     journal = journal_path(path)
-    todo = [w for w in shapes if w not in known]
-    rows = profile(device, todo, journal=journal, settings=settings, on_event=on_event)
-    measured = list(rows)
-    provenance = {
-        **table.provenance,
-        "plan": {"method": method, "n_shapes": n_shapes, "seed": seed},
-    }
-    table = replace(table.with_measurements(measured), provenance=provenance)
+    asked = 0
+
+    def measure(shapes: Sequence[Workload]) -> Iterator[Measurement]:
+        nonlocal asked
+        before, asked = asked, asked + len(shapes)
+
+        def overall(event: Event) -> None:
+            done = before + event.done
+            fraction = (before + event.fraction * len(shapes)) / max(n_shapes, asked)
+            if on_event is not None:
+                on_event(replace(event, done=done, total=n_shapes, fraction=fraction))
+
+        return profile(device, shapes, journal=journal, settings=settings, on_event=overall)
+
+    facts: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
+    if method == "adaptive":
+        adaptive = AdaptivePlan(workloads, n_shapes=n_shapes, target_error=target_error, seed=seed)
+        table = measure_adaptively(adaptive, table, measure, seed=seed)
+        facts |= {"target_error": target_error, "stopped_by": adaptive.stopped_by}
+    else:
+        shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
+        known = {m.workload for m in table.usable}
+        table = table.with_measurements(measure([w for w in shapes if w not in known]))
+    table = replace(table, provenance={**table.provenance, "plan": facts})
     table.save(path)
     journal.unlink(missing_ok=True)
     return table

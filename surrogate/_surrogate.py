@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -150,13 +149,12 @@ class Surrogate:
         return step_of(along, limits[axis])
 
     def label_steps(self, label: str, families: Sequence[Family]) -> dict[str, int]:
-        """By axis, the step that most of the label's families show; empty where most show none."""
-        mine = [f for f in families if f.member.label == label]
+        """By axis, the step that the label's widest family shows; empty where it shows none."""
         found = {}
         for axis, name in ((0, "c_in"), (1, "c_out")):
-            if axis == 0 and mine[0].tied:
-                continue
-            step = Counter(self.step(f, axis) for f in mine).most_common(1)[0][0]
+            mine = [f for f in families if f.member.label == label]
+            widest = max(mine, key=lambda f: (f.c_in, f.c_out)[axis])
+            step = 1 if axis == 0 and widest.tied else self.step(widest, axis)
             if step > 1:
                 found[name] = step
         return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from latprof._cli._output import json_option, note, print_json, print_table
+from latprof._cli._output import json_option, note, print_json, print_table, progress
 from latprof._errors import FitError
 from latprof.surrogate import METHODS, HeldOut, Surrogate, compare, fit
 from latprof.tables import Family, LatencyTable, families_of
@@ -18,10 +18,29 @@ from latprof.tables import Family, LatencyTable, families_of
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the folds that are held out.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder to write pictures into.")
+@click.option(
+    "--calibrate",
+    "model",
+    help="MODEL: measure it and random-width variants of it whole, into TABLE, so that the fit "
+    "knows how its ops add up.",
+)
+@click.option("--variants", default=12, show_default=True, help="With --calibrate: how many.")
+@click.option("--device", default="local", show_default=True, help="With --calibrate: where.")
 @json_option
-def command(table: Path, method: str, seed: int, plots: Path | None, as_json: bool) -> None:
+def command(
+    table: Path,
+    method: str,
+    seed: int,
+    plots: Path | None,
+    model: str | None,
+    variants: int,
+    device: str,
+    as_json: bool,
+) -> None:
     """Fit TABLE by every method and print how each predicts rows it has not seen."""
     loaded = LatencyTable.load(table)
+    if model is not None:
+        loaded = _calibrated(table, loaded, model, variants, device, seed)
     surrogate = fit(loaded, method=method, seed=seed)
     compared = compare(loaded, seed=seed)
     families = families_of([m.workload for m in loaded.usable])
@@ -47,6 +66,30 @@ def command(table: Path, method: str, seed: int, plots: Path | None, as_json: bo
     _print_composition(surrogate)
     for picture in pictures:
         click.echo(f"picture: {picture}")
+
+
+def _calibrated(
+    path: Path, table: LatencyTable, model: str, variants: int, device: str, seed: int
+) -> LatencyTable:
+    """The table with whole-model rows of MODEL and its variants, measured where it has none."""
+    from latprof._calibration import calibrate_into
+    from latprof.compress import load_model, trace
+    from latprof.devices import open_target
+
+    module, example_inputs, name = load_model(model)
+    graph = trace(module, example_inputs)
+    with open_target(device, table.target) as opened, progress("exporting variants") as update:
+        return calibrate_into(
+            path,
+            opened,
+            module,
+            graph,
+            example_inputs,
+            name=name,
+            n_variants=variants,
+            seed=seed,
+            on_step=lambda done, total: update(done, total),
+        )
 
 
 def _scores(held_out: HeldOut | FitError) -> dict[str, Any]:
@@ -121,7 +164,7 @@ def _print_labels(surrogate: Surrogate, families: list[Family]) -> None:
 def _print_composition(surrogate: Surrogate) -> None:
     composition = surrogate.composition
     if not composition.held_out:
-        click.echo("whole models: none in the table, so ops are added up")
+        click.echo("whole models: none in the table, so ops are added up; see --calibrate")
         return
     click.echo(
         f"whole models: {len(composition.held_out)}, each predicted without it: "

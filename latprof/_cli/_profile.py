@@ -36,7 +36,12 @@ from latprof._units import format_s
     "--method",
     default="spread",
     show_default=True,
-    help="How shapes are chosen: spread, paper or grid.",
+    help="How shapes are chosen: spread, paper, grid, or adaptive: by what is measured so far.",
+)
+@click.option(
+    "--target-error",
+    type=float,
+    help="With --method adaptive: stop at this held-out error, as in 0.03.",
 )
 @click.option("--seed", default=0, show_default=True)
 @settings_options
@@ -49,6 +54,7 @@ def command(
     out: Path,
     n_shapes: int,
     method: str,
+    target_error: float | None,
     seed: int,
     settings: dict[str, Any],
     as_json: bool,
@@ -71,6 +77,7 @@ def command(
                 workloads,
                 n_shapes=n_shapes,
                 method=method,
+                target_error=target_error,
                 seed=seed,
                 on_event=lambda event: update(
                     100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
