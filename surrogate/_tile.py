@@ -25,6 +25,10 @@ _ONE_VECTOR = 16
 #: Knots are no closer than this: where the law has no steps it bends slowly.
 _FINEST = 8
 
+#: Part by which a shape's timing differs between sessions of measuring, which a table measured in
+#: one session does not show.
+_SESSION = 0.03
+
 #: The residual may move the base by at most this factor either way.
 _MOST = 4.0
 
@@ -65,7 +69,8 @@ class TileLaw(Law):
         )
 
     def spread(self, shapes: Shapes) -> Floats:
-        return self.residual.sd(*_features(shapes, self.smooth))
+        """The residual's deviation, and what timing itself does from one session to the next."""
+        return np.hypot(self.residual.sd(*_features(shapes, self.smooth)), _SESSION)
 
     def gain(self, candidates: Shapes, references: Shapes) -> Floats:
         """(C, R) by how much the variance of each reference's log latency falls, were a candidate
