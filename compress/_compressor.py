@@ -33,6 +33,10 @@ _REACH = 5.0
 _BETA1, _BETA2 = 0.9, 0.99
 #: Memory of the running importance, in steps.
 _MEMORY = 200
+#: Times in the mask phase that the masks are projected onto the latency wanted by then.
+_PROJECTIONS = 30
+#: What the scale of a removed channel is taken for when it is judged, and where it restarts.
+_REVIVED = 0.5
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.955, 0.975, 0.99
 _CORRECTIONS = 6
@@ -217,8 +221,12 @@ class Compressor(nn.Module):
         if taken == warm:
             self._begin()
         elif taken > warm:
+            progress = (taken - warm) / (self.steps - warm)
+            wanted = wanted_s(progress, self.full_s, self.budget_s)
             self._move(grad, taken - warm)
-            self._steer(task, pull, (taken - warm) / (self.steps - warm))
+            self._steer(task, pull, wanted)
+            if (taken - warm) % max(1, (self.steps - warm) // _PROJECTIONS) == 0:
+                self._project(wanted)
         self.last.copy_(self.alpha)
         if taken >= self.steps:
             self.fix()
@@ -240,7 +248,7 @@ class Compressor(nn.Module):
         self.variance.lerp_(grad.square(), 1 - _BETA2)
         spread = (self.variance / (1 - _BETA2**taken)).sqrt() + 1e-12
         direction = self.momentum / (1 - _BETA1**taken) / spread
-        moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0)
+        moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0).minimum(self.start)
         moved = torch.where(self.free, moved, self.alpha)
         parts = zip(self.graph.groups, self._split(self.alpha), self._split(moved), strict=True)
         for group, old, new in parts:
@@ -248,46 +256,52 @@ class Compressor(nn.Module):
                 new.copy_(old)
         self.alpha.copy_(moved)
 
-    def _steer(self, task: Tensor, pull: Tensor, progress: float) -> None:
+    def _steer(self, task: Tensor, pull: Tensor, wanted: float) -> None:
         if self.strength == 0:
             size = pull.norm()
             if size > 0:
                 self.strength.copy_(_FIRST_PULL * task.norm() / size)
             return
-        span = (self.full_s, self.budget_s)
-        wanted = wanted_s(progress, *span)
+        soft = soft_counts(self.alpha / self.start, self.segment, self.sizes, "hoyer_square")
+        now_s = float(self.cost(soft))
         self.strength.fill_(
-            steer(float(self.strength), self.latency_s(), wanted, *span, self.steps)
+            steer(float(self.strength), now_s, wanted, self.full_s, self.budget_s, self.steps)
         )
+
+    def _project(self, budget_s: float) -> None:
+        """Zero the masks of the least important channels until the true counts fit.
+
+        Importance is first-order Taylor, E[(scale * dL/dscale)^2] (Molchanov et al., 2019,
+        arXiv:1906.10771). A zero mask is judged as if it stood at half its start: it comes back
+        where that is worth more than what it displaces.
+        """
+        scale = self.alpha / self.start
+        worth = self._split(self.importance * scale.clamp_min(_REVIVED).square())
+        counts = select(
+            [w.double().cpu().numpy() for w in worth],
+            [candidates(g) for g in self.graph.groups],
+            lambda c: float(self.cost(torch.as_tensor(c, dtype=torch.float32))),
+            budget_s,
+        )
+        parts = zip(self._split(self.alpha), self._split(self.start), worth, counts, strict=True)
+        for part, start, value, count in parts:
+            chosen = value.argsort(descending=True)[:count]
+            kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
+            part.zero_()
+            part[chosen] = kept
 
     @torch.no_grad()
     def fix(self) -> None:
         """End the mask phase: keep the most important channels that fit the budget.
 
-        Channels that the masks removed may come back where the device gives them for nothing.
         Afterwards lambda is 0 and the masks stay. With ``measure`` the shrunk model is timed,
         the cost corrected by what was learnt, and the choice made again, until the measurement
         lies just under the budget.
         """
-        scale = self.alpha / self.start
-        worth = self._split(self.importance * torch.where(scale > 0, scale, 0.1).square())
-        choices = [candidates(g) for g in self.graph.groups]
         before = self.alpha.clone()
         for _ in range(_CORRECTIONS if self.measure else 1):
-            counts = select(
-                [w.double().cpu().numpy() for w in worth],
-                choices,
-                lambda c: float(self.cost(torch.as_tensor(c, dtype=torch.float32))),
-                self.budget_s * _AIM,
-            )
             self.alpha.copy_(before)
-            for part, start, value, count in zip(
-                self._split(self.alpha), self._split(self.start), worth, counts, strict=True
-            ):
-                chosen = value.argsort(descending=True)[:count]
-                kept = torch.where(part > 0, part, start)[chosen]
-                part.zero_()
-                part[chosen] = kept
+            self._project(self.budget_s * _AIM)
             if self.measure is None:
                 break
             measured_s = self.measure(self._shrunk())

@@ -9,7 +9,7 @@ __all__ = ["steer", "wanted_s"]
 #: Share of the mask phase after which the budget must be met; the rest lets the masks settle.
 _RAMP = 0.8
 #: Growth of log lambda over the whole phase for a lag as large as the whole way to go.
-_GAIN = 60.0
+_GAIN = 30.0
 #: Being below the line costs channels that are hard to win back, so lambda falls faster than it rises.
 _FALL = 4.0
 

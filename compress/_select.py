@@ -49,7 +49,7 @@ def select(
     Returns:
         Counts with ``latency_s(counts) <= budget_s``, or every group at its first candidate.
     """
-    kept = [np.concatenate([[0.0], np.cumsum(np.sort(unit)[::-1])]) for unit in importance]
+    kept = [_value(unit) for unit in importance]
     position = [len(c) - 1 for c in candidates]
     counts = np.array([c[-1] for c in candidates], dtype=np.float64)
     now_s = latency_s(counts)
@@ -70,6 +70,17 @@ def select(
         position[group] = lower
         counts[group] = candidates[group][lower]
     return _refill(counts, position, kept, candidates, latency_s, budget_s)
+
+
+def _value(importance: Floats) -> Floats:
+    """What keeping the best 0..n units of a group is worth, (n + 1,).
+
+    Taylor importances do not add up when most of a group goes, for what is left has to carry
+    its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.
+    """
+    total = max(float(importance.sum()), 1e-30)
+    share = np.concatenate([[0.0], np.cumsum(np.sort(importance)[::-1])]) / total
+    return np.asarray(total * np.log(np.maximum(share, 1e-6)))
 
 
 def _refill(

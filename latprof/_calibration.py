@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latprof._profiling import open_table
-from latprof.compress import export
+from latprof.compress import export, variant
 from latprof.devices import Device, measure_files
 from latprof.tables import LatencyTable, ModelMeasurement
 
@@ -52,10 +52,10 @@ def calibrate_into(
         files, ops = [], []
         for done, (number, _) in enumerate(todo):
             on_step(done, len(todo) + 1)
-            counts = [g.size for g in graph.groups]
+            counts, small = graph.sizes, model
             if number > 0:
                 counts = graph.random_counts(np.random.default_rng([seed, number]))
-            small = model if number == 0 else shrink_to(model, graph, counts)
+                small = variant(model, graph, np.random.default_rng([seed, number]))
             files.append(export(small, example_inputs, Path(folder) / f"{number}{suffix}"))
             ops.append(tuple(graph.workloads(counts)))
         on_step(len(todo), len(todo) + 1)

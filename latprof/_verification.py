@@ -12,7 +12,7 @@ import numpy as np
 from latprof._errors import DeviceError
 from latprof._models import model_workloads
 from latprof._target import Target
-from latprof.devices import Event, measure_files, open_device, run_file
+from latprof.devices import Device, Event, measure_files, open_device, run_file
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 
@@ -54,20 +54,20 @@ def verify(
         (timing,) = measure_files(opened, [file], on_event=on_event)
         if not timing.usable:
             raise DeviceError(f"{file} could not be timed on {device}: {timing.detail}")
-        reference = file.with_suffix(".check.npz")
-        error = _largest_error(opened, file, reference) if reference.is_file() else None
+        checked = file.with_suffix(".check.npz").is_file()
+        error = _largest_error(opened, file) if checked else None
     predicted = fit(table).predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
     return Verification(str(file), str(target), timing.latency_s, predicted_s, error)
 
 
-def _largest_error(device: Any, file: Path, reference: Path) -> float:
-    """Largest |got - expected| relative to the largest |expected| of the output."""
-    with np.load(reference) as arrays:
-        inputs = {k.removeprefix("input:"): arrays[k] for k in arrays if k.startswith("input:")}
-        expected = [arrays[k] for k in arrays if k.startswith("output:")]
-    outputs = run_file(device, file, inputs)
+def _largest_error(device: Device, file: Path) -> float:
+    """Largest |got - expected| relative to the largest |expected| of an output."""
+    from latprof.compress import load_check
+
+    check = load_check(file)
+    outputs = run_file(device, file, check.inputs)
     return max(
         float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-30))
-        for got, want in zip(outputs, expected, strict=True)
+        for got, want in zip(outputs, check.outputs, strict=True)
     )

@@ -30,7 +30,7 @@ def command(hosts: tuple[str, ...], as_json: bool) -> None:
     for heading in ("device", "what it is", "usable runtimes", "missing"):
         table.add_column(heading, overflow="fold")
     for info in found:
-        missing = [f"{runtime}: {why}" if runtime else why for runtime, why in info.missing]
+        missing = [f"{runtime}: {why}" for runtime, why in info.missing]
         table.add_row(
             info.name, info.description or "-", ", ".join(info.usable) or "-", "\n".join(missing)
         )
