@@ -75,7 +75,7 @@ def open_device(
     raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
 
 
-def open_target(spec: str, target: Target, **settings: str) -> Device:
+def open_target(spec: str, target: Target, **settings: Any) -> Device:
     """Open a device as the target of an earlier table has it: runtime, threads and, for a phone,
     cluster, delegate and precision. ``settings`` go before the target's own.
 
