@@ -80,7 +80,8 @@ def profile_into(
         shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
-    table = replace(table, provenance={**table.provenance, "plan": facts})
+    provenance = {**table.provenance, "plan": facts, "environment": device.environment()}
+    table = replace(table, provenance=provenance)
     table.save(path)
     journal.unlink(missing_ok=True)
     return table

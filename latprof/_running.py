@@ -13,7 +13,7 @@ from latprof._extras import load_callable
 from latprof._runfile import RunFile
 from latprof._units import format_s
 from latprof.compress import load_model
-from latprof.devices import open_device
+from latprof.devices import open_target
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 
@@ -37,8 +37,7 @@ def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None])
     batches, test = load_callable(config.data)()
     target = table.target
     config.out.mkdir(parents=True, exist_ok=True)
-    with open_device(config.device, runtime=target.runtime, threads=target.threads) as device:
-        device.target.require(target, str(config.table))
+    with open_target(config.device, target) as device:
         workshop = Workshop(device, config.out, example_inputs)
         comp, small = compress_in(
             workshop, model, fit(table), config.settings, batches, on_progress

@@ -12,7 +12,7 @@ import numpy as np
 from latprof._errors import DeviceError
 from latprof._models import model_workloads
 from latprof._target import Target
-from latprof.devices import Device, Event, measure_files, open_device, run_file
+from latprof.devices import Device, Event, measure_files, open_target, run_file
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 
@@ -40,8 +40,9 @@ def verify(
     table: LatencyTable,
     *,
     on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> Verification:
-    """Measure ``file`` on ``device`` with the runtime and threads of the table.
+    """Measure ``file`` on ``device`` as the table's target has it; ``settings`` as open_device.
 
     Raises:
         TargetMismatchError: the device is not the one the table was measured on.
@@ -49,8 +50,7 @@ def verify(
     """
     target: Target = table.target
     workloads = model_workloads(str(file))
-    with open_device(device, runtime=target.runtime, threads=target.threads) as opened:
-        opened.target.require(target, "the table")
+    with open_target(device, target, **settings) as opened:
         (timing,) = measure_files(opened, [file], on_event=on_event)
         if not timing.usable:
             raise DeviceError(f"{file} could not be timed on {device}: {timing.detail}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from latprof._cli._output import json_option, print_json, print_table, progress
+from latprof._cli._settings import settings_options
 from latprof._units import format_s
 
 
@@ -16,8 +18,9 @@ from latprof._units import format_s
 @click.option(
     "--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target."
 )
+@settings_options
 @json_option
-def command(file: Path, device: str, path: Path, as_json: bool) -> None:
+def command(file: Path, device: str, path: Path, settings: dict[str, Any], as_json: bool) -> None:
     """Measure FILE on DEVICE with the table's runtime, beside what the table predicts.
 
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
@@ -32,6 +35,7 @@ def command(file: Path, device: str, path: Path, as_json: bool) -> None:
             device,
             LatencyTable.load(path),
             on_event=lambda event: update(100 * event.fraction),
+            **settings,
         )
     if as_json:
         print_json(result.to_dict())
