@@ -40,12 +40,14 @@ def _conv(tracer: Tracer, call: Call) -> Value | list[Value]:
     workload = conv_workload(
         (*lead, *x.shape), (*lead, *made.shape), weight.shape, groups, stride, dilation
     )
-    depthwise = groups > 1 and groups == c_in == c_out
-    batched = isinstance(workload, MatMul) and not workload.weights
-    group_of = writes.reshape(groups, -1)[:, 0]
-    tracer.emit(
-        call, workload, *((group_of,) * 2 if batched else (writes if depthwise else reads, writes))
-    )
+    if groups > 1 and isinstance(workload, MatMul):  # one product per group
+        each = writes.reshape(groups, -1)[:, 0]
+        tracer.emit(call, workload, each, each)
+    elif groups == c_in == c_out:
+        tracer.emit(call, workload, writes, writes)
+    else:
+        taps = math.prod(weight.shape[2:]) if isinstance(workload, MatMul) else 1
+        tracer.emit(call, workload, np.repeat(reads, taps), writes)
     return made
 
 
