@@ -51,11 +51,14 @@ class Prune:
         init: masks start at ``one``; ``uniform`` in [0, 0.5] (the paper's App. B); or in
             proportion to each channel's ``importance``. The network computes the same in all
             three, for a mask counts relative to its start.
+        divisor: counts are multiples of it. Off multiples of 4 runtimes leave their fast paths
+            (ONNX Runtime's depthwise convolution takes ten times as long there).
         exclude: names or patterns (fnmatch) of modules whose output channels stay.
     """
 
     count: str = "l1l2"
     init: str = "importance"
+    divisor: int = 4
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -127,7 +130,8 @@ class Compressor(nn.Module):
             )
         self.block, self.steps, self.measure = blocks[0], steps, measure
         self.model = model
-        self.graph = trace(model, example_inputs, exclude=self.block.exclude)
+        traced = trace(model, example_inputs, exclude=self.block.exclude)
+        self.graph = traced.aligned(self.block.divisor)
         self.cost = Cost(self.graph, surrogate)
         reach = self.cost.reach()
         self.full_s = reach.full_s if original_s is None else original_s

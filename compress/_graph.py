@@ -88,6 +88,17 @@ class Graph:
             ),
         )
 
+    def aligned(self, divisor: int) -> Graph:
+        """The same graph with the counts of every prunable group at multiples of ``divisor``,
+        where runtimes have their fast paths; a group of fewer than two multiples stays free."""
+        groups = tuple(
+            dataclasses.replace(g, minimum=max(g.minimum, divisor), divisor=divisor)
+            if g.prunable and g.size >= 2 * divisor and divisor % g.divisor == 0
+            else g
+            for g in self.groups
+        )
+        return dataclasses.replace(self, groups=groups)
+
     def workloads(self, counts: Sequence[int] | None = None) -> list[Workload]:
         """One per measured op, after group g has ``counts[g]`` units; all of them by default."""
         counts = self.sizes if counts is None else self.prepare_counts(counts)

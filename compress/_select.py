@@ -24,12 +24,18 @@ _CHOICES = 32
 
 
 def candidates(group: Group) -> list[int]:
-    """The counts a group may have, ascending: multiples of a step, and its full size."""
+    """The counts a group may have, ascending: multiples of a step, and its full size.
+
+    The step is the group's divisor, doubled while that leaves more than _CHOICES counts: what is
+    a multiple of 16 is one of 4 and 8 too, and keeps their fast paths.
+    """
     if not group.prunable:
         return [group.size]
-    step = group.divisor * -(-group.size // (_CHOICES * group.divisor))
-    least = max(group.minimum, 1)
-    return sorted({least, *range(-(-least // step) * step, group.size, step), group.size})
+    step = group.divisor
+    while group.size > _CHOICES * step:
+        step *= 2
+    least = -(-max(group.minimum, 1) // group.divisor) * group.divisor
+    return sorted({min(least, group.size), *range(step, group.size, step), group.size} - set(range(least)))
 
 
 def select(

@@ -101,7 +101,9 @@ def weight_of(family: Family) -> float:
     small families from starving, since their laws are no simpler. One axis needs less than two.
     """
     work = family.count * (family.largest.macs + 4.0 * _bytes(family.largest))
-    return float(np.cbrt(work)) * (0.4 if family.tied else 1.0)
+    # Ops that only move data have plain laws; a depthwise convolution's has cliffs.
+    plain = family.tied and not getattr(family.member, "depthwise", False)
+    return float(np.cbrt(work)) * (0.4 if plain else 1.0)
 
 
 def _bytes(workload: Workload) -> int:
