@@ -79,7 +79,7 @@ _AGENT_MODULES = (
 #: What each runtime needs besides.
 _RUNTIME_MODULES = {
     "onnxruntime": ("_onnx_model", "_onnxruntime"),
-    "tflite": ("_tflite_model", "_tflite"),
+    "tflite": ("_tflite_model", "_tflite_int8", "_tflite"),
     "torch": ("_torch",),
 }
 _ERROR_TAIL_LINES = 20

@@ -160,8 +160,8 @@ def test_tflite_chains_feed_each_op_from_the_one_before() -> None:
         write_tflite([])
 
 
-@pytest.mark.parametrize("write", [write_onnx, write_tflite])
-def test_precisions_without_a_writer_are_refused(write: object) -> None:
+@pytest.mark.parametrize(("write", "dtype"), [(write_onnx, "int8"), (write_tflite, "float16")])
+def test_precisions_without_a_writer_are_refused(write: object, dtype: str) -> None:
     assert callable(write)
-    with pytest.raises(Refused, match="int8: expected float32"):
-        write(Conv2d(7, 7, 4, 4, dtype="int8"))
+    with pytest.raises(Refused, match=f"{dtype}: expected float32"):
+        write(Conv2d(7, 7, 4, 4, dtype=dtype))

@@ -12,7 +12,13 @@ import math
 from dataclasses import dataclass, replace
 
 from latprof._workload import DTYPE_BYTES, Elementwise, Workload
-from latprof.devices.runtimes._tflite_model import TfliteGraph, append_workload, input_shape
+from latprof.devices.runtimes._tflite_int8 import Int8Graph
+from latprof.devices.runtimes._tflite_model import (
+    TfliteGraph,
+    append_workload,
+    graph_class,
+    input_shape,
+)
 
 __all__ = ["Repeated", "write_repeated"]
 
@@ -67,7 +73,7 @@ def write_repeated(repeated: Repeated) -> bytes:
     workload = repeated.workload
     if workload.dtype_name == "float16":
         workload = replace(workload, dtype="float32")  # type: ignore[call-arg]  # every kind has one
-    graph = _SharedInputs()
+    graph = _GRAPHS[graph_class(workload.dtype_name)]()
     first = graph.input(input_shape(workload))
     last = first
     for _ in range(repeated.copies):
@@ -96,6 +102,16 @@ class _SharedInputs(TfliteGraph):
             self._made.append(super().input(shape))
         self._next += 1
         return self._made[self._next - 1]
+
+
+class _SharedInputsInt8(_SharedInputs, Int8Graph):
+    """The same in int8."""
+
+
+_GRAPHS: dict[type[TfliteGraph], type[_SharedInputs]] = {
+    TfliteGraph: _SharedInputs,
+    Int8Graph: _SharedInputsInt8,
+}
 
 
 def _chains(workload: Workload) -> bool:

@@ -8,7 +8,7 @@ odd kernels and for patches (kernel == stride).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flatbuffers
 import numpy as np
@@ -16,10 +16,10 @@ import numpy as np
 from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices.runtimes._base import Array, Refused, fill
 
-__all__ = ["TfliteGraph", "append_workload", "input_shape", "write_tflite"]
+__all__ = ["TfliteGraph", "append_workload", "graph_class", "input_shape", "write_tflite"]
 
 _SCHEMA_VERSION = 3
-_TYPES = {"float32": 0, "int32": 2}
+_TYPES = {"float32": 0, "int32": 2, "int8": 9}
 # BuiltinOperator: name -> (code, version that takes what is written here).
 _OPS = {
     "ADD": (0, 1), "AVERAGE_POOL_2D": (1, 1), "CONV_2D": (3, 1), "DEPTHWISE_CONV_2D": (4, 1),
@@ -71,11 +71,12 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
         Refused: no such op in TFLite, or two neighbours whose shapes do not fit.
     """
     chain = [workloads] if isinstance(workloads, Workload) else list(workloads)
-    graph = TfliteGraph()
+    dtypes = {workload.dtype_name for workload in chain}
+    if len(dtypes) > 1:
+        raise Refused(f"chain: dtypes are {', '.join(sorted(dtypes))}; expected one")
+    graph = graph_class(dtypes.pop() if dtypes else "float32")()
     out: int | None = None
     for workload in chain:
-        if workload.dtype_name != "float32":
-            raise Refused(f"TFLite {workload.kind} in {workload.dtype_name}: expected float32")
         shape = input_shape(workload)
         if out is None:
             out = graph.input(shape)
@@ -86,6 +87,21 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
         raise Refused("chain: no workloads; expected at least one")
     graph.output(out)
     return graph.serialize()
+
+
+def graph_class(dtype: str) -> type[TfliteGraph]:
+    """What writes ops in ``dtype``: float32, or int8 with every activation quantised.
+
+    Raises:
+        Refused: another dtype. float16 is no format of TFLite graphs but a way to compute them.
+    """
+    if dtype == "int8":
+        from latprof.devices.runtimes._tflite_int8 import Int8Graph
+
+        return Int8Graph
+    if dtype != "float32":
+        raise Refused(f"TFLite graphs in {dtype}: expected float32 or int8")
+    return TfliteGraph
 
 
 def input_shape(workload: Workload) -> tuple[int, ...]:
@@ -185,12 +201,17 @@ def _pool(graph: TfliteGraph, w: Pool, x: int) -> int:
 class TfliteGraph:
     """A graph under construction; methods that make a tensor return its index."""
 
+    #: Operator versions that differ from those of the float32 ops.
+    versions: ClassVar[dict[str, int]] = {}
+
     def __init__(self) -> None:
         self._tensors: list[tuple[str, tuple[int, ...], int, int]] = []  # name, shape, type, buffer
         self._buffers: list[bytes] = [b""]  # buffer 0 is the empty one, by convention
         self._ops: list[tuple[str, list[int], int, str, dict[str, Any]]] = []
         self._inputs: list[int] = []
         self._outputs: list[int] = []
+        # tensor -> (scales, zero points, the dimension that they run along)
+        self._quantization: dict[int, tuple[Array, Array, int]] = {}
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         return self._tensors[tensor][1]
@@ -233,8 +254,9 @@ class TfliteGraph:
         buffers = [_table(b, data=_blob(b, data) if data else None) for data in self._buffers]
         tensors = [
             _table(b, shape=_ints(b, shape), type=("Int8", type_), buffer=("Uint32", buffer),
-                   name=b.CreateString(name))
-            for name, shape, type_, buffer in self._tensors
+                   name=b.CreateString(name),
+                   quantization=_quantization(b, self._quantization.get(index)))
+            for index, (name, shape, type_, buffer) in enumerate(self._tensors)
         ]  # fmt: skip
         operators = [
             _table(b, opcode=("Uint32", codes.index(op)), inputs=_ints(b, inputs),
@@ -250,7 +272,8 @@ class TfliteGraph:
         operator_codes = [
             # Codes above 127 live in the last field alone; the first is what old readers see.
             _table(b, old_code=("Int8", min(_OPS[op][0], 127)), custom=None,
-                   version=("Int32", _OPS[op][1]), code=("Int32", _OPS[op][0]))
+                   version=("Int32", self.versions.get(op, _OPS[op][1])),
+                   code=("Int32", _OPS[op][0]))
             for op in codes
         ]  # fmt: skip
         model = _table(
@@ -282,6 +305,17 @@ def _options(b: Any, options: str, values: dict[str, Any]) -> int | None:
     defaults = {"dilation_w": 1, "dilation_h": 1}
     _, slots = _OPTIONS[options]
     return _table(b, **{n: (kind, values.get(n, defaults.get(n, 0))) for n, kind in slots})
+
+
+def _quantization(b: Any, found: tuple[Array, Array, int] | None) -> int | None:
+    if found is None:
+        return None
+    scales, zeros, dimension = found
+    return _table(
+        b, min=None, max=None, scale=int(b.CreateNumpyVector(scales.astype(np.float32))),
+        zero_point=int(b.CreateNumpyVector(zeros.astype(np.int64))), details_type=None,
+        details=None, dimension=("Int32", dimension),
+    )  # fmt: skip
 
 
 def _ints(b: Any, values: Sequence[int]) -> int:
