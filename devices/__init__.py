@@ -3,6 +3,7 @@
 from latprof.devices._device import Device, DeviceInfo, Job, Reading
 from latprof.devices._fake import FakeDevice, Trouble
 from latprof.devices._list import list_devices
+from latprof.devices._many import profile_many
 from latprof.devices._open import open_device, open_target
 from latprof.devices._profile import Event, measure_files, profile, run_file
 from latprof.devices._schedule import ScheduleSettings
@@ -21,5 +22,6 @@ __all__ = [
     "open_device",
     "open_target",
     "profile",
+    "profile_many",
     "run_file",
 ]
