@@ -95,7 +95,9 @@ def test_what_goes_wrong_later_ends_in_the_same_errors(script: str, error: type[
     """The device opens, then fails each round at its first job."""
     device = bad_agent(
         "hear(); say(**hello)\n"
-        f"if hear()['op'] == 'environment': say(ok=True); hear()\nelse: {script}"
+        "if hear()['op'] == 'environment':\n"
+        "  say(ok=True); hear(); say(ok=True); hear(); say(ok=True, samples_s=[1e-6]); hear()\n"
+        f"else: {script}"
     )
     start = time.monotonic()
     with pytest.raises(error):
@@ -190,6 +192,7 @@ def test_knobs_are_read_back_and_refusals_recorded() -> None:
     assert found["affinity"] == [0]
     if not Path("/sys/devices/system/cpu/cpu0/cpufreq").exists():
         assert "no cpufreq" in found["refused"]["governor"]
+    assert 0 < found["dispatch_s"] < 1e-3
     with open_device("local", affinity="4711") as device:
         assert "4711" in device.environment()["refused"]["affinity"]
     with open_device("local", affinity="none") as device:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latprof._errors import DeviceLostError, UsageError
-from latprof._workload import Conv2d
+from latprof._workload import Conv2d, Workload
 from latprof.devices import Device, Event, FakeDevice, ScheduleSettings, open_device, profile_many
 
 QUICK = ScheduleSettings(pause_s=1e-9, min_rounds=3, max_rounds=4)
@@ -63,10 +63,14 @@ def test_when_all_are_gone_the_journals_go_on(tmp_path: Path) -> None:
     dying = dict.fromkeys(range(130, 999), "die")
     journals = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     first = meeting(Meeting(faults=dying), Meeting(faults=dying))
-    done = []
-    with pytest.raises(DeviceLostError, match=r"every device is gone, .* not measured.*die on"):
+    done: list[Workload] = []
+
+    def drain() -> None:
         for _, row in profile_many(first, CONVS, settings=QUICK, journals=journals):
-            done.append(row.workload)  # noqa: PERF401  what came before the error counts
+            done.append(row.workload)
+
+    with pytest.raises(DeviceLostError, match=r"every device is gone, .* not measured.*die on"):
+        drain()
     assert done
     again = meeting(Meeting(), Meeting())
     rows = list(profile_many(again, CONVS, settings=QUICK, journals=journals))
