@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +16,9 @@ from torch import Tensor, nn
 
 from latprof._errors import ExportError, UsageError
 from latprof._extras import require
-from latprof.compress._inputs import Inputs, flat_outputs
-from latprof.compress._shrink import TOLERANCE, evaluating, random_inputs, relative_error
+from latprof.compress._inputs import Inputs, evaluating, flat_outputs
+from latprof.compress._quiet import first_line, quiet
+from latprof.compress._shrink import TOLERANCE, random_inputs, relative_error
 
 __all__ = ["Check", "check_path", "export", "load_check", "save_check"]
 
@@ -148,11 +145,7 @@ def _write_onnx(
             )
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as exc:
-        lines = [line for line in str(exc).splitlines() if line.strip()]
-        raise ExportError(
-            f"{type(model).__name__}: ONNX export failed: {type(exc).__name__}: "
-            f"{lines[0] if lines else ''}"
-        ) from exc
+        raise ExportError(f"{type(model).__name__}: ONNX export failed: {first_line(exc)}") from exc
     graph = onnx.load(str(path), load_external_data=False).graph
     return [i.name for i in graph.input]
 
@@ -189,25 +182,3 @@ def _rounding(model: nn.Module, inputs: Inputs, wanted: Sequence[Tensor]) -> flo
         Tensor, lambda t: t.double() if t.is_floating_point() else t, (inputs.args, inputs.kwargs)
     )
     return relative_error(flat_outputs(double(*args, **kwargs)), wanted)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Exporters print their progress and warn of their own internals; errors still raise."""
-    loggers = [
-        logging.getLogger(n) for n in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-    ]
-    levels = [logger.level for logger in loggers]
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -112,13 +113,12 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
                 (readers if tracer.slots[name, dim].reads else writers).append(part)
         first = (writers or readers)[0]
         base = first.name.rpartition(".")[0] or first.name
-        names[base] += 1
         if not reason and not readers:
             reason = "no weight reads it"
         groups.append(
             Group(
                 index=index,
-                name=base if names[base] == 1 else f"{base}#{names[base]}",
+                name=base,
                 size=len(labels),
                 unit=min(int((p.index >= 0).sum()) for p in (*writers, *readers)) // len(labels),
                 minimum=1,
@@ -129,6 +129,10 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
                 writers=tuple(writers),
             )
         )
+    for group in sorted(groups, key=lambda g: not g.prunable):  # those people name come first
+        names[group.name] += 1
+        if (number := names[group.name]) > 1:
+            groups[group.index] = dataclasses.replace(group, name=f"{group.name}#{number}")
     return tuple(groups), tuple(
         _count(op.name, op.module, op.workload, found, of_label, groups)
         for op, found in zip(tracer.ops, sides, strict=True)
@@ -156,8 +160,8 @@ def _partition(
     members: list[tuple[NDArray[np.int64], str]] = []
     for (pinned, *_), found in by_signature.items():
         reason = str(pinned)
-        if not reason and len(found) == 1:
-            reason = ties.get(found[0], "it has one channel")
+        if len(found) == 1:
+            reason = ties.get(found[0], reason or "it has one channel")
         of_label.update(dict.fromkeys(found, len(members)))
         members.append((np.array(sorted(found), dtype=np.int64), reason))
     return of_label, members

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,8 +12,9 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from latprof._errors import TraceError
+from latprof.compress._quiet import culprit, first_line
 
-__all__ = ["Inputs", "flat_outputs"]
+__all__ = ["Inputs", "evaluating", "flat_outputs"]
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,25 @@ class Inputs:
             outputs = flat_outputs(model(*self.args, **self.kwargs))
         except Exception as exc:
             given = ", ".join("x".join(map(str, t.shape)) for t in self.leaves) or "none"
-            text = str(exc).strip().splitlines()
             raise TraceError(
-                f"{name}: its forward fails on the example inputs ({given}): "
-                f"{type(exc).__name__}: {text[0] if text else ''}"
+                f"{name}: its forward fails on the example inputs ({given})"
+                f"{culprit(model, exc)}: {first_line(exc)}"
             ) from exc
         if not outputs:
             raise TraceError(f"{name}: its forward returns no tensor; expected at least one")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode within, each module's own mode after; exported programs refuse ``eval()``."""
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def flat_outputs(outputs: Any) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from latprof._errors import ModelLoadError
 from latprof._extras import require
+from latprof.compress._quiet import first_line
 
 __all__ = ["load_model"]
 
@@ -42,7 +43,9 @@ def load_model(spec: str) -> tuple[nn.Module, Any, str]:
         model, inputs = _SOURCES[prefix](name)
     else:
         model, inputs = _called(prefix, name)
-    return model.eval(), inputs, name
+    for part in model.modules():
+        part.training = False
+    return model, inputs, name
 
 
 def _called(module: str, name: str) -> tuple[nn.Module, Any]:
@@ -57,14 +60,16 @@ def _called(module: str, name: str) -> tuple[nn.Module, Any]:
         except AttributeError as exc:
             raise ModelLoadError(f"MODEL {spec}: {exc}; expected a callable there") from exc
         except Exception as exc:
-            raise ModelLoadError(f"MODEL {spec}: importing {module} fails: {_short(exc)}") from exc
+            raise ModelLoadError(
+                f"MODEL {spec}: importing {module} fails: {first_line(exc)}"
+            ) from exc
         if not callable(found) or isinstance(found, nn.Module):
             made = found
         else:
             try:
                 made = found()
             except Exception as exc:
-                raise ModelLoadError(f"MODEL {spec}: calling it fails: {_short(exc)}") from exc
+                raise ModelLoadError(f"MODEL {spec}: calling it fails: {first_line(exc)}") from exc
     return _pair(made, spec)
 
 
@@ -99,7 +104,7 @@ def _torchvision(name: str) -> tuple[nn.Module, Any]:
     try:
         builder = models.get_model_builder(name)
     except ValueError as exc:
-        raise ModelLoadError(f"MODEL torchvision:{name}: {_short(exc)}") from exc
+        raise ModelLoadError(f"MODEL torchvision:{name}: {first_line(exc)}") from exc
     size = 299 if "inception" in name else 224
     return builder(weights=None), (torch.zeros(1, 3, size, size),)
 
@@ -109,7 +114,7 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
     try:
         model = timm.create_model(name, pretrained=False)
     except Exception as exc:
-        raise ModelLoadError(f"MODEL timm:{name}: {_short(exc)}") from exc
+        raise ModelLoadError(f"MODEL timm:{name}: {first_line(exc)}") from exc
     return model, (torch.zeros(1, *model.default_cfg.get("input_size", (3, 224, 224))),)
 
 
@@ -124,13 +129,13 @@ def _transformers(name: str) -> tuple[nn.Module, Any]:
         else:
             model = library.AutoModel.from_pretrained(name)
     except Exception as exc:
-        raise ModelLoadError(f"MODEL transformers:{name}: {_short(exc)}") from exc
+        raise ModelLoadError(f"MODEL transformers:{name}: {first_line(exc)}") from exc
     model.config.use_cache = False
     try:
         inputs = dict(model.dummy_inputs)
     except Exception as exc:
         raise ModelLoadError(
-            f"MODEL transformers:{name}: no example inputs: {_short(exc)}"
+            f"MODEL transformers:{name}: no example inputs: {first_line(exc)}"
         ) from exc
     main = getattr(model, "main_input_name", "input_ids")
     if main == "pixel_values":
@@ -149,7 +154,7 @@ def _exported(path: Path) -> tuple[nn.Module, Any, str]:
     try:
         program = torch.export.load(str(path))
     except Exception as exc:
-        raise ModelLoadError(f"MODEL {path}: not an exported program: {_short(exc)}") from exc
+        raise ModelLoadError(f"MODEL {path}: not an exported program: {first_line(exc)}") from exc
     if program.example_inputs is None:
         raise ModelLoadError(f"MODEL {path}: it was saved without example inputs")
     args, kwargs = program.example_inputs
@@ -176,8 +181,3 @@ def _working_directory() -> Iterator[None]:
     finally:
         if added:
             sys.path.remove(here)
-
-
-def _short(exc: Exception) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -13,7 +12,8 @@ from torch.func import functional_call
 
 from latprof._errors import ShrinkError, UsageError
 from latprof.compress._graph import Graph
-from latprof.compress._inputs import Inputs, flat_outputs
+from latprof.compress._inputs import Inputs, evaluating, flat_outputs
+from latprof.compress._quiet import culprit, first_line
 
 __all__ = ["TOLERANCE", "relative_error", "shrink"]
 
@@ -172,10 +172,9 @@ def compare(
         try:
             got = flat_outputs(small(*inputs.args, **inputs.kwargs))
         except Exception as exc:
-            text = str(exc).strip().splitlines()
             raise ShrinkError(
-                f"{graph.name}: the small network's forward fails: "
-                f"{type(exc).__name__}: {text[0] if text else ''}"
+                f"{graph.name}: the small network's forward fails{culprit(small, exc)}: "
+                f"{first_line(exc)}"
             ) from exc
     return relative_error(wanted, got)
 
@@ -208,18 +207,6 @@ def random_inputs(inputs: Inputs, seed: int) -> Inputs:
 
     tree = torch.utils._pytree.tree_map(draw, (inputs.args, inputs.kwargs))
     return Inputs(*tree)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode within, each module's own mode after."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _device(parameters: Mapping[str, Tensor]) -> torch.device:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +16,9 @@ from latprof._errors import TraceError
 from latprof.compress import _ops  # noqa: F401  registers the rules
 from latprof.compress._graph import Graph
 from latprof.compress._groups import build_groups
-from latprof.compress._inputs import Inputs
+from latprof.compress._inputs import Inputs, evaluating
 from latprof.compress._ops._pointwise import pointwise_rule
+from latprof.compress._quiet import culprit, first_line, quiet
 from latprof.compress._tracer import RULES, Tracer, tensors_in, unknown
 from latprof.compress._values import Call, Value, unlabelled
 
@@ -79,18 +79,13 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 @contextmanager
 def _tracing(model: nn.Module) -> Iterator[None]:
     """Eval mode and no fused fast paths, as it was afterwards."""
-    modes = [(m, m.training) for m in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's own exporter, about its own internals
+        with torch.no_grad(), quiet(), evaluating(model):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes:
-            module.training = mode
 
 
 def _export(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
@@ -106,13 +101,10 @@ def _export(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
 
 
 def _explain(model: nn.Module, exc: Exception) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    first = lines[0] if lines else type(exc).__name__
-    name = type(model).__name__
+    name, where = type(model).__name__, culprit(model, exc)
     if "data-dependent" in str(exc).lower() or "DataDependent" in type(exc).__name__:
-        at = next((line for line in lines if line.startswith(("Caused by", "File "))), "")
-        return f"{name}: forward branches on the values of tensors ({at or first}); make it static"
-    return f"{name}: torch.export cannot trace it: {type(exc).__name__}: {first}"
+        return f"{name}: its forward depends on values in tensors{where}; make it static"
+    return f"{name}: torch.export cannot trace it{where}: {first_line(exc)}"
 
 
 class _Run:
@@ -167,7 +159,9 @@ class _Run:
             else:
                 args = fx.node.map_arg(node.args, lambda n: env[n])
                 kwargs = fx.node.map_arg(node.kwargs, lambda n: env[n])
-                env[node] = self.call(node, args, kwargs)
+                env[node] = made = self.call(node, args, kwargs)
+                if isinstance(made, Value):
+                    made.users = len(node.users)
         return []
 
     def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:

@@ -32,6 +32,7 @@ class Value:
         perm: the parameter's dims in this value's order.
         const: its value, where it depends on no input and no parameter.
         source: name of the aten op that made it; ``input`` for an input of the model.
+        users: how many ops read it.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +42,7 @@ class Value:
     perm: tuple[int, ...] = ()
     const: torch.Tensor | None = None
     source: str = ""
+    users: int = 1
 
     @property
     def ndim(self) -> int:

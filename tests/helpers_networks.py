@@ -49,9 +49,9 @@ class Block(nn.Module):
         if kind == "layer_scale":
             self.gamma = nn.Parameter(torch.rand(c, 1, 1) + 0.5)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: PLR0911, PLR0912  one case per kind
+    def forward(self, x: Tensor) -> Tensor:
         k, f = self.kind, list(self.layers)
-        b, c, h, w = x.shape
+        b, _, h, w = x.shape
         if k == "residual":
             return x + f[1](F.silu(f[0](x)))
         if k == "squeeze_excite":

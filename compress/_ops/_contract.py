@@ -104,6 +104,8 @@ def _attention(tracer: Tracer, call: Call) -> Value | list[Value]:
     if call.get("enable_gqa") and k.shape[-3] != q.shape[-3]:
         k, v = (_repeat_heads(tracer, x, q.shape[-3]) for x in (k, v))
     turned = Value((*k.shape[:-2], k.shape[-1], k.shape[-2]), np.swapaxes(tracer.of(k), -1, -2))
+    for scaled in (q, turned):  # each by the root of 1 / sqrt(d), as exporters write it
+        tracer.emit_map(call, "scale", scaled)
     scores = product(tracer, call, q, turned)
     if mask is not None:
         meeting = tracer.meet(call, [scores, mask])

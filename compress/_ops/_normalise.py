@@ -9,6 +9,9 @@ from latprof.compress._values import Call, Value
 
 __all__: list[str] = []
 
+#: A batch norm behind one of these is folded into its weights.
+_FOLDS = ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "linear")
+
 
 @rule("_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm", "cudnn_batch_norm")
 def _batch_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
@@ -21,7 +24,7 @@ def _batch_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
         if v is not None:
             tracer.follow(v.param, 0, channels)
     made = tracer.value(call, tracer.of(x))
-    if x.source not in ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "linear"):
+    if x.source not in _FOLDS or x.users > 1:
         tracer.emit_map(call, "scale", made)  # nothing to fold it into
     rest = [Value(s, np.zeros((1,) * len(s), np.int64)) for s in call.shapes[1:]]
     return [made, *rest] if rest else made
