@@ -87,7 +87,10 @@ def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
             n,
             np.ones(len(k)),
             *(
-                shapes.m_out * n * shapes.depth * (shapes.tied & (shapes.weights > 0) & (shapes.c_out % v > 0))
+                shapes.m_out
+                * n
+                * shapes.depth
+                * (shapes.tied & (shapes.weights > 0) & (shapes.c_out % v > 0))
                 for v in _VECTORS
             ),
         ],

@@ -15,7 +15,7 @@ __all__ = ["Floats", "Shapes", "by_label"]
 
 Floats = NDArray[np.float64]
 
-_CONSTANTS = ("m_in", "m_out", "depth", "groups", "read", "weights", "width", "one_axis")
+_CONSTANTS = ("m_in", "m_out", "depth", "groups", "read", "weights", "width", "batch", "one_axis")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Shapes:
         read: activation elements read per position and input channel (2 for ``add``).
         weights: elements of the second operand per (c_in x c_out / groups).
         width: bytes per element.
+        batch: items per call, where it is no channel axis.
         one_axis: 1 where an output channel is made from its own input channel alone, else 0.
     """
 
@@ -45,6 +46,7 @@ class Shapes:
     read: Floats
     weights: Floats
     width: Floats
+    batch: Floats
     one_axis: Floats
 
     def __len__(self) -> int:
@@ -107,8 +109,9 @@ class Shapes:
 
 
 def _constants(w: Workload, c_out: Floats) -> Floats:
-    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (8, len(c_out))."""
-    rows = [*_per_family(w), DTYPE_BYTES[w.dtype_name], w.tied]
+    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (9, len(c_out))."""
+    batch = 1 if "batch" in w.channel_fields else getattr(w, "batch", 1)
+    rows = [*_per_family(w), DTYPE_BYTES[w.dtype_name], batch, w.tied]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
     if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out

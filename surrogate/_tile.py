@@ -17,7 +17,7 @@ from latprof.surrogate._steps import step_of
 __all__ = ["TileLaw"]
 
 #: Periods whose phase the residual may depend on: SIMD widths, channel blocks, tile widths.
-_PERIODS = (4, 8, 16, 32)
+_PERIODS = (4, 8, 16, 32, 64, 128)
 
 #: Below this many channels vector code takes other paths; the residual may tell them apart.
 _ONE_VECTOR = 16
@@ -103,6 +103,7 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
         "stride": shapes.m_in / shapes.m_out,
         "depth": np.maximum(shapes.depth, 1.0),
         "width": shapes.width,
+        "batch": shapes.batch,
     }
     if not shapes.tied:
         columns |= {"c_in": shapes.c_in, "groups": shapes.groups}

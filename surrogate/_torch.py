@@ -32,7 +32,7 @@ _MOST_KNOTS = 48
 
 
 class LatencyModule(torch.nn.Module):
-    """(N, 2) real-valued counts (c_in, c_out) -> (N,) seconds of each op inside the model.
+    """(..., N, 2) real-valued counts (c_in, c_out) -> (..., N) seconds of each op in the model.
 
     Counts are held to [0, the op's full count]; at 0 an op costs nothing. Add ``constant_s``
     for the whole model. float32 unless moved by ``.double()``; follows ``.to(device)``.
@@ -81,10 +81,11 @@ class LatencyModule(torch.nn.Module):
 
     def forward(self, counts: torch.Tensor) -> torch.Tensor:
         counts = torch.minimum(counts.clamp(min=0), self.limits)
-        where = self.offsets + counts.detach().long()  # (N, 2)
-        start = self.starts[where]  # (N, 2, 2)
-        x, y = ((counts - start[..., 0]) * start[..., 1]).unbind(1)  # (N,) in [0, 1]
-        t = self.values[self.corners + self.places[where].sum(1)]  # (4, N)
+        where = self.offsets + counts.detach().long()  # (..., N, 2)
+        start = self.starts[where]  # (..., N, 2, 2)
+        x, y = ((counts - start[..., 0]) * start[..., 1]).unbind(-1)  # (..., N) in [0, 1]
+        corners = self.corners.view(4, *(1,) * (counts.ndim - 2), -1)
+        t = self.values[corners + self.places[where].sum(-1)]  # (4, ..., N)
         low = t[0] + (t[1] - t[0]) * y
         high = t[2] + (t[3] - t[2]) * y
         return low + (high - low) * x
