@@ -203,7 +203,8 @@ class Compressor(nn.Module):
         relative = self.cost(counts) / self.full_s
         (self._pull,) = torch.autograd.grad(relative, alpha)
         linear = (self.alpha * self._pull).sum()  # same value and gradient, one backward less
-        return self.strength * (relative.detach() + linear - linear.detach())
+        value: Tensor = self.strength * (relative.detach() + linear - linear.detach())
+        return value
 
     @torch.no_grad()
     def step(self) -> None:
@@ -284,7 +285,7 @@ class Compressor(nn.Module):
         counts = select(
             [w.double().cpu().numpy() for w in worth],
             [candidates(g) for g in self.graph.groups],
-            lambda c: float(self.cost(torch.as_tensor(c, dtype=torch.float32))),
+            lambda rows: self.cost(torch.as_tensor(rows, dtype=torch.float32)).cpu().numpy(),
             budget_s,
         )
         parts = zip(self._split(self.alpha), self._split(self.start), worth, counts, strict=True)
@@ -330,4 +331,4 @@ class Compressor(nn.Module):
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         """Views of one flat tensor, per group."""
-        return list(flat.split([g.size for g in self.graph.groups]))
+        return list(torch.split(flat, self.graph.sizes))

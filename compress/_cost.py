@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ __all__ = ["Cost"]
 
 
 class Cost(nn.Module):
-    """counts (G,) to seconds, differentiable: every op of the network in one batched look-up.
+    """counts (..., G) to seconds (...), differentiable: every op of the network in one look-up.
 
     ``correction`` multiplies the surrogate; it is learnt when a shrunk network is measured.
     """
@@ -34,11 +34,12 @@ class Cost(nn.Module):
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (N, 2, G)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (N, 2)
         self.register_buffer("correction", torch.ones(()))
-        self.ops = surrogate.torch_module(graph.workloads())
+        self.ops: Any = surrogate.torch_module(graph.workloads())
 
     def forward(self, counts: Tensor) -> Tensor:
-        channels = torch.tensordot(self.mixing, counts, 1) + self.offset  # (N, 2)
-        return self.correction * (self.ops(channels).sum() + self.ops.constant_s)
+        channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., N, 2)
+        seconds: Tensor = self.correction * (self.ops(channels).sum(-1) + self.ops.constant_s)
+        return seconds
 
     def exact(self, counts: Sequence[int]) -> float:
         """Seconds at whole counts, steps and all, where ``forward`` is smooth between them."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from latprof.compress._graph import Group
+    from latprof.compress._groups import Group
 
 __all__ = ["candidates", "select"]
 
@@ -35,13 +35,15 @@ def candidates(group: Group) -> list[int]:
     while group.size > _CHOICES * step:
         step *= 2
     least = -(-max(group.minimum, 1) // group.divisor) * group.divisor
-    return sorted({min(least, group.size), *range(step, group.size, step), group.size} - set(range(least)))
+    return sorted(
+        {min(least, group.size), *range(step, group.size, step), group.size} - set(range(least))
+    )
 
 
 def select(
     importance: Sequence[Floats],
     candidates: Sequence[Sequence[int]],
-    latency_s: Callable[[Floats], float],
+    latency_s: Callable[[Floats], Floats],
     budget_s: float,
 ) -> list[int]:
     """Counts per group, (G,).
@@ -49,33 +51,46 @@ def select(
     Args:
         importance: per group, importance of each unit, any order, >= 0.
         candidates: per group, the counts it may have, ascending; the last is where it starts.
-        latency_s: seconds for counts (G,).
+        latency_s: (B,) seconds for B rows of counts (B, G).
         budget_s: seconds to stay under.
 
     Returns:
         Counts with ``latency_s(counts) <= budget_s``, or every group at its first candidate.
     """
-    kept = [_value(unit) for unit in importance]
-    position = [len(c) - 1 for c in candidates]
+    worth = [_value(unit)[list(c)] for unit, c in zip(importance, candidates, strict=True)]
+    place = [len(c) - 1 for c in candidates]
     counts = np.array([c[-1] for c in candidates], dtype=np.float64)
-    now_s = latency_s(counts)
+    now_s = float(latency_s(counts[None])[0])
     while now_s > budget_s:
-        best: tuple[float, int, int, float] | None = None
-        for group, choices in enumerate(candidates):
-            for lower in range(position[group] - 1, max(position[group] - 3, -1), -1):
-                trial = counts.copy()
-                trial[group] = choices[lower]
-                saved_s = now_s - (trial_s := latency_s(trial))
-                lost = kept[group][choices[position[group]]] - kept[group][choices[lower]]
-                price = lost / max(saved_s, 1e-12)
-                if best is None or price < best[0]:
-                    best = (price, group, lower, trial_s)
-        if best is None:
+        # One step down, or two at once: the first may lie within one stair of the device.
+        moves = [(g, p - d) for g, p in enumerate(place) for d in (1, 2) if p >= d]
+        if not moves:
             break
-        _, group, lower, now_s = best
-        position[group] = lower
-        counts[group] = candidates[group][lower]
-    return _refill(counts, position, kept, candidates, latency_s, budget_s)
+        after_s = latency_s(_moved(counts, candidates, moves))
+        lost = np.array([worth[g][place[g]] - worth[g][to] for g, to in moves])
+        best = int(np.argmin(lost / np.maximum(now_s - after_s, 1e-12)))
+        group, place[group] = moves[best]
+        counts[group] = candidates[group][place[group]]
+        now_s = float(after_s[best])
+    while moves := [(g, p + 1) for g, p in enumerate(place) if p + 1 < len(candidates[g])]:
+        # Give back what still fits, for the last step down may have overshot.
+        fits = latency_s(_moved(counts, candidates, moves)) <= budget_s
+        if not fits.any():
+            break
+        gained = np.array([worth[g][to] - worth[g][place[g]] for g, to in moves])
+        group, place[group] = moves[int(np.argmax(np.where(fits, gained, -np.inf)))]
+        counts[group] = candidates[group][place[group]]
+    return [int(c) for c in counts]
+
+
+def _moved(
+    counts: Floats, candidates: Sequence[Sequence[int]], moves: Sequence[tuple[int, int]]
+) -> Floats:
+    """One row of counts per (group, place of its candidate)."""
+    rows = np.repeat(counts[None], len(moves), axis=0)
+    for row, (group, to) in zip(rows, moves, strict=True):
+        row[group] = candidates[group][to]
+    return rows
 
 
 def _value(importance: Floats) -> Floats:
@@ -87,27 +102,3 @@ def _value(importance: Floats) -> Floats:
     total = max(float(importance.sum()), 1e-30)
     share = np.concatenate([[0.0], np.cumsum(np.sort(importance)[::-1])]) / total
     return np.asarray(total * np.log(np.maximum(share, 1e-6)))
-
-
-def _refill(
-    counts: Floats,
-    position: list[int],
-    kept: Sequence[Floats],
-    candidates: Sequence[Sequence[int]],
-    latency_s: Callable[[Floats], float],
-    budget_s: float,
-) -> list[int]:
-    """Give back what still fits: the last step down may have overshot."""
-    while True:
-        best: tuple[float, int] | None = None
-        for group, choices in enumerate(candidates):
-            if position[group] + 1 < len(choices):
-                trial = counts.copy()
-                trial[group] = choices[position[group] + 1]
-                gained = kept[group][int(trial[group])] - kept[group][int(counts[group])]
-                if latency_s(trial) <= budget_s and (best is None or gained > best[0]):
-                    best = (gained, group)
-        if best is None:
-            return [int(c) for c in counts]
-        position[best[1]] += 1
-        counts[best[1]] = candidates[best[1]][position[best[1]]]

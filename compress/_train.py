@@ -18,8 +18,6 @@ from latprof.compress._compressor import Compressor
 
 __all__ = ["Batches", "Distillation", "Recipe", "TensorBatches", "Tick", "accuracy", "train"]
 
-_SAVE_EVERY_S = 20.0
-
 
 class Batches(Protocol):
     """Training data. Law: ``epoch(e)`` gives the same batches in the same order every time."""
@@ -124,11 +122,12 @@ def train(
     distillation: Distillation = Distillation(),
     checkpoint: Path | None = None,
     seed: int = 0,
+    save_every_s: float = 20.0,
     on_tick: Callable[[Tick], None] = lambda _: None,
 ) -> None:
     """Train ``model`` in place; a Compressor is trained with its penalty and its steps.
 
-    With ``checkpoint`` the state is saved, atomically, every 20 seconds and at the end; the same
+    With ``checkpoint`` the state is saved, atomically, every ``save_every_s`` and at the end; the same
     call goes on from it and ends with the same weights as if it had not been interrupted.
     """
     total = recipe.epochs * len(batches)
@@ -153,7 +152,7 @@ def train(
             if isinstance(model, Compressor):
                 model.step()
             step += 1
-            if checkpoint and (step == total or time.monotonic() - saved_at > _SAVE_EVERY_S):
+            if checkpoint and (step == total or time.monotonic() - saved_at >= save_every_s):
                 _save(model, optimizer, step, checkpoint)
                 saved_at = time.monotonic()
             on_tick(Tick(step, total, float(loss.detach()), model))
@@ -187,6 +186,6 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 500)
     """Top-1 share in [0, 1], in eval mode."""
     model.eval()
     right = 0
-    for some, expected in zip(images.split(batch), labels.split(batch), strict=True):
+    for some, expected in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
         right += int((model(some).argmax(-1) == expected).sum())
     return right / len(labels)

@@ -207,4 +207,5 @@ def _log_row(phase: str, tick: Tick, comp: Compressor) -> dict[str, Any]:
 
 def _frozen(model: nn.Module) -> nn.Module:
     teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return teacher

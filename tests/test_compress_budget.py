@@ -95,11 +95,11 @@ def test_selection_fits_the_budget_and_leaves_no_room(seed: int, share: float) -
     importance = [rng.exponential(size=n) for n in sizes]
     choices = [list(range(1, n + 1)) for n in sizes]
 
-    def latency_s(counts: np.ndarray) -> float:
-        return float(1 + price @ counts)
+    def latency_s(counts: np.ndarray) -> np.ndarray:
+        return 1 + counts @ price
 
     least = latency_s(np.ones(4))
-    budget_s = least + share * (latency_s(sizes) - least)
+    budget_s = float(least + share * (latency_s(sizes) - least))
     counts = np.array(select(importance, choices, latency_s, budget_s))
     assert latency_s(counts) <= budget_s
     for group in range(4):

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latprof import _plots
 from latprof._agreement import agreement, answer_of_file
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
 from latprof._demo import _fashion_mnist
 from latprof._profiling import profile_into
+from latprof._report import write_report
 from latprof._units import format_s
 from latprof.compress import (
     Compressor,
@@ -32,7 +34,7 @@ from latprof.compress import (
     uniform_counts,
 )
 from latprof.devices import Device, open_device
-from latprof.surrogate import fit
+from latprof.surrogate import HeldOut, Surrogate, compare, fit, plot_fit
 from latprof.tables import LatencyTable
 from latprof.zoo import mobilenet_v3_small
 
@@ -87,7 +89,6 @@ def run(
         bar: opens a progress bar with this description.
         say: prints a line.
     """
-    torch.set_num_threads(max(torch.get_num_threads(), 1))
     folder.mkdir(parents=True, exist_ok=True)
     source = _fashion_mnist.find(data)
     loaded = _load(source, scale.images)
@@ -95,13 +96,12 @@ def run(
     with open_device("local", runtime="onnxruntime", threads=1) as device:
         say(f"target: {device.target}")
         _original(model, scale, loaded, bar)
-        say(
-            f"original: accuracy {accuracy(model, *loaded.test):.2%} on {len(loaded.test[1])} test images"
-        )
-        graph = trace(model, example_inputs)
+        share = accuracy(model, *loaded.test)
+        say(f"original: accuracy {share:.2%} on {len(loaded.test[1])} test images")
+        graph = trace(model, example_inputs).aligned(scale.settings.block.divisor)
         table = _table(scale, folder, device, model, graph, example_inputs, bar)
         surrogate = fit(table)
-        _tell_fit(surrogate, say)
+        _tell_fit(surrogate, table, say)
         workshop = Workshop(device, folder, example_inputs)
         with bar("masks") as update:
 
@@ -128,7 +128,32 @@ def run(
         "masked_shrunk": agreement(comp.eval(), comp.shrink(), images),
         "shrunk_onnx": agreement(small, answer_of_file(file), images),
     }
+    result["folder"] = str(folder)
+    _pictures(surrogate, table, result)
     return result
+
+
+def _tell_fit(surrogate: Surrogate, table: LatencyTable, say: Callable[[str], None]) -> None:
+    held_out = compare(table)["auto"]
+    if isinstance(held_out, HeldOut):
+        say(
+            f"held-out error of single ops: MAPE {held_out.mape:.1%}, "
+            f"{held_out.within_10pct:.0%} within 10%, from {held_out.n_train} shapes"
+        )
+    composition = surrogate.composition
+    if composition.held_out:
+        say(
+            f"held-out error of whole networks: MAPE {composition.mape:.1%}; "
+            f"{composition.uncalibrated_mape:.1%} where ops are only added up"
+        )
+
+
+def _pictures(surrogate: Surrogate, table: LatencyTable, result: dict[str, Any]) -> None:
+    folder = Path(result["folder"])
+    plot_fit(surrogate, table, folder / "fit")
+    figure = _plots.accuracy_against_latency(result)
+    _plots.save(figure, folder / "accuracy_against_latency.png")
+    write_report(folder)
 
 
 def _load(source: Path, images: int) -> _Data:

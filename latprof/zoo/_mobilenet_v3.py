@@ -70,7 +70,8 @@ class _SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
-        return x * self.gate(self.expand(self.relu(self.reduce(pooled))))
+        gate: Tensor = self.gate(self.expand(self.relu(self.reduce(pooled))))
+        return x * gate
 
 
 class _InvertedResidual(nn.Module):
@@ -158,8 +159,9 @@ def _build(
     options: dict[str, float],
 ) -> tuple[MobileNetV3, tuple[Tensor, ...]]:
     model = MobileNetV3(blocks, head, **options)  # type: ignore[arg-type]
-    size = 28 if model.stem[0].in_channels == 1 else 32
-    return model, (torch.zeros(1, model.stem[0].in_channels, size, size),)
+    channels = int(options.get("in_channels", 1))
+    size = 28 if channels == 1 else 32
+    return model, (torch.zeros(1, channels, size, size),)
 
 
 def _divisible(channels: float, divisor: int = 8) -> int:

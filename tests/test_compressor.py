@@ -1,0 +1,193 @@
+"""Masks in the user's own loop: budget, exactness, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from latprof import Compressor, InfeasibleBudgetError, LatencyTable, Prune, UsageError
+from latprof.compress import Recipe, TensorBatches, Tick, trace, train
+from latprof.devices import profile
+from latprof.devices._fake import FakeDevice
+from latprof.surrogate import Surrogate, fit
+from latprof.tables import plan
+
+EXAMPLE = (torch.zeros(1, 1, 12, 12),)
+
+
+class Net(nn.Module):
+    """A stem, a depthwise residual block with squeeze-excite, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16))
+        self.expand = nn.Sequential(nn.Conv2d(16, 48, 1, bias=False), nn.BatchNorm2d(48))
+        self.depthwise = nn.Conv2d(48, 48, 3, padding=1, groups=48)
+        self.squeeze, self.excite = nn.Conv2d(48, 16, 1), nn.Conv2d(16, 48, 1)
+        self.project = nn.Sequential(nn.Conv2d(48, 16, 1, bias=False), nn.BatchNorm2d(16))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        y = torch.relu(self.depthwise(torch.relu(self.expand(x))))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        return self.head((x + self.project(y * gate)).mean((2, 3)))
+
+
+@cache
+def surrogate() -> Surrogate:
+    torch.manual_seed(0)
+    workloads = trace(Net(), EXAMPLE).workloads()
+    with FakeDevice(seed=3, stair=8) as device:
+        rows = tuple(profile(device, plan(workloads, n_shapes=80)))
+        return fit(LatencyTable(device.target, rows))
+
+
+def network() -> Net:
+    torch.manual_seed(1)
+    model = Net()
+    model.train()
+    with torch.no_grad():
+        for _ in range(5):
+            model(torch.randn(32, 1, 12, 12))  # non-trivial batch-norm statistics
+    return model.eval()
+
+
+def batches(batch: int = 32) -> TensorBatches:
+    dice = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (320,), generator=dice)
+    images = torch.randn(320, 1, 12, 12, generator=dice) + labels.view(-1, 1, 1, 1)
+    return TensorBatches(images, labels, batch)
+
+
+def run(comp: Compressor, steps: int, make: type[torch.optim.Optimizer], lr: float) -> None:
+    """The loop of the README."""
+    optimizer = make(comp.parameters(), lr=lr)  # type: ignore[call-arg]
+    done = 0
+    while done < steps:
+        for x, y in batches().epoch(done):
+            loss = nn.functional.cross_entropy(comp(x), y) + comp.penalty()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            comp.step()
+            done += 1
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("count", ["l1l2", "hoyer_square", "l1"])
+def test_users_own_loop_lands_on_the_budget(
+    optimizer: type[torch.optim.Optimizer], count: str
+) -> None:
+    comp = Compressor(network(), EXAMPLE, surrogate(), "75%", blocks=[Prune(count=count)], steps=60)
+    run(comp, 70, optimizer, 1e-2)
+    assert comp.fixed
+    assert comp.latency_s() <= comp.budget_s
+    assert comp.penalty() == 0
+    small = comp.shrink()
+    assert type(small) is Net
+    x = torch.randn(64, 1, 12, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), comp.eval()(x), rtol=1e-5, atol=1e-5)
+    assert {type(m) for m in small.modules()} <= {type(m) for m in Net().modules()}
+    for width in comp.widths():
+        assert width["after"] % 4 == 0
+
+
+def test_masks_start_as_the_identity_and_leave_the_model_alone() -> None:
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    comp = Compressor(model, EXAMPLE, surrogate(), "75%", steps=60).eval()
+    x = torch.randn(8, 1, 12, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(comp(x), model(x), rtol=0, atol=0)
+    assert list(model.state_dict()) == list(before)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_penalty_has_the_gradient_of_its_value() -> None:
+    comp = Compressor(network(), EXAMPLE, surrogate(), "75%", steps=60)
+    with torch.no_grad():
+        comp.alpha.copy_(
+            torch.rand(len(comp.alpha), generator=torch.Generator().manual_seed(0)) + 0.2
+        )
+        comp.strength.fill_(3.0)
+    comp.penalty().backward()  # type: ignore[no-untyped-call]
+    grad = comp.alpha.grad
+    assert grad is not None
+    direction, step = torch.randn_like(grad), 1e-3
+    values = []
+    for sign in (1, -1):
+        moved = copy.deepcopy(comp)
+        with torch.no_grad():
+            moved.alpha.add_(sign * step * direction)
+        values.append(float(moved.penalty().detach()))
+    slope = (values[0] - values[1]) / (2 * step)
+    assert slope == pytest.approx(float(grad @ direction), rel=0.05, abs=1e-3)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def build() -> Compressor:
+        return Compressor(network(), EXAMPLE, surrogate(), "75%", steps=40)
+
+    whole = build()
+    train(whole, batches(), Recipe(5, lr=1e-2))
+
+    class Killed(Exception):
+        pass
+
+    path = tmp_path / "masks.checkpoint"
+    for stop in (7, 23, 41, None):
+
+        def on_tick(tick: Tick, stop: int | None = stop) -> None:
+            if tick.step == stop:
+                raise Killed
+
+        resumed = build()
+        try:
+            train(
+                resumed,
+                batches(),
+                Recipe(5, lr=1e-2),
+                checkpoint=path,
+                on_tick=on_tick,
+                save_every_s=0,
+            )
+        except Killed:
+            continue
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_measurement_decides_not_the_prediction() -> None:
+    """A target 30% slower than the surrogate believes, at small widths only."""
+    asked: list[float] = []
+
+    def measure(small: nn.Module) -> float:
+        predicted = surrogate().predict_model(trace(small, EXAMPLE).workloads())
+        asked.append(1.3 * float(predicted.latency_s))
+        return asked[-1]
+
+    comp = Compressor(network(), EXAMPLE, surrogate(), "75%", steps=40, measure=measure)
+    run(comp, 40, torch.optim.AdamW, 1e-2)
+    assert len(asked) > 1
+    assert asked[-1] <= comp.budget_s
+
+
+@pytest.mark.parametrize("budget", ["100%", "1%", "9 s"])
+def test_infeasible_budgets_are_refused_before_training(budget: str) -> None:
+    with pytest.raises(InfeasibleBudgetError, match="reachable: "):
+        Compressor(network(), EXAMPLE, surrogate(), budget)
+
+
+def test_unknown_counts_and_starts_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected one of hoyer_square, l1, l1l2"):
+        Prune(count="l0")
+    with pytest.raises(UsageError, match="expected importance, one or uniform"):
+        Prune(init="zero")
