@@ -154,7 +154,7 @@ class PchipLaw(_Interpolated):
     def _scattered(counts: Floats, latency_s: Floats) -> Interpolant:
         raise FitError(
             f"pchip reads a grid of shapes, and {len(counts)} rows of a family form none; "
-            "measure one with --plan grid, or fit --method tile"
+            "measure one with: latprof profile --method grid; or fit --method tile"
         )
 
 

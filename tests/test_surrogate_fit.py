@@ -32,7 +32,7 @@ def test_auto_takes_the_best_method_of_each_label() -> None:
 def test_a_method_that_cannot_read_the_table_says_why() -> None:
     table = planned("spread")
     assert isinstance(compare(table)["pchip"], FitError)
-    with pytest.raises(FitError, match="--plan grid"):
+    with pytest.raises(FitError, match="--method grid"):
         fit(table, method="pchip")
     with pytest.raises(UsageError, match="expected one of auto, tile"):
         fit(table, method="best")

@@ -96,7 +96,7 @@ def test_tile_finds_the_stairs_and_beats_interpolation_off_the_grid() -> None:
 
 def test_pchip_says_that_it_needs_a_grid() -> None:
     shapes, latency_s = _rows(planned("spread"), "conv2d.k1")
-    with pytest.raises(FitError, match="--plan grid"):
+    with pytest.raises(FitError, match="--method grid"):
         LAWS["pchip"].fit(shapes, latency_s)
 
 
