@@ -103,6 +103,7 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
     for index, (labels, reason) in enumerate(members):
         unit_of = np.full(int(labels.max()) + 1, -1, dtype=np.int64)
         unit_of[labels] = np.arange(len(labels))
+        first = ""
         readers: list[ParameterSlice] = []
         writers: list[ParameterSlice] = []
         for (name, dim), found in slots.items():
@@ -111,8 +112,8 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
             if (units >= 0).any():
                 part = ParameterSlice(name, dim, torch.from_numpy(units))
                 (readers if tracer.slots[name, dim].reads else writers).append(part)
-        first = (writers or readers)[0]
-        base = first.name.rpartition(".")[0] or first.name
+                first = first or name
+        base = first.rpartition(".")[0] or first
         if not reason and not readers:
             reason = "no weight reads it"
         groups.append(
