@@ -129,6 +129,8 @@ class AgentProcess:
         except OSError as exc:
             raise DeviceLostError(f"{name}: cannot start {command[0]}: {exc.strerror}") from exc
         assert self._process.stdout is not None
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
         self._reader = Thread(target=self._read_errors, daemon=True)
@@ -218,12 +220,22 @@ class AgentProcess:
         return True
 
     def _send(self, message: dict[str, Any]) -> None:
+        """Write one line; a peer that takes nothing for the limit's time is a timeout, too."""
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError) as exc:  # ValueError: closed on our side
-            raise self._lost() from exc
+        file = self._process.stdin.fileno()
+        data = memoryview(json.dumps(message).encode() + b"\n")
+        with selectors.DefaultSelector() as writable:
+            writable.register(file, selectors.EVENT_WRITE)
+            while data:
+                if not writable.select(self._limit_s):
+                    raise DeviceTimeoutError(
+                        f"{self._name}: took no byte within {self._limit_s:.0f} s; "
+                        "is the connection stuck? raise limit_s to wait longer"
+                    )
+                try:
+                    data = data[os.write(file, data) :]
+                except BrokenPipeError as exc:
+                    raise self._lost() from exc
 
     def _read_line(self, op: str, limit_s: float) -> bytes:
         assert self._process.stdout is not None

@@ -130,6 +130,24 @@ def test_an_agent_ended_or_frozen_mid_run_loses_nothing_measured(
     assert kept == 3 * len(OPS)
 
 
+def test_a_peer_that_stops_reading_times_out(tmp_path: Path) -> None:
+    device = bad_agent(
+        "hear(); say(**hello)\n"
+        "if not os.path.exists('" + str(tmp_path / "opened") + "'):\n"
+        "  hear(); say(ok=True); hear(); say(ok=True)\n"
+        "  hear(); say(ok=True, samples_s=[1e-6]); hear()\n"
+        "else: time.sleep(60)"
+    )
+    (tmp_path / "opened").touch()
+    model = tmp_path / "large.onnx"
+    model.write_bytes(bytes(8_000_000))
+    device._shares_files = False
+    start = time.monotonic()
+    with pytest.raises(DeviceTimeoutError, match="took no byte"):
+        device.run(model, {})
+    assert time.monotonic() - start < 5
+
+
 def test_agents_die_with_their_parent(tmp_path: Path) -> None:
     script = (
         "from latprof._workload import Conv2d\nfrom latprof.devices import *\n"
