@@ -162,6 +162,19 @@ def test_half_precision_by_workload(phone: Phone, open_device: Open) -> None:
     assert run.count("--xnnpack_force_fp16=true") == 1
 
 
+def test_a_phone_that_was_lost_is_connected_once_more_to_put_it_back(
+    phone: Phone, open_device: Open
+) -> None:
+    device = open_device(phone)
+    phone.unplug()
+    with pytest.raises(DeviceLostError):
+        list(device.round(JOBS, measure_s=0.02))
+    assert "state" not in device.environment()
+    assert phone.get("fixed_performance") == "true"
+    device.close()
+    assert (phone.get("fixed_performance"), phone.get("wakefulness")) == ("false", "Asleep")
+
+
 # -- what cannot be opened -------------------------------------------------------------------------
 
 
@@ -218,13 +231,21 @@ def test_two_phones_and_no_serial(
     key = (home / ".android/adbkey.pub").read_text()
     with pytest.raises(UnknownDeviceError, match="no phone is attached"):
         open_phone("adb:", runtime="tflite", threads=1, backend="server")
+    assert list_phones() == []
+    with Phone(tmp_path / "stranger", allow=False) as stranger:
+        adb("connect", stranger.serial)
+        (listed,) = list_phones()
+        assert "tap 'Allow'" in dict(listed.missing)["tflite"]
+        adb("disconnect", stranger.serial)
     with Phone(tmp_path / "other", authorised=(key,)) as other:
         adb("connect", phone.serial)
         adb("connect", other.serial)
         names = sorted(f"adb:{p.serial}" for p in (phone, other))
         with pytest.raises(UnknownDeviceError, match=f"2 phones .* one of {', '.join(names)}"):
             open_phone("adb", runtime="tflite", threads=1, backend="server")
-        assert sorted(info.name for info in list_phones()) == names
+        listed = list_phones()
+        assert sorted(info.name for info in listed) == names
+        assert {info.description for info in listed} == {"Pixel 6"}
         adb("disconnect", other.serial)
     tool = tmp_path / "benchmark_model"
     tool.write_bytes(elf())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from adbd import Phone
 
 from latprof._profiling import profile_into
 from latprof._workload import Conv2d, Elementwise, MatMul, Pool
-from latprof.devices import ScheduleSettings, open_target, profile
+from latprof.devices import Event, ScheduleSettings, open_target, profile
 from latprof.devices import open_device as open_spec
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, read_csv, read_json, write_csv, write_json
@@ -86,25 +85,29 @@ def test_two_hundred_shapes_through_faults_equal_the_local_table(
 
     workloads = model_workloads("zoo:mobilenet_v3_large")
     device = open_device(phone, backend=kind)
-    faults = iter(["unplug_run", "truncate_push", "reboot_run", "unplug_run"])
-    timers: list[threading.Timer] = []
+    faults = {100: "unplug_run", 300: "truncate_push", 400: "reboot_run", 600: "unplug_run"}
+    readings = 0
 
-    def trouble() -> None:
-        if fault := next(faults, ""):
+    def trouble(event: Event) -> None:
+        nonlocal readings
+        readings += event.kind == "reading"
+        if fault := faults.pop(readings, ""):
             phone.faults.add(fault)
-            timers.append(threading.Timer(8, trouble))
-            timers[-1].start()
+            if "push" in fault:
+                phone.unplug()  # what was pushed has to be pushed again
 
-    timers.append(threading.Timer(4, trouble))
-    timers[0].start()
     table = profile_into(
-        tmp_path / "phone.parquet", device, workloads, n_shapes=200, settings=SETTINGS
+        tmp_path / "phone.parquet",
+        device,
+        workloads,
+        n_shapes=200,
+        settings=SETTINGS,
+        on_event=trouble,
     )
-    for timer in timers:
-        timer.cancel()
+    assert not faults
     assert len(table) >= 200
     assert len(table.usable) >= 0.95 * len(table)
-    assert table.provenance["environment"]["times_lost"] >= 2
+    assert table.provenance["environment"]["times_lost"] >= 4
     _check_exchange(table, tmp_path)
     assert _local_ratio(table) == pytest.approx(1.0, abs=0.15)
 

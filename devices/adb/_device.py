@@ -90,6 +90,7 @@ class AdbDevice(Device):
         self._delegate, self._precision, self._limit_s = delegate, precision, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
         self._spent_s, self._pushes, self._lost = 0.0, 0, 0
+        self._touched = False  # whether the phone holds our folder and our knobs
         self._copies: dict[Workload, Repeated] = {}
         self._names: dict[Repeated | Path, str] = {}  # what the phone holds, by its name there
         self._transport: Transport | None = connect()
@@ -177,19 +178,25 @@ class AdbDevice(Device):
             "thermal_pauses": self._thermals.pauses,
         }
         if self._transport:
-            found["state"] = read_state(self._transport).to_dict()
+            try:
+                found["state"] = read_state(self._transport).to_dict()
+            except DeviceError as exc:  # what was measured is worth keeping without it
+                found["state_unreadable"] = str(exc)
         return found
 
     def close(self) -> None:
+        """Puts the knobs back; a phone that was lost is connected once more for it."""
         transport, self._transport = self._transport, None
-        if transport is None:
-            return
+        touched, self._touched = self._touched, False
         try:
-            clean_up(transport, FOLDER)
+            if touched:
+                transport = transport or self._connect()
+                clean_up(transport, FOLDER)
         except DeviceError as exc:
-            _log.warning("knobs are restored when the phone is next connected: %s", exc)
+            _log.warning("knobs are put back when the phone is next connected: %s", exc)
         finally:
-            transport.close()
+            if transport:
+                transport.close()
 
     # -- connection ------------------------------------------------------------------------------
 
@@ -219,6 +226,7 @@ class AdbDevice(Device):
     def _set_up(self) -> None:
         """The work folder, the tool and the knobs, whatever an earlier run left behind."""
         transport = self._live
+        self._touched = True
         clean_up(transport, FOLDER)
         self._names.clear()
         self._bench = Bench(transport, self._tool, self._cluster.mask, self._threads, self._limit_s)

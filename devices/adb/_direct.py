@@ -108,7 +108,7 @@ class DirectTransport(Transport):
     def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
         device = self._connected()
         try:
-            with self._mapped(f"no output for {silence_s:g} s"):
+            with self._mapped("while a command ran"):
                 yield from device.streaming_shell(
                     command, transport_timeout_s=silence_s, read_timeout_s=silence_s, decode=False
                 )

@@ -88,25 +88,22 @@ def settings_of(target: Target) -> dict[str, str]:
 
 
 def list_phones() -> list[DeviceInfo]:
-    """Every phone that adb sees, usable or not; empty without the adb extra."""
+    """Every phone that adb sees, usable or not; one line that says why where adb cannot look."""
     try:
-        require("adb_shell", extra="adb", why="")
-    except LatprofError:
-        return []
-    try:
-        found = (
-            server_phones(client()) if _server_at_hand() else [(s, "device") for s in usb_serials()]
-        )
+        require("adb_shell", extra="adb", why="finding phones")
+        if _server_at_hand():
+            found = server_phones(client())
+        else:
+            found = dict.fromkeys(usb_serials(), ("device", ""))
     except LatprofError as exc:
-        _log.info("no phones: %s", exc)
-        return []
+        return [DeviceInfo("adb:", "phones", missing=(("tflite", str(exc)),))]
     infos = []
-    for serial, state in found:
+    for serial, (state, model) in found.items():
         why = STATE_HINTS.get(state, f"the phone is {state}") if state != "device" else _no_tool()
         infos.append(
             DeviceInfo(
                 f"adb:{serial}",
-                "phone over adb",
+                model or "phone over adb",
                 usable=() if why else ("tflite",),
                 missing=(("tflite", why),) if why else (),
             )
@@ -130,7 +127,7 @@ def _connector(
     serial = serial or os.environ.get("ANDROID_SERIAL", "")
     if backend == "server":
         adb = client()
-        serial = serial or _only([s for s, _ in server_phones(adb)])
+        serial = serial or _only(list(server_phones(adb)))
         return functools.partial(ServerTransport, serial, adb=adb, connect_s=connect_s)
     serial = serial or _only(usb_serials())
     return functools.partial(

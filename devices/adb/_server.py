@@ -53,10 +53,13 @@ def client(host: str = "", port: int = 0) -> Any:
     return adbutils.AdbClient(host=host or None, port=port or None)
 
 
-def server_phones(adb: Any) -> list[tuple[str, str]]:
-    """(serial, state) of every phone the server knows, usable or not."""
+def server_phones(adb: Any) -> dict[str, tuple[str, str]]:
+    """Serial -> (state, model) of every phone the server knows, usable or not."""
     with _mapped("adb server"):
-        return sorted((phone.serial, phone.state) for phone in adb.list())
+        return {
+            phone.serial: (phone.state, phone.tags.get("model", "").replace("_", " "))
+            for phone in sorted(adb.list(extended=True), key=lambda phone: phone.serial)
+        }
 
 
 class ServerTransport(Transport):
@@ -70,7 +73,7 @@ class ServerTransport(Transport):
     def __init__(self, serial: str, *, adb: Any, connect_s: float = 5.0) -> None:
         super().__init__(serial)
         with _mapped(serial):
-            if ":" in serial and serial not in dict(server_phones(adb)):
+            if ":" in serial and serial not in server_phones(adb):
                 said = adb.connect(serial, timeout=connect_s)
                 if "connected" not in said and "authenticate" not in said:
                     raise DeviceLostError(
@@ -134,7 +137,7 @@ def _await_state(adb: Any, serial: str, limit_s: float) -> str:
     """The phone's state once it has settled: a new connection is offline for a moment."""
     deadline = time.monotonic() + limit_s
     while True:
-        state = dict(server_phones(adb)).get(serial, "absent")
+        state, _ = server_phones(adb).get(serial, ("absent", ""))
         settled = state not in ("offline", "authorizing", "connecting")
         if settled or time.monotonic() > deadline:
             return state
