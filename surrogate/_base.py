@@ -8,6 +8,7 @@ from itertools import product
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from latprof.surrogate._shapes import Floats, Shapes
@@ -19,61 +20,129 @@ TILES = (1, 4, 8, 16, 32, 64, 128)
 
 _PAIRS = tuple(product(TILES, TILES))
 
+#: Alignments on which a runtime may choose between two implementations of an op: ONNX Runtime's
+#: blocked convolutions take multiples of 4 input channels, its fast depthwise ones multiples of 4.
+_ALIGNMENTS = (4, 8, 16)
+
 #: Tiles are searched for on about this many rows; the weights are of all.
 _SEARCH_ROWS = 400
-
-#: Depthwise kernels work on vectors of channels; where the count is no multiple of these they may
-#: take another path altogether (ONNX Runtime's is ten times slower off multiples of 4).
-_VECTORS = (4, 8)
 
 #: A tile must lower the misfit by this part to be believed.
 _GAIN = 0.02
 
+#: Two regimes must lower the misfit to this part, and each needs this many rows: where they are
+#: not worlds apart the residual tells them apart better, since it shares what they have in common.
+_CLEFT, _LEAST_ROWS = 1 / 3, 3
+
 
 @dataclass(frozen=True)
-class PhysicalBase:
-    """Seconds as a non-negative sum of arithmetic in whole tiles, traffic and a constant.
-
-    Args:
-        tiles: (along c_in, along c_out); 1 where no step was found.
-        weights: (10,) seconds per unit of each term of ``_terms``; never negative, so the base
-            rises with every count, ragged depthwise counts aside.
+class _Tiled:
+    """Args:
+    tiles: (along c_in, along c_out); 1 where no step was found.
+    weights: (8,) seconds per unit of each term of ``_terms``, never negative.
     """
 
     tiles: tuple[int, int]
     weights: Floats
 
     @classmethod
-    def fit(
-        cls, shapes: Shapes, latency_s: Floats, tiles: Iterable[tuple[int, int]] = _PAIRS
-    ) -> Self:
+    def fit(cls, shapes: Shapes, latency_s: Floats, tiles: Iterable[tuple[int, int]]) -> Self:
         """Least squares of the relative error, over pairs of tiles too."""
-        best, chosen = np.inf, (1, 1)
         every = max(len(shapes) // _SEARCH_ROWS, 1)
         some, some_s = shapes[::every], latency_s[::every]
-        limits = shapes.c_in.max(), shapes.c_out.max()
+        limits = (1 if shapes.tied else shapes.c_in.max(), shapes.c_out.max())
+        best, chosen = np.inf, (1, 1)
         for candidate in tiles:
             if any(t > 1 and t > limit for t, limit in zip(candidate, limits, strict=True)):
                 continue
-            if shapes.tied and candidate[0] != 1:
-                continue
-            _, misfit = _solve(some, some_s, candidate)
-            penalised = misfit * (1 + _GAIN * sum(t > 1 for t in candidate))
-            if penalised < best:
-                best, chosen = penalised, candidate
-        return cls(chosen, _solve(shapes, latency_s, chosen)[0])
+            penalty = 1 + _GAIN * sum(t > 1 for t in candidate)
+            misfit = _misfit(some, some_s, candidate, _solve(some, some_s, candidate))
+            if penalty * misfit < best:
+                best, chosen = penalty * misfit, candidate
+        return cls(chosen, _solve(shapes, latency_s, chosen))
+
+
+@dataclass(frozen=True)
+class PhysicalBase:
+    """Seconds as a non-negative sum of arithmetic in whole tiles, traffic and a constant; where
+    the rows show two regimes, one such sum for counts that are aligned and one for the others.
+
+    Args:
+        alignment: (axis, period): multiples of the period along c_in (0) or c_out (1) are
+            aligned; period 1 where there is one regime.
+    """
+
+    alignment: tuple[int, int]
+    aligned: _Tiled
+    ragged: _Tiled
+
+    @classmethod
+    def fit(
+        cls,
+        shapes: Shapes,
+        latency_s: Floats,
+        tiles: Iterable[tuple[int, int]] = _PAIRS,
+        alignments: Iterable[int] = _ALIGNMENTS,
+    ) -> Self:
+        """Find the alignment with tiles of c_out alone; then the tiles."""
+        rough = [(1, t) for t in TILES]
+        whole = np.ones(len(shapes), dtype=bool)
+        best, chosen = _CLEFT * _joint_misfit(shapes, latency_s, [whole], rough), (1, 1)
+        for candidate in product((1,) if shapes.tied else (0, 1), alignments):
+            inside = _aligned(shapes, candidate)
+            if min(inside.sum(), (~inside).sum()) >= _LEAST_ROWS:
+                misfit = _joint_misfit(shapes, latency_s, [inside, ~inside], rough)
+                if misfit < best:
+                    best, chosen = misfit, candidate
+        inside = _aligned(shapes, chosen)
+        pairs = tuple(tiles)
+        aligned = _Tiled.fit(shapes[inside], latency_s[inside], pairs)
+        if inside.all():
+            return cls(chosen, aligned, aligned)
+        return cls(chosen, aligned, _Tiled.fit(shapes[~inside], latency_s[~inside], pairs))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
-        """The same tiles with weights from other rows."""
-        return type(self)(self.tiles, _solve(shapes, latency_s, self.tiles)[0])
+        """The same alignment and tiles with weights from other rows; a regime that has no rows
+        among them stays."""
+        inside = _aligned(shapes, self.alignment)
+        parts = []
+        for part, rows in ((self.aligned, inside), (self.ragged, ~inside)):
+            weights = _solve(shapes[rows], latency_s[rows], part.tiles) if rows.any() else None
+            parts.append(part if weights is None else _Tiled(part.tiles, weights))
+        return type(self)(self.alignment, *parts)
 
     def latency_s(self, shapes: Shapes) -> Floats:
-        return np.asarray(_terms(shapes, self.tiles) @ self.weights)
+        inside = self.is_aligned(shapes)
+        parts = [_terms(shapes, part.tiles) @ part.weights for part in (self.aligned, self.ragged)]
+        return np.where(inside, *parts)
+
+    def is_aligned(self, shapes: Shapes) -> NDArray[np.bool_]:
+        """(N,) which regime each op is in."""
+        return _aligned(shapes, self.alignment)
+
+
+def _aligned(shapes: Shapes, alignment: tuple[int, int]) -> NDArray[np.bool_]:
+    axis, period = alignment
+    return np.asarray((shapes.c_in, shapes.c_out)[axis] % period == 0)
+
+
+def _joint_misfit(
+    shapes: Shapes,
+    latency_s: Floats,
+    parts: list[NDArray[np.bool_]],
+    tiles: list[tuple[int, int]],
+) -> float:
+    """Root mean square of the relative error where each part has a law of its own."""
+    squares = 0.0
+    for rows in parts:
+        part = _Tiled.fit(shapes[rows], latency_s[rows], tiles)
+        misfit = _misfit(shapes[rows], latency_s[rows], part.tiles, part.weights)
+        squares += rows.sum() * misfit**2
+    return float(np.sqrt(squares / len(shapes)))
 
 
 def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
-    """(N, 10) arithmetic, second operand, activations, positions, channels, one, and the depthwise
-    arithmetic of counts that do not fill vectors."""
+    """(N, 8) arithmetic, second operand, activations, positions, channels, and one."""
     k, n = (np.ceil(c / t) * t for c, t in zip((shapes.c_in, shapes.c_out), tiles, strict=True))
     per_group = n if shapes.tied else shapes.groups  # one channel per group, in whole tiles
     return np.stack(
@@ -86,24 +155,23 @@ def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
             k,
             n,
             np.ones(len(k)),
-            *(
-                shapes.m_out
-                * n
-                * shapes.depth
-                * (shapes.tied & (shapes.weights > 0) & (shapes.c_out % v > 0))
-                for v in _VECTORS
-            ),
         ],
         axis=1,
     )
 
 
-def _solve(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int]) -> tuple[Floats, float]:
-    """(weights, root mean square of the relative error)."""
+def _solve(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int]) -> Floats:
+    """(8,) weights of the least relative error."""
     relative = _terms(shapes, tiles) / latency_s[:, None]
     size = np.sqrt((relative**2).mean(axis=0))
     used = size > 0
     weights = np.zeros(len(size))
-    weights[used], misfit = nnls(relative[:, used] / size[used], np.ones(len(latency_s)))
-    weights[used] /= size[used]
-    return weights, float(misfit / np.sqrt(len(latency_s)))
+    solved, _ = nnls(relative[:, used] / size[used], np.ones(len(latency_s)))
+    weights[used] = solved / size[used]
+    return weights
+
+
+def _misfit(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int], weights: Floats) -> float:
+    """Root mean square of the relative error."""
+    errors = _terms(shapes, tiles) @ weights / latency_s - 1
+    return float(np.sqrt((errors**2).mean()))

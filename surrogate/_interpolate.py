@@ -52,7 +52,7 @@ class _Interpolated(Law):
 
     @classmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
-        base = PhysicalBase.fit(shapes, latency_s, tiles=((1, 1),))
+        base = PhysicalBase.fit(shapes, latency_s, tiles=((1, 1),), alignments=())
         families = {}
         for name in dict.fromkeys(shapes.family):
             rows = shapes.family == name

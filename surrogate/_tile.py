@@ -52,36 +52,37 @@ class TileLaw(Law):
         base = PhysicalBase.fit(shapes, latency_s)
         logs = _logs(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
-        x, p = _features(shapes, smooth)
+        x, p = _features(shapes, smooth, base)
         y = np.log(latency_s / base.latency_s(shapes))
         return cls(base, smooth, GaussianProcess.fit(x, p, y, seed=seed))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         base = self.base.refit(shapes, latency_s)
-        x, p = _features(shapes, self.smooth)
+        x, p = _features(shapes, self.smooth, base)
         y = np.log(latency_s / base.latency_s(shapes))
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
-        moved = self.residual.mean(*_features(shapes, self.smooth))
+        moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
         return np.asarray(
             self.base.latency_s(shapes) * np.exp(np.clip(moved, -np.log(_MOST), np.log(_MOST)))
         )
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
-        return np.hypot(self.residual.sd(*_features(shapes, self.smooth)), _SESSION)
+        return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), _SESSION)
 
     def gain(self, candidates: Shapes, references: Shapes) -> Floats:
         """(C, R) by how much the variance of each reference's log latency falls, were a candidate
         measured."""
         return self.residual.gain(
-            *_features(candidates, self.smooth), *_features(references, self.smooth)
+            *_features(candidates, self.smooth, self.base),
+            *_features(references, self.smooth, self.base),
         )
 
     def believing(self, shapes: Shapes) -> Self:
         """The law with these rows added and found as predicted: the same mean, less unsure."""
-        x, p = _features(shapes, self.smooth)
+        x, p = _features(shapes, self.smooth, self.base)
         return type(self)(self.base, self.smooth, self.residual.believing(x, p))
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
@@ -110,9 +111,9 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
     return {name: np.log(column) for name, column in columns.items()}
 
 
-def _features(shapes: Shapes, smooth: tuple[str, ...]) -> tuple[Floats, Floats]:
+def _features(shapes: Shapes, smooth: tuple[str, ...], base: PhysicalBase) -> tuple[Floats, Floats]:
     """(N, D) logs of sizes; (N, P) per axis the unfilled parts of the last tile in [0, 1), and
-    how much of one vector there is at all."""
+    how much of one vector there is at all; and the regime."""
     logs = _logs(shapes)
     x = np.stack([logs[name] for name in smooth], axis=1) if smooth else np.zeros((len(shapes), 0))
     phases = [
@@ -123,4 +124,4 @@ def _features(shapes: Shapes, smooth: tuple[str, ...]) -> tuple[Floats, Floats]:
             np.minimum(count, _ONE_VECTOR) / _ONE_VECTOR,
         )
     ]
-    return x, np.stack(phases, axis=1)
+    return x, np.stack([*phases, base.is_aligned(shapes).astype(float)], axis=1)
