@@ -31,7 +31,7 @@ import numpy as np
 
 from latprof._workload import workload_from_dict
 from latprof.devices._clock import clock_resolution_s, time_calls
-from latprof.devices._host import Knobs, describe_cpu
+from latprof.devices._host import Knobs, describe_cpu, due_share
 from latprof.devices.runtimes._base import Array, Prepared, Refused, Runtime
 
 __all__ = ["PROTOCOL_VERSION", "RUNTIME_MODULES", "decode_arrays", "encode_arrays", "main"]
@@ -141,6 +141,7 @@ class Agent:
         samples_s, busy, cost_s = time_calls(
             call, measure_s=seconds, resolution_s=self._resolution_s
         )
+        busy = min(busy, due_share())
         if drop:
             del self._prepared[id]
         return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s}

@@ -32,8 +32,8 @@ class Reading:
         samples_s: seconds per call. A call too short for the clock is timed in loops, and a sample
             is then the loop's mean. Where more were taken than are kept, the kept ones are evenly
             spaced order statistics, so that percentiles read the same.
-        busy: CPU time over wall time while timing, per thread; well below 1 where others took the
-            core. 1.0 where the device cannot tell.
+        busy: the share of its core that the timing had, or was due with so many tasks running;
+            well below 1 where others wanted the core. 1.0 where the device cannot tell.
         cost_s: seconds the device spent warming up and timing, preparation aside.
         error: one line, where the runtime refused this job; there are no samples then.
     """

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Knobs", "describe_cpu"]
+__all__ = ["Knobs", "describe_cpu", "due_share"]
 
 _CPUS = Path("/sys/devices/system/cpu")
 _LOOK_S = 0.06  # six ticks of the usual 100 Hz
@@ -107,6 +107,19 @@ class Knobs:
         for path, governor in self._governors.items():
             path.write_text(governor)
         self._governors.clear()
+
+
+def due_share() -> float:
+    """The share of a core that each running task can have just now, at most 1.
+
+    A scheduler lets a task that has just woken run a few milliseconds before others get their turn,
+    so a short timing may have had its core to itself on a machine with more to do than cores. What
+    the others leave behind in caches and clocks is there all the same.
+    """
+    for line in _read(Path("/proc/stat")).splitlines():
+        if line.startswith("procs_running"):
+            return min(1.0, (os.cpu_count() or 1) / max(1, int(line.split()[1])))
+    return 1.0
 
 
 def _idlest(allowed: list[int], count: int) -> list[int]:

@@ -197,7 +197,7 @@ class _Run:
             self._schedule.share(job, serial)
             self._record_discards([(job, serial)])
             self._aside += 1
-            self._tell("disturbed", f"had the core {reading.busy:.0%} of the time")
+            self._tell("disturbed", f"shared its core: {reading.busy:.0%} was its own")
             return None
         self._tell("reading")
         return serial
