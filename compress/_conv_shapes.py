@@ -34,7 +34,11 @@ def conv_workload(
         k, s, d = kernel[0], stride[0], dilation[0]
         reach = d * (k - 1) - 2 * (d * (k - 1) // 2)
         h, w = (
-            n if (n - 1 - reach) // s + 1 == out else (out - 1) * s + 1 + reach
+            next(
+                size
+                for size in (n, out * s, (out - 1) * s + 1 + reach)
+                if (size - 1 - reach) // s + 1 == out
+            )
             for n, out in zip(shape[2:], made[2:], strict=True)
         )
         return Conv2d(
