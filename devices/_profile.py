@@ -212,7 +212,7 @@ class _Run:
         if 2 * aside <= count:
             self._pauses = 0
             return
-        pause_s = self._schedule.settings.pause_s * 2 ** min(self._pauses, 3)
+        pause_s = self._schedule.settings.pause_s * 2 ** min(self._pauses, 2)
         self._pauses += 1
         self._tell("waiting", f"{pause_s:.1f} s for the device to calm down")
         time.sleep(pause_s)

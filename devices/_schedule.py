@@ -30,7 +30,7 @@ class ScheduleSettings:
         max_discards: readings of one job set aside before it is flagged; see Row.
         max_strikes: times in a row that a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
-        pause_s: rest after a round that was mostly set aside; doubles each time, up to eightfold.
+        pause_s: rest after a round that was mostly set aside; doubles each time, up to fourfold.
         seed: of the shuffles.
     """
 
