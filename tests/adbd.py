@@ -103,10 +103,13 @@ class Phone:
 
     def unplug(self) -> None:
         """Drop every connection; what runs on the phone is killed, as adbd does."""
-        for wire in self._sockets:
+        # What there is now: a host that comes back at once is not to be cut off again.
+        wires, self._sockets = self._sockets, []
+        processes = [process for process in self._processes if process.poll() is None]
+        for wire in wires:
             with contextlib.suppress(OSError):
                 wire.shutdown(socket.SHUT_RDWR)
-        for process in self._processes:
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latprof._errors import DeviceError, DeviceLostError, ModelLoadError, UsageError, WorkloadError
+from latprof._errors import DeviceError, DeviceLostError, UsageError, WorkloadError
 from latprof._target import Target
-from latprof._workload import Elementwise, Workload
 from latprof.devices._device import Array, Device, Job, Reading
-from latprof.devices.adb._bench import FOLDER, Bench, Output, Window
-from latprof.devices.adb._benchmark_model import (
-    ToolRun,
-    check_run,
-    command_line,
-    delegate_flags,
-    parse_run,
-)
+from latprof.devices.adb._bench import FOLDER, Bench
+from latprof.devices.adb._benchmark_model import check_run, command_line
+from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
-from latprof.devices.adb._models import Repeated, write_repeated
 from latprof.devices.adb._numerics import read_layout, split_outputs
 from latprof.devices.adb._state import read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._tool import find_tool
 from latprof.devices.adb._transport import Transport, quote
-from latprof.devices.runtimes._base import Refused
 
 __all__ = ["AdbDevice"]
 
@@ -42,7 +33,6 @@ _log = logging.getLogger("latprof")
 
 _WINDOW = 12  # jobs per shell command, and per look at the thermal state
 _ATTEMPTS = 5  # at one window, the phone throttling in each
-_LEAST_MEASURE_S, _LEAST_WARMUP_S = 0.02, 0.01
 _LOW_BATTERY = 20
 _PRECISIONS = ("float32", "float16")
 
@@ -85,14 +75,11 @@ class AdbDevice(Device):
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"precision is {precision!r}; expected {' or '.join(_PRECISIONS)}")
-        self._flags = delegate_flags(delegate, precision)
-        self._connect, self._threads = connect, threads
-        self._delegate, self._precision, self._limit_s = delegate, precision, limit_s
+        self._jobs = Jobs(delegate, precision)
+        self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
-        self._spent_s, self._pushes, self._lost = 0.0, 0, 0
+        self._lost = 0
         self._touched = False  # whether the phone holds our folder and our knobs
-        self._copies: dict[Workload, Repeated] = {}
-        self._names: dict[Repeated | Path, str] = {}  # what the phone holds, by its name there
         self._transport: Transport | None = connect()
         try:
             self._facts = read_facts(self._transport)
@@ -106,7 +93,7 @@ class AdbDevice(Device):
             self._thermals = Thermals(name, self._cluster, pause_s=pause_s, poll_s=poll_s)
             self._before = read_state(self._transport)
             self._set_up()
-            self._overhead_s, percentiles = self._probe()
+            percentiles = self._jobs.probe(self._thermals)
         except BaseException:
             self.close()
             raise
@@ -131,12 +118,12 @@ class AdbDevice(Device):
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading, None, None]:
         with self._dropping():
             self._reconnect()
-            refused = self._hold(jobs)
+            refused = self._jobs.hold(jobs)
         for start in range(0, len(jobs), _WINDOW):
             yield from self._window(jobs[start : start + _WINDOW], refused, measure_s)
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
-        layout = read_layout(_existing(path))
+        layout = read_layout(existing(path))
         values = layout.ordered(inputs)
         keys = [f"i{i}" for i in range(len(values))]  # the tool takes any names, in order
         with self._dropping():
@@ -153,13 +140,13 @@ class AdbDevice(Device):
             ]
             command = command_line(
                 names["model"], threads=self._threads, measure_s=0, warmup_s=0,
-                limit_s=self._limit_s, flags=[*self._flags, *flags],
+                limit_s=self._limit_s, flags=[*self._jobs.flags, *flags],
             )  # fmt: skip
             told = transport.run(
                 f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
                 silence_s=self._limit_s,
             )
-            check_run(told.output, told.code, delegate=self._delegate)
+            check_run(told.output, told.code, delegate=self._jobs.delegate)
             return split_outputs(layout, transport.pull(f"{FOLDER}/outputs"))
 
     def environment(self) -> dict[str, Any]:
@@ -169,11 +156,11 @@ class AdbDevice(Device):
             "cluster": self._cluster.name,
             "affinity": list(self._cluster.cpus),
             "benchmark_model": {"source": self._tool.source, "sha256": self._tool.sha256},
-            "call_overhead_s": self._overhead_s,
+            "call_overhead_s": self._jobs.overhead_s,
             "knobs": self._knobs.read_back(),
             "state_at_start": self._before.to_dict(),
-            "device_s": round(self._spent_s, 3),
-            "pushes": self._pushes,
+            "device_s": round(self._jobs.spent_s, 3),
+            "pushes": self._jobs.pushes,
             "times_lost": self._lost,
             "thermal_pauses": self._thermals.pauses,
         }
@@ -228,8 +215,8 @@ class AdbDevice(Device):
         transport = self._live
         self._touched = True
         clean_up(transport, FOLDER)
-        self._names.clear()
         self._bench = Bench(transport, self._tool, self._cluster.mask, self._threads, self._limit_s)
+        self._jobs.bench = self._bench
         self._knobs = Knobs(transport, FOLDER, **self._want)
         self._thermals.start(transport)
 
@@ -250,31 +237,6 @@ class AdbDevice(Device):
 
     # -- jobs ------------------------------------------------------------------------------------
 
-    def _hold(self, jobs: Iterable[Job]) -> dict[Job, str]:
-        """Have every job's model on the phone; gives the refused ones and why."""
-        refused: dict[Job, str] = {}
-
-        def missing() -> Iterator[tuple[Repeated | Path, bytes]]:
-            for job in dict.fromkeys(jobs):
-                key = self._key(job)
-                try:
-                    if isinstance(key, Path):
-                        yield key, _existing(key).read_bytes()
-                    elif key not in self._names:
-                        yield key, write_repeated(key)
-                except Refused as exc:
-                    refused[job] = str(exc)
-
-        before = self._bench.pushes
-        self._names |= self._bench.hold(missing())
-        self._pushes += self._bench.pushes - before
-        return refused
-
-    def _key(self, job: Job) -> Repeated | Path:
-        if isinstance(job, Path):
-            return job
-        return self._copies.setdefault(job, Repeated.guess(job))
-
     def _window(
         self, jobs: Sequence[Job], refused: Mapping[Job, str], measure_s: float
     ) -> Iterator[Reading]:
@@ -284,7 +246,7 @@ class AdbDevice(Device):
             }
             try:
                 with self._dropping():
-                    throttled = self._measure(jobs, readings, measure_s)
+                    throttled = self._jobs.measure(jobs, readings, measure_s, self._thermals)
                     if throttled:
                         _log.warning("%s: %d readings are taken again", throttled, len(jobs))
                         self._thermals.cool(self._live)
@@ -302,108 +264,9 @@ class AdbDevice(Device):
             "slower cluster keep it cooler: nothing measured is lost"
         )
 
-    def _measure(self, jobs: Sequence[Job], readings: dict[int, Reading], measure_s: float) -> str:
-        """Fill ``readings``; gives what throttled the phone meanwhile, "" for nothing.
-
-        Jobs whose Invoke turns out too short for the tool's clock get more copies and run again.
-        """
-        for may_top_up in (True, True, False):
-            todo = [i for i in range(len(jobs)) if i not in readings]
-            if not todo:
-                break
-            window = Window()
-            try:
-                self._run([jobs[i] for i in todo], window, measure_s)
-            finally:
-                wanting = self._read(jobs, todo, window, readings, may_top_up)
-            if throttled := self._thermals.throttled(window.after):
-                for i in todo:
-                    readings.pop(i, None)
-                return throttled
-            self._copies |= {repeated.workload: repeated for repeated in wanting}
-            self._hold(repeated.workload for repeated in wanting)
-        return ""
-
-    def _read(
-        self,
-        jobs: Sequence[Job],
-        todo: Sequence[int],
-        window: Window,
-        readings: dict[int, Reading],
-        may_top_up: bool,
-    ) -> set[Repeated]:
-        """Take the readings of a window's outputs; gives what is to run again with more copies."""
-        wanting: set[Repeated] = set()
-        for i, output in zip(todo, window.outputs, strict=False):
-            job = jobs[i]
-            try:
-                run = parse_run(output.text, output.code, delegate=self._delegate)
-            except WorkloadError as exc:
-                readings[i] = Reading(error=str(exc))
-                continue
-            if isinstance(job, Workload) and may_top_up:
-                more = self._copies[job].after(run.low_us * 1e-6)
-                if more != self._copies[job]:
-                    wanting.add(more)
-                    continue
-            readings[i] = self._reading(job, run, output)
-        return wanting
-
-    def _reading(self, job: Job, run: ToolRun, output: Output) -> Reading:
-        if run.low_us <= 0:
-            return Reading(
-                error=f"benchmark_model's clock gives 0 us, {run.mean_us:g} on average, even for "
-                "many copies of this op in one model; expected 1 or more"
-            )
-        invokes_s = [us * 1e-6 for us in (run.low_us, run.middle_us, run.high_us)]
-        if isinstance(job, Workload):
-            repeated = self._copies[job]
-            invokes_s = [repeated.per_op_s(s, self._overhead_s) for s in invokes_s]
-        return Reading(samples_s=tuple(invokes_s), cost_s=output.wall_s)
-
-    def _run(self, jobs: Sequence[Job], window: Window, measure_s: float) -> None:
-        measure_s = max(measure_s, _LEAST_MEASURE_S)
-        start_s = time.monotonic()
-        try:
-            self._bench.run(
-                [(self._names[self._key(job)], self._flags_of(job)) for job in jobs],
-                window,
-                measure_s=measure_s,
-                warmup_s=max(measure_s / 2, _LEAST_WARMUP_S),
-                after=self._thermals.command,
-            )
-        finally:
-            self._spent_s += time.monotonic() - start_s
-
-    def _flags_of(self, job: Job) -> Sequence[str]:
-        if isinstance(job, Workload) and job.dtype_name == "float16":
-            return delegate_flags(self._delegate, "float16")
-        return self._flags
-
-    def _probe(self) -> tuple[float, bool]:
-        """(seconds one Invoke takes besides its ops, whether the tool prints percentiles).
-
-        Also shows whether the tool runs here and knows its flags, before anything is measured.
-        """
-        nothing = Repeated(Elementwise("relu", 1, 1, 8), 1)
-        names = self._bench.hold([(nothing, write_repeated(nothing))])
-        window = Window()
-        self._bench.run(
-            [(names[nothing], self._flags)] * 3,
-            window, measure_s=0.03, warmup_s=0.05, after=self._thermals.command,
-        )  # fmt: skip
-        runs = [parse_run(o.text, o.code, delegate=self._delegate) for o in window.outputs]
-        return min(run.mean_us for run in runs) * 1e-6, runs[0].percentiles
-
     def _warn_of_battery(self) -> None:
         level = self._before.battery_percent
         if level is not None and level < _LOW_BATTERY:
             _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
         if self._before.battery_saver:
             _log.warning("battery saver is on and caps the clocks; switch it off")
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise ModelLoadError(f"{path} is not a file; expected a .tflite model")
-    return path

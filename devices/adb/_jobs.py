@@ -1,0 +1,183 @@
+"""Jobs on their way through benchmark_model: their models, copies and flags, and what came back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from latprof._errors import ModelLoadError, WorkloadError
+from latprof._workload import Elementwise, Workload
+from latprof.devices._device import Job, Reading
+from latprof.devices.adb._bench import Bench, Output, Window
+from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_run
+from latprof.devices.adb._models import Repeated, write_repeated
+from latprof.devices.adb._thermal import Thermals
+from latprof.devices.runtimes._base import Refused
+
+__all__ = ["Jobs", "existing"]
+
+_LEAST_MEASURE_S, _LEAST_WARMUP_S = 0.02, 0.01
+
+
+class Jobs:
+    """What is known of each job. It outlives connections: ``bench`` is set anew for each.
+
+    Args:
+        delegate: of DELEGATES.
+        precision: ``float32`` or ``float16``: the arithmetic of float32 jobs.
+
+    Raises:
+        UsageError: as delegate_flags.
+    """
+
+    def __init__(self, delegate: str, precision: str) -> None:
+        self.delegate, self.flags = delegate, delegate_flags(delegate, precision)
+        self.overhead_s, self.spent_s, self.pushes = 0.0, 0.0, 0
+        self._copies: dict[Workload, Repeated] = {}
+        self._names: dict[Repeated | Path, str] = {}  # what the phone holds, by its name there
+
+    @property
+    def bench(self) -> Bench:
+        return self._bench
+
+    @bench.setter
+    def bench(self, bench: Bench) -> None:
+        self._bench = bench
+        self._names.clear()
+
+    def hold(self, jobs: Iterable[Job]) -> dict[Job, str]:
+        """Have every job's model on the phone; gives the refused ones and why."""
+        refused: dict[Job, str] = {}
+
+        def missing() -> Iterator[tuple[Repeated | Path, bytes]]:
+            for job in dict.fromkeys(jobs):
+                key = self._key(job)
+                try:
+                    if isinstance(key, Path):
+                        yield key, existing(key).read_bytes()
+                    elif key not in self._names:
+                        yield key, write_repeated(key)
+                except Refused as exc:
+                    refused[job] = str(exc)
+
+        before = self.bench.pushes
+        try:
+            self._names |= self.bench.hold(missing())
+        finally:
+            self.pushes += self.bench.pushes - before
+        return refused
+
+    def _key(self, job: Job) -> Repeated | Path:
+        if isinstance(job, Path):
+            return job
+        return self._copies.setdefault(job, Repeated.guess(job))
+
+    def measure(
+        self,
+        jobs: Sequence[Job],
+        readings: dict[int, Reading],
+        measure_s: float,
+        thermals: Thermals,
+    ) -> str:
+        """Fill ``readings``; gives what throttled the phone meanwhile, "" for nothing.
+
+        Jobs whose Invoke turns out too short for the tool's clock get more copies and run again.
+        """
+        for may_top_up in (True, True, False):
+            todo = [i for i in range(len(jobs)) if i not in readings]
+            if not todo:
+                break
+            window = Window()
+            try:
+                self._run([jobs[i] for i in todo], window, measure_s, thermals)
+            finally:
+                wanting = self._read(jobs, todo, window, readings, may_top_up)
+            if throttled := thermals.throttled(window.after):
+                for i in todo:
+                    readings.pop(i, None)
+                return throttled
+            self._copies |= {repeated.workload: repeated for repeated in wanting}
+            self.hold(repeated.workload for repeated in wanting)
+        return ""
+
+    def _read(
+        self,
+        jobs: Sequence[Job],
+        todo: Sequence[int],
+        window: Window,
+        readings: dict[int, Reading],
+        may_top_up: bool,
+    ) -> set[Repeated]:
+        """Take the readings of a window's outputs; gives what is to run again with more copies."""
+        wanting: set[Repeated] = set()
+        for i, output in zip(todo, window.outputs, strict=False):
+            job = jobs[i]
+            try:
+                run = parse_run(output.text, output.code, delegate=self.delegate)
+            except WorkloadError as exc:
+                readings[i] = Reading(error=str(exc))
+                continue
+            if isinstance(job, Workload) and may_top_up:
+                more = self._copies[job].after(run.low_us * 1e-6)
+                if more != self._copies[job]:
+                    wanting.add(more)
+                    continue
+            readings[i] = self._reading(job, run, output)
+        return wanting
+
+    def _reading(self, job: Job, run: ToolRun, output: Output) -> Reading:
+        if run.low_us <= 0:
+            return Reading(
+                error=f"benchmark_model's clock gives 0 us, {run.mean_us:g} on average, even for "
+                "many copies of this op in one model; expected 1 or more"
+            )
+        invokes_s = [us * 1e-6 for us in (run.low_us, run.middle_us, run.high_us)]
+        if isinstance(job, Workload):
+            repeated = self._copies[job]
+            invokes_s = [repeated.per_op_s(s, self.overhead_s) for s in invokes_s]
+        return Reading(samples_s=tuple(invokes_s), cost_s=output.wall_s)
+
+    def _run(
+        self, jobs: Sequence[Job], window: Window, measure_s: float, thermals: Thermals
+    ) -> None:
+        measure_s = max(measure_s, _LEAST_MEASURE_S)
+        start_s = time.monotonic()
+        try:
+            self.bench.run(
+                [(self._names[self._key(job)], self._flags_of(job)) for job in jobs],
+                window,
+                measure_s=measure_s,
+                warmup_s=max(measure_s / 2, _LEAST_WARMUP_S),
+                after=thermals.command,
+            )
+        finally:
+            self.spent_s += time.monotonic() - start_s
+
+    def _flags_of(self, job: Job) -> Sequence[str]:
+        if isinstance(job, Workload) and job.dtype_name == "float16":
+            return delegate_flags(self.delegate, "float16")
+        return self.flags
+
+    def probe(self, thermals: Thermals) -> bool:
+        """Learn what one Invoke takes besides its ops; True where the tool prints percentiles.
+
+        Also shows whether the tool runs here and knows its flags, before anything is measured.
+        """
+        nothing = Repeated(Elementwise("relu", 1, 1, 8), 1)
+        names = self.bench.hold([(nothing, write_repeated(nothing))])
+        window = Window()
+        self.bench.run(
+            [(names[nothing], self.flags)] * 3,
+            window, measure_s=0.03, warmup_s=0.05, after=thermals.command,
+        )  # fmt: skip
+        runs = [parse_run(o.text, o.code, delegate=self.delegate) for o in window.outputs]
+        self.overhead_s = min(run.mean_us for run in runs) * 1e-6
+        return runs[0].percentiles
+
+
+def existing(path: Path) -> Path:
+    """Raises ModelLoadError where ``path`` is not a file."""
+    if not path.is_file():
+        raise ModelLoadError(f"{path} is not a file; expected a .tflite model")
+    return path
