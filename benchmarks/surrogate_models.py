@@ -70,16 +70,19 @@ def report(folder: Path) -> None:
     result: dict[str, Any] = {"seed": SEED, "machine": platform.machine(), "networks": {}}
     for home in sorted(p for p in folder.iterdir() if (p / "table.parquet").exists()):
         table = LatencyTable.load(home / "table.parquet")
-        held_out = table.models[N_CALIBRATE:]
+        usable = table.usable_models  # what was disturbed throughout tells nothing
+        held_out = usable[N_CALIBRATE:]
         scores = {}
         for n in (0, 5, 10, 20):
-            surrogate = fit(replace(table, models=table.models[:n]))
+            surrogate = fit(replace(table, models=usable[:n]))
             scores[f"calibrated_{n}"] = _score(surrogate.predict_model, held_out)
             print(home.name, n, scores[f"calibrated_{n}"], file=sys.stderr)
-        alone = fit(replace(table, models=())).predict
+        alone = surrogate.predict
         scores["ops_added_up"] = _score(_added_up(alone), held_out)
         result["networks"][home.name] = {
             "shapes": len(table.usable),
+            "held_out": len(held_out),
+            "spread_of_timing": float(np.median([m.spread for m in held_out])),
             "median_latency_s": float(np.median([m.latency_s for m in held_out])),
             **scores,
         }

@@ -23,7 +23,8 @@ class Composition:
         factors: of the labels that were calibrated; others are 1. A fused op has a factor near 0.
         per_byte_s: (weights, activations): what an op's bytes cost beside its time alone, since
             inside a model other ops have used the caches.
-        per_op_s: dispatch of an op inside a model, beyond what it pays alone.
+        per_op_s: dispatch of an op inside a model, beyond what it pays alone; negative where an op
+            alone pays for a call.
         constant_s: of a call.
         relative_error: half-width of the 90% interval, as a part of the latency.
         held_out: (predicted, measured, ops added up) seconds of each calibrating model, predicted

@@ -9,8 +9,7 @@ import numpy as np
 
 from latprof._errors import FitError, UsageError
 from latprof._measurement import Measurement
-from latprof.surrogate._calibrate import calibrate
-from latprof.surrogate._composition import Composition
+from latprof.surrogate._calibrate import calibrate, uncalibrated
 from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
 from latprof.surrogate._interpolate import CubicLaw, LinearLaw, PchipLaw
 from latprof.surrogate._law import Law
@@ -62,10 +61,12 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    alone = Surrogate(table.target, method, labels, elsewhere, Composition())
+    prior = uncalibrated(*_rows(table.usable), elsewhere.call_s)
+    surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
     if not table.usable_models:
-        return alone
-    return replace(alone, composition=calibrate(alone.predict, table.usable_models))
+        return surrogate
+    composition = calibrate(surrogate.predict, table.usable_models, prior)
+    return replace(surrogate, composition=composition)
 
 
 def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitError]:

@@ -52,6 +52,11 @@ class RooflineLaw(Law):
     def latency_s(self, shapes: Shapes) -> Floats:
         return np.asarray(self.scale * (_terms(shapes) @ self.weights))
 
+    @property
+    def call_s(self) -> float:
+        """Seconds that every op takes, whatever its size."""
+        return float(self.scale * self.weights[-1])
+
     def spread(self, shapes: Shapes) -> Floats:
         return np.ones(len(shapes))
 

@@ -79,12 +79,19 @@ def test_extrapolation_is_bounded_and_warned_of() -> None:
     assert all("\n" not in w for p in (far, wide, blind) for w in p.warnings)
 
 
-def test_ops_add_up_where_no_model_was_measured() -> None:
+def test_without_whole_models_ops_share_one_call_and_load_their_weights() -> None:
     surrogate = fit(planned(), method="tile")
     whole = surrogate.predict_model(OPS)
-    assert float(whole.latency_s) == pytest.approx(surrogate.predict(OPS).latency_s.sum())
+    alone_s = surrogate.predict(OPS).latency_s.sum()
+    composition = surrogate.composition
+    calls_s = (len(OPS) - 1) * composition.constant_s
+    assert 1e-6 < composition.constant_s == -composition.per_op_s < 1.6e-6  # the truth's: 1.5 us
+    weights = sum(w.weight_bytes - 4 * w.channels[1] for w in OPS if w.weight_count)
+    loads_s = composition.per_byte_s[0] * weights
+    assert 0 < loads_s < alone_s
+    assert float(whole.latency_s) == pytest.approx(alone_s - calls_s + loads_s, rel=1e-3)
     assert whole.lower_s < whole.latency_s < whole.upper_s
-    assert np.isnan(surrogate.composition.mape)
+    assert np.isnan(composition.mape)
 
 
 def test_whole_models_calibrate_how_ops_add_up() -> None:
