@@ -46,14 +46,17 @@ def adaptive(device: Device, op: str) -> LatencyTable:
 
 def measure(runtime: str, op: str, folder: Path) -> None:
     """``*_adaptive`` as chosen; then the held-out shapes and the other plans', in the same rounds,
-    so that all of them are compared in the same weather."""
+    so that all of them are compared in the same weather. Goes on where it was stopped."""
     folder.mkdir(parents=True, exist_ok=True)
+    chosen_path = folder / f"{runtime}_{op}_adaptive.parquet"
+    journal = folder / f"{runtime}_{op}.journal"
     with open_device("local", runtime=runtime) as device:
-        adaptive(device, op).save(folder / f"{runtime}_{op}_adaptive.parquet")
+        if not chosen_path.exists():
+            adaptive(device, op).save(chosen_path)
         plans = {m: plan(OPS[op], method=m, n_shapes=N_TRAIN, seed=0) for m in ("spread", "paper")}
         plans["held_out"] = held_out(families_of(OPS[op]))
         shapes = dict.fromkeys(w for chosen in plans.values() for w in chosen)
-        rows = {m.workload: m for m in profile(device, list(shapes))}
+        rows = {m.workload: m for m in profile(device, list(shapes), journal=journal)}
         for name, chosen in plans.items():
             table = LatencyTable(device.target, tuple(rows[w] for w in chosen))
             table.save(folder / f"{runtime}_{op}_{name}.parquet")

@@ -1,6 +1,6 @@
 """Surrogates: a table to a differentiable latency, with its uncertainty."""
 
-from latprof.surrogate._adaptive import measure_adaptively
+from latprof.surrogate._adaptive import SurrogateOracle, measure_adaptively
 from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
@@ -17,6 +17,7 @@ __all__ = [
     "Law",
     "Prediction",
     "Surrogate",
+    "SurrogateOracle",
     "compare",
     "fit",
     "measure_adaptively",

@@ -15,7 +15,7 @@ from latprof.surrogate._surrogate import Surrogate
 from latprof.surrogate._tile import TileLaw
 from latprof.tables import AdaptivePlan, Family, LatencyTable
 
-__all__ = ["measure_adaptively"]
+__all__ = ["SurrogateOracle", "measure_adaptively"]
 
 
 def measure_adaptively(
@@ -33,12 +33,12 @@ def measure_adaptively(
     while batch:
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in batch if w not in known]))
-        batch = adaptive.next(_Fitted(fit(table, method="tile", seed=seed)))
+        batch = adaptive.next(SurrogateOracle(fit(table, method="tile", seed=seed)))
     return table
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class SurrogateOracle:
     """A surrogate as latprof.tables.Oracle."""
 
     surrogate: Surrogate
@@ -65,10 +65,10 @@ class _Fitted:
                 )
         return gains
 
-    def believing(self, shape: Workload) -> _Fitted:
+    def believing(self, shape: Workload) -> SurrogateOracle:
         fitted = self.surrogate.labels[shape.label]
         if not isinstance(fitted.law, TileLaw):
             return self
         law = fitted.law.believing(Shapes.of([shape]))
         labels = {**self.surrogate.labels, shape.label: replace(fitted, law=law)}
-        return _Fitted(replace(self.surrogate, labels=labels))
+        return SurrogateOracle(replace(self.surrogate, labels=labels))
