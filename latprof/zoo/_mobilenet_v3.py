@@ -1,7 +1,8 @@
 """MobileNetV3 (Howard et al., 2019, arXiv:1905.02244, Tables 1 and 2) for small images.
 
 The published blocks, widths, squeeze-excites and activations. What differs, because inputs are
-28x28 or 32x32 and not 224x224: the stem's stride is 1.
+28x28 or 32x32 and not 224x224 and are trained for a few epochs: the stem's stride is 1, and batch norm keeps
+torch's momentum.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _ConvBnAct(nn.Sequential):
         act: type[nn.Module] | None = None,
     ) -> None:
         conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        norm = nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.01)
+        norm = nn.BatchNorm2d(c_out, eps=1e-3)
         super().__init__(conv, norm, *([act()] if act else []))
 
 
