@@ -78,7 +78,7 @@ _AGENT_MODULES = (
 )
 #: What each runtime needs besides.
 _RUNTIME_MODULES = {
-    "onnxruntime": ("_onnx_model", "_onnxruntime"),
+    "onnxruntime": ("_onnx_model", "_onnx_int8", "_onnxruntime"),
     "tflite": ("_tflite_model", "_tflite_int8", "_tflite"),
     "torch": ("_torch",),
 }

@@ -16,12 +16,12 @@ from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices import Device, FakeDevice, Job, list_devices, open_device
 
 JOBS: list[Job] = [Conv2d(7, 7, 16, 24), MatMul(4, 8, 16), Elementwise("add", 7, 7, 16)]
-#: No runtime takes it: float16 has no TFLite writer here, and int8 none elsewhere.
+#: No runtime takes it: float16 has no TFLite writer here, and int8 gelu none elsewhere.
 REFUSED: dict[str, Workload] = {
     "tflite": Pool("max", 7, 7, 16, dtype="float16"),
     "fake": Pool("avg", 7, 7, 16, kernel=3),
 }
-OTHERWISE = Pool("max", 7, 7, 16, dtype="int8")
+OTHERWISE = Elementwise("gelu", 7, 7, 16, dtype="int8")
 
 DEVICES: dict[str, Callable[[], Device]] = {
     "fake": lambda: FakeDevice(refuses=lambda job: job == REFUSED["fake"]),

@@ -18,6 +18,7 @@ from latprof._workload import (
 )
 from latprof.devices import open_device
 from latprof.devices.runtimes._base import Refused
+from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.runtimes._onnx_model import write_onnx
 from latprof.devices.runtimes._tflite_model import write_tflite
 
@@ -165,3 +166,41 @@ def test_precisions_without_a_writer_are_refused(write: object, dtype: str) -> N
     assert callable(write)
     with pytest.raises(Refused, match=f"{dtype}: expected float32"):
         write(Conv2d(7, 7, 4, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Conv2d(7, 5, 8, 12, dtype="int8"),
+        Conv2d(9, 9, 8, 12, kernel=3, stride=2, dtype="int8"),
+        Conv2d(8, 8, 12, 12, kernel=3, groups=12, dtype="int8"),
+        MatMul(6, 16, 10, dtype="int8"),
+        MatMul(6, 16, 10, batch=3, weights=False, dtype="int8"),
+        Elementwise("add", 5, 4, 6, dtype="int8"),
+        Elementwise("scale", 5, 4, 6, dtype="int8"),
+        Elementwise("sigmoid", 5, 4, 6, dtype="int8"),
+        *(Pool(op, 7, 7, 6, kernel=3, stride=2, dtype="int8") for op in POOL_OPS),
+    ],
+    ids=label,
+)
+def test_int8_onnx_models_compute_their_op_within_a_step(workload: Workload) -> None:
+    onnx = pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    data = write_onnx_int8(workload)
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    inputs = {i.name: rng.integers(100, 156, i.shape, dtype=np.uint8) for i in session.get_inputs()}
+    out = session.run(None, inputs)[0].astype(np.float32)
+    arrays = [onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(data).graph.initializer]
+    step = next(float(a) for a in arrays if a.dtype == np.float32)
+    scales = {np.dtype(np.int8): step, np.dtype(np.int32): step * step}
+    weights = [
+        TORCH.from_numpy((a * scales[a.dtype]).astype(np.float32))
+        for a in arrays
+        if a.dtype in scales and a.ndim
+    ]
+    x, *others = (
+        TORCH.from_numpy((v.astype(np.float32) - 128) * np.float32(step)) for v in inputs.values()
+    )
+    expected = reference(workload, x, *(others or [None]), weights).numpy() / step + 128
+    assert np.abs(out - np.clip(np.rint(expected), 0, 255)).max() <= 1

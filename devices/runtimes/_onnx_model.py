@@ -33,12 +33,12 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write_onnx(workload: Workload) -> bytes:
-    """A one-op ONNX model of ``workload``: activations are inputs, weights are constants.
+    """A one-op ONNX model of a float workload: activations are inputs, weights are constants.
 
     Maps are (batch, c, h, w); layer_norm works on (batch, tokens, c).
     """
-    if workload.dtype_name not in ("float32", "float16"):
-        raise Refused(f"ONNX {workload.kind} in {workload.dtype_name}: expected float32 or float16")
+    if workload.dtype_name == "int8":
+        raise Refused(f"ONNX {workload.kind} in int8: expected float32 or float16 here")
     graph = OnnxGraph(workload.dtype_name)
     match workload:
         case Conv2d():
@@ -132,6 +132,7 @@ class OnnxGraph:
         self._inputs: list[bytes] = []
         self._outputs: list[bytes] = []
         self._constants: list[bytes] = []
+        self._domains = {""}
         self._count = 0
 
     def input(self, name: str, shape: Sequence[int]) -> str:
@@ -155,9 +156,13 @@ class OnnxGraph:
         self._constants.append(tensor + _bytes(9, values.tobytes()))
         return name
 
-    def node(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+    def node(
+        self, op_type: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any
+    ) -> str:
         out = self._fresh()
-        fields = b"".join(_text(1, i) for i in inputs) + _text(2, out) + _text(4, op_type)
+        self._domains.add(domain)
+        fields = b"".join(_text(1, i) for i in inputs) + _text(2, out)
+        fields += _text(4, op_type) + _text(7, domain)
         fields += b"".join(_bytes(5, _attribute(k, v)) for k, v in attributes.items())
         self._nodes.append(fields)
         return out
@@ -167,8 +172,11 @@ class OnnxGraph:
         graph += b"".join(_bytes(5, c) for c in self._constants)
         graph += b"".join(_bytes(11, i) for i in self._inputs)
         graph += b"".join(_bytes(12, o) for o in self._outputs)
-        opset = _text(1, "") + _int(2, _OPSET)
-        return _int(1, _IR_VERSION) + _text(2, "latprof") + _bytes(7, graph) + _bytes(8, opset)
+        opsets = b"".join(
+            _bytes(8, _text(1, domain) + _int(2, 1 if domain else _OPSET))
+            for domain in sorted(self._domains)
+        )
+        return _int(1, _IR_VERSION) + _text(2, "latprof") + _bytes(7, graph) + opsets
 
     def _fresh(self) -> str:
         self._count += 1

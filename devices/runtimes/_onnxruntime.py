@@ -10,6 +10,7 @@ import onnxruntime as ort
 
 from latprof._workload import Workload
 from latprof.devices.runtimes._base import Array, Prepared, Refused, Runtime, fill
+from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.runtimes._onnx_model import write_onnx
 
 __all__ = ["OnnxRuntime"]
@@ -49,7 +50,8 @@ class OnnxRuntime(Runtime):
         self.settings = {"graph": graph}
 
     def workload(self, workload: Workload) -> Prepared:
-        return self.model(write_onnx(workload))
+        write = write_onnx_int8 if workload.dtype_name == "int8" else write_onnx
+        return self.model(write(workload))
 
     def model(self, source: str | bytes) -> Prepared:
         try:
@@ -95,6 +97,8 @@ def _example(node: Any) -> Array:
     dtype = _DTYPES[node.type]
     if np.issubdtype(dtype, np.floating):
         return fill(shape).astype(dtype)
+    if dtype in (np.int8, np.uint8):
+        return (fill(shape) * 40).astype(np.int8).view(dtype)
     return np.zeros(shape, dtype)
 
 
