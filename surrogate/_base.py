@@ -30,9 +30,13 @@ _SEARCH_ROWS = 400
 #: A tile must lower the misfit by this part to be believed.
 _GAIN = 0.02
 
-#: Two regimes must lower the misfit to this part, and each needs this many rows: where they are
-#: not worlds apart the residual tells them apart better, since it shares what they have in common.
-_CLEFT, _LEAST_ROWS = 1 / 3, 3
+#: Fewer rows than this show no tiles.
+_ROWS_FOR_TILES = 12
+
+#: Two regimes are looked for where one law misses by more than _POOR, and must lower that to a part
+#: _CLEFT with this many rows each: where they are not worlds apart the residual tells them apart
+#: better, since it shares what they have in common.
+_POOR, _CLEFT, _ROWS_PER_REGIME = 0.10, 1 / 3, 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class _Tiled:
         some, some_s = shapes[::every], latency_s[::every]
         limits = (1 if shapes.tied else shapes.c_in.max(), shapes.c_out.max())
         best, chosen = np.inf, (1, 1)
-        for candidate in tiles:
+        for candidate in tiles if len(shapes) >= _ROWS_FOR_TILES else [(1, 1)]:
             if any(t > 1 and t > limit for t, limit in zip(candidate, limits, strict=True)):
                 continue
             penalty = 1 + _GAIN * sum(t > 1 for t in candidate)
@@ -87,10 +91,11 @@ class PhysicalBase:
         """Find the alignment with tiles of c_out alone; then the tiles."""
         rough = [(1, t) for t in TILES]
         whole = np.ones(len(shapes), dtype=bool)
-        best, chosen = _CLEFT * _joint_misfit(shapes, latency_s, [whole], rough), (1, 1)
+        alone = _joint_misfit(shapes, latency_s, [whole], rough)
+        best, chosen = _CLEFT * alone, (1, 1)
         for candidate in product((1,) if shapes.tied else (0, 1), alignments):
             inside = _aligned(shapes, candidate)
-            if min(inside.sum(), (~inside).sum()) >= _LEAST_ROWS:
+            if alone > _POOR and min(inside.sum(), (~inside).sum()) >= _ROWS_PER_REGIME:
                 misfit = _joint_misfit(shapes, latency_s, [inside, ~inside], rough)
                 if misfit < best:
                     best, chosen = misfit, candidate

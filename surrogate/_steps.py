@@ -15,6 +15,9 @@ PERIODS = (4, 8, 16, 32, 64, 128)
 #: At a step the law moves this many times what it moves elsewhere.
 _CONTRAST = 8.0
 
+#: Fewer jumps than this are no period.
+_REPEATS = 4
+
 
 def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
     """The distance between jumps along one axis, 1 where the law climbs evenly.
@@ -31,7 +34,7 @@ def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
     for period in PERIODS:
         at = np.zeros(len(move), dtype=bool)
         at[period - 1 :: period] = True
-        if at.sum() < 2:
+        if at.sum() < _REPEATS:
             break
         low, high = np.quantile(move[at], 0.25), np.quantile(move[~at], 0.75)
         if low > _CONTRAST * high + 1e-9:

@@ -8,6 +8,7 @@ from helpers_tables import OPS, planned, table_of
 
 from latprof._errors import FitError
 from latprof._workload import Conv2d, Elementwise
+from latprof.surrogate._base import PhysicalBase
 from latprof.surrogate._fit import LAWS
 from latprof.surrogate._law import Law
 from latprof.surrogate._roofline import RooflineLaw
@@ -127,3 +128,21 @@ def test_shapes_say_what_the_workloads_say() -> None:
         if workload.tied:
             again = Shapes.of([workload.with_channels(*(c + 4 for c in workload.channels))])
             assert moved.macs[0] == again.macs[0]
+
+
+def test_two_regimes_of_one_op_are_told_apart() -> None:
+    """As ONNX Runtime's depthwise convolution: other code where channels fill no vector."""
+    op = Conv2d(14, 14, 96, 96, kernel=3, groups=96)
+    counts = np.unique(np.random.default_rng(0).integers(2, 97, 60)).astype(float)
+    shapes = Shapes.at(op, counts, counts)
+    seconds = np.where(counts % 4 == 0, 3e-6 + 1e-8 * counts, 3e-6 + 3e-7 * counts)
+    law = EVERY["tile"].fit(shapes[:30], seconds[:30])
+    errors = law.latency_s(shapes) / seconds - 1
+    assert np.abs(errors).max() < 0.05
+
+
+def test_few_rows_show_no_tiles_and_no_regimes() -> None:
+    counts = np.array([8.0, 12.0, 17.0, 30.0, 33.0, 48.0, 57.0, 64.0])
+    shapes = Shapes.at(Elementwise("add", 14, 14, 64), counts, counts)
+    base = PhysicalBase.fit(shapes, 1e-6 + 1e-8 * counts)
+    assert (base.alignment, base.aligned.tiles) == ((1, 1), (1, 1))

@@ -164,7 +164,7 @@ def _print_labels(surrogate: Surrogate, families: list[Family]) -> None:
 def _print_composition(surrogate: Surrogate) -> None:
     composition = surrogate.composition
     if not composition.held_out:
-        click.echo("whole models: none in the table, so ops are added up; see --calibrate")
+        click.echo("whole models: none in the table to learn from how ops add up; see --calibrate")
         return
     click.echo(
         f"whole models: {len(composition.held_out)}, each predicted without it: "
