@@ -180,6 +180,16 @@ def test_a_phone_that_was_lost_is_connected_once_more_to_put_it_back(
     assert (phone.get("fixed_performance"), phone.get("wakefulness")) == ("false", "Asleep")
 
 
+def test_two_runs_on_one_phone(phone: Phone, open_device: Open) -> None:
+    first, second = open_device(phone), open_device(phone)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="another run has taken the phone"):
+            list(first.round(JOBS, measure_s=0.02))
+    first.close()
+    assert phone.get("fixed_performance") == "true"  # the second one's
+    assert not next(second.round(JOBS, measure_s=0.02)).error
+
+
 # -- what cannot be opened -------------------------------------------------------------------------
 
 

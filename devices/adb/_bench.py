@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import tarfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +59,13 @@ class Bench:
         self._process_s = process_s
         self._held: dict[str, str] = {}  # digest of a file -> its name in FOLDER
         self.pushes = 0
-        run_checked(transport, f"mkdir -p {quote(FOLDER)}")
+        #: True once another run has taken the work folder: the phone is not ours to restore.
+        self.taken = False
+        token = secrets.token_hex(8)
+        self._enter = (
+            f'cd {quote(FOLDER)} && [ "$(cat owner)" = {token} ] || {{ echo @taken; exit 97; }}'
+        )
+        run_checked(transport, f"mkdir -p {quote(FOLDER)} && echo {token} > {quote(FOLDER)}/owner")
         transport.push(tool.data, f"{FOLDER}/benchmark_model", mode=0o755)
         run_checked(transport, f"chmod 755 {quote(FOLDER)}/benchmark_model")
         self._check_affinity()
@@ -101,15 +108,26 @@ class Bench:
         self.pushes += 1
         try:
             self._transport.push(packed.getvalue(), f"{FOLDER}/models.tar")
-            run_checked(
-                self._transport,
-                f"cd {quote(FOLDER)} && tar xf models.tar && rm models.tar",
-                silence_s=_TRANSFER_S,
-            )
+            unpack = f"{self._enter}\ntar xf models.tar && rm models.tar"
+            told = self._transport.run(unpack, silence_s=_TRANSFER_S)
+            self._check_owner(told.output)
+            if told.code:
+                raise DeviceError(
+                    f"{self._transport.serial}: cannot unpack the models: {told.output[-200:]!r}; "
+                    "is the phone's storage full?"
+                )
         except BaseException:
             for digest in batch:
                 del self._held[digest]
             raise
+
+    def _check_owner(self, text: str) -> None:
+        if "@taken" in text:
+            self.taken = True
+            raise DeviceError(
+                f"{self._transport.serial}: another run has taken the phone; let one run at a time "
+                "measure on it, and run the same command again"
+            )
 
     def run(
         self,
@@ -129,7 +147,7 @@ class Bench:
             "MODEL", threads=self._threads, measure_s=measure_s, warmup_s=warmup_s, limit_s=limit_s
         ).replace("MODEL", '"$g"')
         lines = [
-            f"cd {quote(FOLDER)} || exit 97",
+            self._enter,
             'b() { g=$1; shift; echo "@job"; '
             f'timeout -s KILL {self._process_s:g} taskset {self._mask} {tool} "$@"; '
             'echo "@code $?"; }',
@@ -149,10 +167,11 @@ class Bench:
                 text = []
             else:
                 text.append(line)
+        self._check_owner("\n".join(text))
         if "@after" not in text:
             raise ProtocolError(
                 f"{self._transport.serial}: the phone's script ended early: "
-                f"{' '.join(text)[-200:]!r}; was {FOLDER} removed by another run?"
+                f"{' '.join(text)[-200:]!r}; run the same command again"
             )
         window.after = "\n".join(text[text.index("@after") + 1 :])
         if len(window.outputs) != len(jobs):

@@ -176,7 +176,7 @@ class AdbDevice(Device):
         transport, self._transport = self._transport, None
         touched, self._touched = self._touched, False
         try:
-            if touched:
+            if touched and not self._jobs.taken:
                 transport = transport or self._connect()
                 clean_up(transport, FOLDER)
         except DeviceError as exc:
@@ -223,6 +223,8 @@ class AdbDevice(Device):
     def _reconnect(self) -> None:
         if self._transport:
             return
+        if self._jobs.taken:
+            raise DeviceError(f"{self._target.device}: another run has taken the phone")
         self._transport = self._connect()
         facts = read_facts(self._transport)
         if facts.serial != self._facts.serial:

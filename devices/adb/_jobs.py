@@ -34,11 +34,18 @@ class Jobs:
     def __init__(self, delegate: str, precision: str) -> None:
         self.delegate, self.flags = delegate, delegate_flags(delegate, precision)
         self.overhead_s, self.spent_s, self.pushes = 0.0, 0.0, 0
+        self._bench: Bench | None = None
         self._copies: dict[Workload, Repeated] = {}
         self._names: dict[Repeated | Path, str] = {}  # what the phone holds, by its name there
 
     @property
+    def taken(self) -> bool:
+        """Whether another run has taken the phone."""
+        return self._bench is not None and self._bench.taken
+
+    @property
     def bench(self) -> Bench:
+        assert self._bench  # set by the device as soon as it is connected
         return self._bench
 
     @bench.setter
