@@ -217,6 +217,10 @@ def _seconds(axis: Any) -> None:
         return "0" if seconds == 0 else format_s(seconds).replace(".00", "").replace(".0 ", " ")
 
     axis.set_major_formatter(FuncFormatter(text))
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and high < 10 * low:  # no or one power of ten to label
+        axis.set_minor_formatter(FuncFormatter(text))
+        axis.set_tick_params(which="minor", labelsize=7)
 
 
 def _plain(axes: Axes) -> None:
