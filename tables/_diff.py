@@ -80,8 +80,9 @@ def plot_diff(compared: TableDiff, names: tuple[str, str], path: Path) -> Path:
     for label in dict.fromkeys(labels):
         rows = labels == label
         left.scatter(compared.a_s[rows], compared.ratios[rows], s=14, alpha=0.7, label=label)
-    left.set(xscale="log", yscale="log", xlabel=f"latency in {names[0]}")
-    left.set_ylabel(f"{names[1]} / {names[0]}")
+    left.set(xscale="log", yscale="log")
+    left.set_xlabel(f"latency in {names[0]}", fontsize=8)
+    left.set_ylabel(f"{names[1]} /\n{names[0]}", fontsize=8)
     left.xaxis.set_major_formatter(FuncFormatter(lambda s, _: format_s(s)))
     left.yaxis.set_major_formatter(FuncFormatter(lambda r, _: f"{r:.3g}x"))
     left.yaxis.set_minor_formatter(FuncFormatter(lambda r, _: f"{r:.3g}x"))
