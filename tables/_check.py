@@ -98,11 +98,12 @@ def _suspect(table: LatencyTable) -> Iterator[Finding]:
         alike = (whole[:, None] == whole[None]).all(axis=2)
         covers = alike & (counts[:, None] >= counts[None]).all(axis=2)
         slower = np.where(covers, latency_s[None], 0.0).max(axis=1) / latency_s
+        name = family_text(rows[0].workload)
         for i in np.flatnonzero(slower > _SUSPECT_FACTOR):
             yield Finding(
                 "warning",
                 "suspect",
-                f"{family_text(rows[i].workload)}: {counts[i, 0]} -> {counts[i, 1]} takes {format_s(latency_s[i])}, "
+                f"{name}: {counts[i, 0]} -> {counts[i, 1]} takes {format_s(latency_s[i])}, "
                 f"{slower[i]:.1f}x less than a smaller shape; measure it again",
             )
 
@@ -142,6 +143,8 @@ def _gaps(table: LatencyTable) -> Iterator[Finding]:
     for rows in families:
         name = family_text(rows[0].workload)
         for axis, axis_name in enumerate(("c_in", "c_out")):
+            if axis == 0 and rows[0].workload.tied:
+                continue
             counts = np.unique([m.workload.channels[axis] for m in rows])
             for low, high in pairwise(counts):
                 if len(rows) >= _FEW_ROWS and low >= 8 and high > _GAP_FACTOR * low:
