@@ -105,7 +105,7 @@ class Workload(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """``{"kind": ..., field: value, ...}``; JSON-ready, inverse of workload_from_dict."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        return {"kind": self.kind, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}}
 
     def _require_positive(self, *names: str) -> None:
         for name in names:
