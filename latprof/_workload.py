@@ -8,6 +8,7 @@ re-counted together when its channel groups shrink.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Workload(ABC):
         """What kind of op this is, without any size: ``conv2d.k1``, ``elementwise.add``."""
         return self.kind
 
-    @property
+    @functools.cached_property
     def family(self) -> str:
         """Everything but the channel counts: workloads of one family share one latency law."""
         varying = self.channel_fields | {"kind"}
@@ -105,7 +106,8 @@ class Workload(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """``{"kind": ..., field: value, ...}``; JSON-ready, inverse of workload_from_dict."""
-        return {"kind": self.kind, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {"kind": self.kind, **fields}
 
     def _require_positive(self, *names: str) -> None:
         for name in names:
