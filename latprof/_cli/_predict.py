@@ -27,14 +27,14 @@ def command(model: str, path: Path, method: str, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
     from latprof._models import model_workloads
     from latprof.surrogate import fit
-    from latprof.tables import LatencyTable
+    from latprof.tables import LatencyTable, family_text
 
     table = LatencyTable.load(path)
     surrogate = fit(table, method=method)
     workloads = model_workloads(model)
     whole = surrogate.predict_model(workloads)
     each = surrogate.predict(workloads)
-    for warning in (*whole.warnings, *each.warnings):
+    for warning in whole.warnings:
         note(f"warning: {warning}")
     latency_s, lower_s, upper_s = (
         float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s)
@@ -54,5 +54,12 @@ def command(model: str, path: Path, method: str, as_json: bool) -> None:
         f"{format_count(sum(w.macs for w in workloads))} MACs"
     )
     slowest = sorted(zip(each.latency_s, workloads, strict=True), key=lambda p: -p[0])[:10]
-    rows = [[str(w), format_s(float(s)), format_count(w.macs)] for s, w in slowest]
+    rows = [
+        [
+            f"{family_text(w)} {w.channels[0]} -> {w.channels[1]}",
+            format_s(float(s)),
+            format_count(w.macs),
+        ]
+        for s, w in slowest
+    ]
     print_table("slowest ops, each alone", ["op", "latency", "MACs"], rows)
