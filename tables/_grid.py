@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latprof.tables._parquet import replace_file
+from latprof.tables._files import replace_file
 from latprof.tables._rows import header
 from latprof.tables._table import LatencyTable
 

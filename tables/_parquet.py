@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latprof._errors import TableError
+from latprof.tables._files import replace_file
 from latprof.tables._rows import WORKLOAD_COLUMNS, from_rows, header, to_rows
 from latprof.tables._table import LatencyTable
 
-__all__ = ["load", "replace_file", "save"]
+__all__ = ["load", "save"]
 
 _METADATA_KEY = b"latprof"
 _TYPES = {int: pa.int64(), str: pa.string(), bool: pa.bool_()}
@@ -67,22 +66,3 @@ def load(path: Path) -> LatencyTable:
     except ValueError as exc:
         raise TableError(f"{path}: the 'latprof' metadata is not JSON: {exc}") from exc
     return from_rows(fields, rows, str(path))
-
-
-def replace_file(path: Path, data: bytes) -> Path:
-    """Put ``data`` at ``path`` so that a crash leaves the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from latprof._errors import UsageError
 from latprof._workload import Workload
@@ -118,6 +117,8 @@ def _size(family: Family) -> int:
 def _spread(family: Family, share: int, rng: np.random.Generator) -> list[Workload]:
     """The largest shape, then scrambled Sobol points, log-uniform on each axis; the half of the
     coordinates is moved to the nearest multiple of one of STEPS, or one past it."""
+    from scipy.stats import qmc  # a third of a second that loading a table does not need
+
     shapes = dict.fromkeys([family.largest])
     sobol = qmc.Sobol(2, rng=rng)
     while len(shapes) < share:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latprof._errors import TableError
-from latprof.tables._parquet import replace_file
+from latprof.tables._files import replace_file
 from latprof.tables._rows import WORKLOAD_COLUMNS, from_rows, header, to_rows
 from latprof.tables._table import LatencyTable
 
