@@ -89,8 +89,9 @@ class Agent:
             return exc.answer
         except Refused as exc:
             return _Problem("refused", str(exc)).answer
-        except MemoryError:
-            return _Problem("refused", "out of memory").answer
+        except Exception as exc:  # noqa: BLE001  whatever a runtime raises is the job's failure
+            why = " ".join(str(exc).split())[:300]
+            return _Problem("refused", f"{type(exc).__name__}: {why}").answer
 
     def _on_hello(
         self,

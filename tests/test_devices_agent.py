@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,9 @@ from latprof.devices._clock import clock_resolution_s, thin, time_calls
 from latprof.devices._host import Knobs, describe_cpu
 from latprof.devices.runtimes._onnx_model import write_onnx
 
-QUICK = ScheduleSettings(round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, max_discards=99)
+QUICK = ScheduleSettings(
+    round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_busy=0.0, sentinel_limit=99
+)
 OPS = [Conv2d(7, 7, 16, 24), MatMul(4, 8, 16), Elementwise("add", 7, 7, 16), Pool("max", 7, 7, 16)]
 
 
@@ -202,6 +205,28 @@ def test_files_are_run_and_timed(tmp_path: Path) -> None:
     assert out.shape == (4, 16)
     assert timing.usable
     np.testing.assert_array_equal(run_file("onnxruntime", path, {"x": x})[0], out)
+
+
+def test_torch_runs_exported_programs(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path, broken = tmp_path / "net.pt2", tmp_path / "broken.pt2"
+    net = torch.nn.Linear(4, 3)
+    torch.export.save(torch.export.export(net, (torch.zeros(2, 4),)), path)
+    broken.write_bytes(b"no archive")
+    x = np.ones((2, 4), np.float32)
+    with open_device("local", runtime="torch") as device:
+        (out,) = device.run(path, {"input": x})
+        assert next(device.round([path], measure_s=0.001)).samples_s
+        assert "zip" in next(device.round([broken], measure_s=0.001)).error
+    np.testing.assert_allclose(out, net(torch.ones(2, 4)).detach(), rtol=1e-6)
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs/measuring.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/measuring.md", "exec"), {})
+    assert (tmp_path / "run.jsonl").is_file()
 
 
 def test_knobs_are_read_back_and_refusals_recorded() -> None:
