@@ -101,13 +101,16 @@ def _folds(shapes: Shapes, seed: int) -> Iterator[NDArray[np.bool_]]:
     rng = np.random.default_rng(seed)
     folds = _FOLDS if len(shapes) <= _MANY else _FOLDS_OF_MANY
     member = np.zeros((folds, len(shapes)), dtype=bool)
+    dealt = 0  # rows go round the folds through all families, for a family may have one row
     for name in dict.fromkeys(shapes.family):
         rows = shapes.family == name
         lines = _grid_lines(shapes, rows)
         for number, line in enumerate(lines):
             member[number % folds] |= line
         if not lines:
-            member[rng.permutation(np.arange(rows.sum()) % folds), np.flatnonzero(rows)] = True
+            order = rng.permutation(np.arange(dealt, dealt + rows.sum()) % folds)
+            member[order, np.flatnonzero(rows)] = True
+            dealt += int(rows.sum())
     yield from (held for held in member if held.any() and not held.all())
 
 
