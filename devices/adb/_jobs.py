@@ -7,17 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from latprof._errors import ModelLoadError, WorkloadError
-from latprof._workload import Elementwise, Workload
+from latprof._workload import Conv2d, Elementwise, MatMul, Workload
 from latprof.devices._device import Job, Reading
 from latprof.devices.adb._bench import Bench, Output, Window
 from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_run
-from latprof.devices.adb._models import Repeated, write_repeated
+from latprof.devices.adb._models import Repeated, Speed, write_repeated
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.runtimes._base import Refused
 
 __all__ = ["Jobs", "existing"]
 
 _LEAST_MEASURE_S, _LEAST_WARMUP_S = 0.02, 0.01
+
+# Probes: an op of almost no work, one of multiplying, one of reading weights.
+_NOTHING = Elementwise("relu", 1, 1, 8)
+_COMPUTE = Conv2d(28, 28, 96, 96)
+_STREAM = MatMul(1, 1024, 512)
+_FASTER = 1.5  # other ops may be this much faster than their probe
 
 
 class Jobs:
@@ -34,6 +40,7 @@ class Jobs:
     def __init__(self, delegate: str, precision: str) -> None:
         self.delegate, self.flags = delegate, delegate_flags(delegate, precision)
         self.overhead_s, self.spent_s, self.pushes = 0.0, 0.0, 0
+        self._speed = Speed()
         self._bench: Bench | None = None
         self._copies: dict[Workload, Repeated] = {}
         self._names: dict[Repeated | Path, str] = {}  # what the phone holds, by its name there
@@ -78,7 +85,7 @@ class Jobs:
     def _key(self, job: Job) -> Repeated | Path:
         if isinstance(job, Path):
             return job
-        return self._copies.setdefault(job, Repeated.guess(job))
+        return self._copies.setdefault(job, Repeated.guess(job, self._speed))
 
     def measure(
         self,
@@ -167,19 +174,27 @@ class Jobs:
         return self.flags
 
     def probe(self, thermals: Thermals) -> bool:
-        """Learn what one Invoke takes besides its ops; True where the tool prints percentiles.
+        """Learn what an Invoke takes besides its ops, and how fast ops run, to guess at copies by.
 
-        Also shows whether the tool runs here and knows its flags, before anything is measured.
+        True where the tool prints percentiles. Also shows whether it runs here and knows its flags,
+        before anything is measured.
         """
-        nothing = Repeated(Elementwise("relu", 1, 1, 8), 1)
-        names = self.bench.hold([(nothing, write_repeated(nothing))])
+        probes = [Repeated(op, 1) for op in (_NOTHING, _COMPUTE, _STREAM)]
+        names = self.bench.hold((probe, write_repeated(probe)) for probe in probes)
         window = Window()
         self.bench.run(
-            [(names[nothing], self.flags)] * 3,
+            [(names[probe], self.flags) for probe in probes] * 2,
             window, measure_s=0.03, warmup_s=0.05, after=thermals.command,
         )  # fmt: skip
         runs = [parse_run(o.text, o.code, delegate=self.delegate) for o in window.outputs]
-        self.overhead_s = min(run.mean_us for run in runs) * 1e-6
+        nothing_s, compute_s, stream_s = (
+            min(run.mean_us for run in runs[i :: len(probes)]) * 1e-6 for i in range(len(probes))
+        )
+        self.overhead_s = nothing_s
+        self._speed = Speed(
+            _FASTER * _COMPUTE.macs / max(compute_s - nothing_s, 1e-6),
+            _FASTER * _STREAM.weight_bytes / max(stream_s - nothing_s, 1e-6),
+        )
         return runs[0].percentiles
 
 

@@ -20,7 +20,7 @@ from latprof.devices.runtimes._tflite_model import (
     input_shape,
 )
 
-__all__ = ["Repeated", "write_repeated"]
+__all__ = ["Repeated", "Speed", "write_repeated"]
 
 #: One Invoke should take this long: a clock of 1 us then resolves it to under 1%.
 _RESOLVED_S = 100e-6
@@ -28,8 +28,24 @@ _AIM_S = 200e-6
 _MOST_COPIES = 96  # a chain that halves its values at every step stays clear of denormals
 _CACHE_BYTES = 1 << 20
 
-# Faster than any phone's core: the first guess at the copies errs towards too many.
-_MACS_PER_S, _BYTES_PER_S, _OP_S = 120e9, 50e9, 0.5e-6
+_OP_S = 0.5e-6  # the least that any op takes
+
+#: Not chained: products run to zero, and XNNPACK takes a clamp of a clamp for one.
+_SIDE_BY_SIDE = ("mul", "relu", "relu6", "scale")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast float32 ops run, for guessing at durations. The default is faster than any phone."""
+
+    macs_per_s: float = 120e9
+    bytes_per_s: float = 80e9
+
+    def least_s(self, workload: Workload) -> float:
+        """A duration that the workload is unlikely to stay below."""
+        macs_per_s = self.macs_per_s * (4 if workload.dtype_name == "int8" else 1)
+        touched = workload.activation_bytes + workload.weight_bytes
+        return max(_OP_S, workload.macs / macs_per_s, touched / self.bytes_per_s)
 
 
 @dataclass(frozen=True)
@@ -40,16 +56,12 @@ class Repeated:
     copies: int
 
     @classmethod
-    def guess(cls, workload: Workload) -> Repeated:
-        """Copies before anything is known: enough for a fast core, within the cache."""
-        speed = 4 if workload.dtype_name == "int8" else 1
-        at_least_s = max(
-            _OP_S,
-            workload.macs / (_MACS_PER_S * speed),
-            (workload.activation_bytes + workload.weight_bytes) / _BYTES_PER_S,
-        )
-        fitting = max(1, _CACHE_BYTES // max(1, _bytes_per_copy(workload)))
-        return cls(workload, min(math.ceil(_AIM_S / at_least_s), fitting, _MOST_COPIES))
+    def guess(cls, workload: Workload, speed: Speed) -> Repeated:
+        """Copies before the op has been timed: enough to be resolved, and well so in the cache."""
+        least_s = speed.least_s(workload)
+        fitting = _CACHE_BYTES // max(1, _bytes_per_copy(workload))
+        wanted = min(math.ceil(_AIM_S / least_s), max(fitting, math.ceil(_RESOLVED_S / least_s)))
+        return cls(workload, min(wanted, _MOST_COPIES))
 
     def after(self, invoke_s: float) -> Repeated:
         """The same, or with more copies where one Invoke of these took too short a time."""
@@ -115,8 +127,8 @@ _GRAPHS: dict[type[TfliteGraph], type[_SharedInputs]] = {
 
 
 def _chains(workload: Workload) -> bool:
-    """Whether an op can read its own output again; products are left out: they run to zero."""
-    shapeless = isinstance(workload, Elementwise) and workload.op not in ("mul", "scale")
+    """Whether copies of an op may read each other's output."""
+    shapeless = isinstance(workload, Elementwise) and workload.op not in _SIDE_BY_SIDE
     c_in, c_out = workload.channels
     keeps_size = getattr(workload, "stride", 1) == 1 and getattr(workload, "op", "") != "global_avg"
     square = workload.kind in ("conv2d", "pool") and c_in == c_out and keeps_size
