@@ -11,8 +11,8 @@ from latprof.surrogate._shapes import Floats, Shapes
 
 __all__ = ["Composition"]
 
-#: Ops added up miss whole models by up to about this part where nothing calibrates them.
-_UNCALIBRATED = 0.15
+#: Whole models are missed by up to about this part where nothing calibrates the composition.
+_UNCALIBRATED = 0.30
 
 
 @dataclass(frozen=True)
