@@ -121,10 +121,10 @@ def _timm(name: str) -> tuple[nn.Module, Any]:
 def _transformers(name: str) -> tuple[nn.Module, Any]:
     """A class name for its default configuration, or a folder or cached name for its weights."""
     library = require("transformers", extra="models", why=f"MODEL transformers:{name}")
-    kind: Any = getattr(library, name, None)
+    kind: Any = getattr(library, name, None)  # a class, where NAME is one
     model: Any
     try:
-        if isinstance(kind, type):
+        if callable(kind):
             model = kind(kind.config_class())
         else:
             model = library.AutoModel.from_pretrained(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,3 +265,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "CLIP, both towers": Architecture("transformers", _clip),
 }
+
+
+def row_of(name: str, graph: Graph) -> str:
+    """The line of the page: what shrinks, what stays and why."""
+    reasons: dict[str, int] = {}
+    for g in graph.groups:
+        if not g.prunable:
+            reason = re.sub(r"\d+", "*", re.sub(r" \(.*?\)", "", g.reason.split(":")[0]))
+            reasons[reason] = reasons.get(reason, 0) + 1
+    stays = "; ".join(f"{n}x {reason}" for reason, n in sorted(reasons.items()))
+    units = sum(g.size for g in graph.prunable)
+    heads = sum(g.unit > 1 for g in graph.prunable)
+    shrinks = f"{len(graph.prunable)} of {len(graph.groups)}"
+    return f"| {name} | {ARCHITECTURES[name].source} | {shrinks} | {units} | {heads} | {stays} |"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
-from helpers_architectures import ARCHITECTURES, counts_of, random_masks, randomise
+from helpers_architectures import ARCHITECTURES, counts_of, random_masks, randomise, row_of
 from torch.func import functional_call
 
-from latprof.compress import Graph, export, shrink, trace
+from latprof.compress import export, shrink, trace
 from latprof.compress._inputs import flat_outputs
 from latprof.compress._shrink import random_inputs
 
@@ -32,20 +31,6 @@ EXPORTED = (
     "ViT (fused qkv)",
     "LLaMA (grouped queries)",
 )
-
-
-def row_of(name: str, graph: Graph) -> str:
-    """The line of the page: what shrinks, what stays and why."""
-    reasons: dict[str, int] = {}
-    for g in graph.groups:
-        if not g.prunable:
-            reason = re.sub(r"\d+", "*", re.sub(r" \(.*?\)", "", g.reason.split(":")[0]))
-            reasons[reason] = reasons.get(reason, 0) + 1
-    stays = "; ".join(f"{n}x {reason}" for reason, n in sorted(reasons.items()))
-    units = sum(g.size for g in graph.prunable)
-    heads = sum(g.unit > 1 for g in graph.prunable)
-    shrinks = f"{len(graph.prunable)} of {len(graph.groups)}"
-    return f"| {name} | {ARCHITECTURES[name].source} | {shrinks} | {units} | {heads} | {stays} |"
 
 
 @pytest.mark.parametrize("name", NAMES)
