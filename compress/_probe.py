@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from latprof._errors import ShrinkError
 from latprof.compress._graph import Graph
 from latprof.compress._groups import Group
-from latprof.compress._shrink import TOLERANCE, compare, cut, is_conv1d
+from latprof.compress._shrink import TOLERANCE, compare, cut, is_conv1d, tolerance
 
 __all__ = ["probe_groups"]
 
@@ -83,7 +83,7 @@ class _Probe:
                 return f"the code around it keeps its size: {exc.__cause__}".splitlines()[0][:200]
             except (RuntimeError, ValueError, TypeError) as exc:
                 return f"it cannot be cut: {exc}".splitlines()[0][:200]
-            if not error <= _LOOSE:
+            if not error <= max(_LOOSE, tolerance(self.model)):
                 return "the code around it takes channels by position, which removal changes"
         return ""
 

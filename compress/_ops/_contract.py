@@ -51,6 +51,7 @@ def _embedding(tracer: Tracer, call: Call) -> Value | list[Value]:
     weight = call["weight"]
     if weight.param is None:
         return unknown(tracer, call)
+    tracer.pin(call["indices"], f"{call.where} looks up by it")
     writes = tracer.write(weight.param, weight.perm[1])
     tracer.emit_unmeasured(call)
     return tracer.value(call, writes.reshape([1] * (len(call.shapes[0]) - 1) + [-1]))

@@ -28,6 +28,8 @@ _TRANSPOSES = ("permute", "transpose", "t", "numpy_T", "mT", "swapaxes", "swapdi
 
 @rule(*_MOVES)
 def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
+    if call.name == "view" and "size" not in call.args:  # the bits of another type
+        return unknown(tracer, call)
     if call.name in _TRANSPOSES and (turned := _transposed(tracer, call)) is not None:
         return turned
     if call.name == "roll":
@@ -93,7 +95,10 @@ def _index(tracer: Tracer, call: Call) -> Value | list[Value]:
         looked_up = [d for d, i in enumerate(call["indices"]) if i is not None]
     else:
         looked_up = [call["dim"] % x.ndim]
-    constant = all(v.const is not None for v in tensors_in(call.args.values()) if v is not x)
+    positions = [v for v in tensors_in(call.args.values()) if v is not x]
+    for position in positions:
+        tracer.pin(position, f"{call.where} looks up by it")
+    constant = all(v.const is not None for v in positions)
     if any(labels.shape[d] > 1 for d in looked_up):
         tracer.keep_whole(labels, looked_up, f"{call.where} looks channels up by position")
     if not constant:

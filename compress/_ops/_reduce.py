@@ -84,8 +84,8 @@ def _pool(tracer: Tracer, call: Call) -> Value | list[Value]:
 
 @rule(
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
-    "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d", "upsample_trilinear3d",
-    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
+    "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d",
+    "upsample_trilinear3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa",
 )  # fmt: skip
 def _upsample(tracer: Tracer, call: Call) -> Value:
     x = next(iter(tensors_in(call.args.values())))
