@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +12,12 @@ from latprof._cli._output import json_option, note, print_json, progress
 from latprof._cli._settings import settings_options
 from latprof._units import format_s
 
+if TYPE_CHECKING:
+    from latprof.tables import LatencyTable
+
 
 @click.command("profile")
-@click.argument("device")
+@click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
 @click.option(
     "--runtime",
     default="onnxruntime",
@@ -47,7 +51,7 @@ from latprof._units import format_s
 @settings_options
 @json_option
 def command(
-    device: str,
+    devices: tuple[str, ...],
     runtime: str,
     threads: int,
     model: str,
@@ -61,13 +65,43 @@ def command(
 ) -> None:
     """Measure MODEL's ops on DEVICE (local, ssh:HOST, adb:SERIAL) into a latency table.
 
-    The same command goes on where it was stopped, and adds to a table of the same target.
+    The same command goes on where it was stopped, and adds to a table of the same target. Several
+    DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
     from latprof._models import model_workloads
     from latprof._profiling import profile_into
+    from latprof._profiling_many import profile_many_into
     from latprof.devices import open_device
 
-    with open_device(device, runtime=runtime, threads=threads, **settings) as opened:
+    if len(devices) > 1:
+        if target_error is not None:
+            raise click.UsageError("--target-error takes one DEVICE")
+        with contextlib.ExitStack() as stack:
+            several = []
+            for spec in devices:
+                one = open_device(spec, runtime=runtime, threads=threads, **settings)
+                several.append((spec, stack.enter_context(one)))
+                note(f"target of {spec}: {several[-1][1].target}")
+            workloads = model_workloads(model)
+            update = stack.enter_context(progress("measuring shapes", 100))
+            tables = profile_many_into(
+                out,
+                several,
+                workloads,
+                n_shapes=n_shapes,
+                method=method,
+                seed=seed,
+                on_event=lambda event: update(
+                    100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
+                ),
+            )
+        found = [_summary(path, table) for path, table in tables.items()]
+        if as_json:
+            print_json({"tables": [fields for fields, _ in found]})
+        else:
+            click.echo("\n".join(line for _, line in found))
+        return
+    with open_device(devices[0], runtime=runtime, threads=threads, **settings) as opened:
         note(f"target: {opened.target}")
         workloads = model_workloads(model)
         with progress("measuring shapes", 100) as update:
@@ -83,16 +117,22 @@ def command(
                     100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
                 ),
             )
+    fields, line = _summary(out, table)
+    if as_json:
+        print_json(fields)
+    else:
+        click.echo(line)
+
+
+def _summary(path: Path, table: LatencyTable) -> tuple[dict[str, Any], str]:
+    """A table in JSON's words, and in people's."""
     flags = {
         s: sum(m.status == s for m in table.measurements)
         for s in ("ok", "noisy", "disturbed", "failed")
     }
-    if as_json:
-        target = table.target.to_dict()
-        print_json({"table": str(out), "target": target, "shapes": len(table), "status": flags})
-        return
+    target = table.target.to_dict()
+    fields = {"table": str(path), "target": target, "shapes": len(table), "status": flags}
     total_s = sum(m.latency_s for m in table.usable)
     counted = ", ".join(f"{n} {s}" for s, n in flags.items() if n)
-    click.echo(
-        f"{out}: {len(table)} shapes of {table.target} ({counted}), {format_s(total_s)} in sum"
-    )
+    line = f"{path}: {len(table)} shapes of {table.target} ({counted}), {format_s(total_s)} in sum"
+    return fields, line
