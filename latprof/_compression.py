@@ -41,7 +41,7 @@ class Settings:
     budget: str = "60%"
     block: Prune = field(default_factory=Prune)
     masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
-    fine_tune: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3))
+    fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
     coefficient: float = 0.5
     temperature: float = 3.0
     seed: int = 0
