@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,3 +70,12 @@ def variants(n: int, factor: float = 1.1) -> list[ModelMeasurement]:
             ops.append(w.with_channels(c_out if w.tied else c_in, c_out))
         models.append(whole(f"variant#{number}", ops, factor))
     return models
+
+
+def net() -> Any:
+    """A MODEL for the command line: three convolutions, the middle one depthwise."""
+    import torch
+    from torch import nn
+
+    convs = [nn.Conv2d(3, 32, 3, 2, 1), nn.Conv2d(32, 32, 3, 1, 1, groups=32), nn.Conv2d(32, 64, 1)]
+    return nn.Sequential(*convs), (torch.randn(1, 3, 32, 32),)

@@ -104,6 +104,23 @@ def test_fit_prints_what_each_method_is_worth(run: Any, path: Path, tmp_path: Pa
     assert "whole models: 3" in out
 
 
+def test_profile_follows_the_adaptive_plan_and_fit_calibrates(run: Any, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    asked = ("--for", "helpers_tables:net", "-o", out, "--method", "adaptive")
+    code, printed, err = run("profile", "fake", *asked, "--budget-shapes", 40, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["shapes"] == 40
+    facts = LatencyTable.load(out).provenance["plan"]
+    assert (facts["method"], facts["stopped_by"]) == ("adaptive", "shapes")
+    again = ("--budget-shapes", 60, "--target-error", 0.2)
+    assert run("profile", "fake", *asked, *again)[0] == 0
+    assert LatencyTable.load(out).provenance["plan"]["stopped_by"] == "error"
+    calibrate = ("--calibrate", "helpers_tables:net", "--device", "fake", "--variants", 2)
+    code, printed, err = run("fit", out, *calibrate, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["composition"]["models"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
