@@ -200,9 +200,14 @@ def test_per_op_undoes_the_copies(copies: int, op_s: float, overhead_s: float) -
     assert repeated.per_op_s(invoke_s, overhead_s) > 0
 
 
+def test_copies_cost_no_room_in_the_file() -> None:
+    one, many = (write_repeated(Repeated(Conv2d(7, 7, 96, 160), n)) for n in (1, 40))
+    assert len(many) < len(one) + 40 * 400
+
+
 def test_copies_of_large_ops_stay_few() -> None:
     phone = Speed(macs_per_s=20e9, bytes_per_s=10e9)
     assert Repeated.guess(MatMul(1, 2048, 2048), phone).copies == 1
     assert Repeated.guess(Conv2d(56, 56, 128, 128), phone).copies == 1
-    assert Repeated.guess(MatMul(1, 512, 512), phone).copies == 1
+    assert Repeated.guess(MatMul(1, 512, 512), phone).copies == 2
     assert Repeated.guess(Conv2d(7, 7, 16, 16), phone).copies == 96

@@ -2,16 +2,18 @@
 
 Copies are put in a chain where the op keeps its shape, so that they pass two buffers back and
 forth and stay in the cache as the single op does; else side by side, reading the same input.
-Every copy has its own weights, so copies of a large op are kept few: more of them would leave the
-cache and time the memory instead.
+The runtime packs the weights of every copy apart, so copies of a large op are kept few: more of
+them would leave the cache and time the memory instead.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from latprof._workload import DTYPE_BYTES, Elementwise, Workload
+from latprof.devices._device import Array
 from latprof.devices.runtimes._tflite_int8 import Int8Graph
 from latprof.devices.runtimes._tflite_model import (
     TfliteGraph,
@@ -60,7 +62,8 @@ class Repeated:
         """Copies before the op has been timed: enough to be resolved, and well so in the cache."""
         least_s = speed.least_s(workload)
         fitting = _CACHE_BYTES // max(1, _bytes_per_copy(workload))
-        wanted = min(math.ceil(_AIM_S / least_s), max(fitting, math.ceil(_RESOLVED_S / least_s)))
+        needed = math.ceil(1.4 * _RESOLVED_S / least_s)
+        wanted = min(math.ceil(_AIM_S / least_s), max(fitting, needed))
         return cls(workload, min(wanted, _MOST_COPIES))
 
     def after(self, invoke_s: float) -> Repeated:
@@ -98,31 +101,42 @@ def write_repeated(repeated: Repeated) -> bytes:
     return graph.serialize()
 
 
-class _SharedInputs(TfliteGraph):
-    """Copies of an op with two operands share the second one, as they share the first."""
+class _Copies(TfliteGraph):
+    """Copies of an op share its operands and its constants, so that the file holds them once.
+
+    The runtime still packs the weights for each copy apart.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._made: list[int] = []
-        self._next = 0
+        self._made: dict[str, list[int]] = {"input": [], "constant": []}
+        self._next = {"input": 0, "constant": 0}
 
     def start_copy(self) -> None:
-        self._next = 1  # the first input is the one that all copies have been given
+        # The first input is the one that all copies have been given.
+        self._next = {"input": 1, "constant": 0}
 
     def input(self, shape: tuple[int, ...]) -> int:
-        if self._next == len(self._made):
-            self._made.append(super().input(shape))
-        self._next += 1
-        return self._made[self._next - 1]
+        return self._shared("input", lambda: super(_Copies, self).input(shape))
+
+    def constant(self, values: Array) -> int:
+        return self._shared("constant", lambda: super(_Copies, self).constant(values))
+
+    def _shared(self, what: str, make: Callable[[], int]) -> int:
+        made, number = self._made[what], self._next[what]
+        if number == len(made):
+            made.append(make())
+        self._next[what] += 1
+        return made[number]
 
 
-class _SharedInputsInt8(_SharedInputs, Int8Graph):
+class _Int8Copies(_Copies, Int8Graph):
     """The same in int8."""
 
 
-_GRAPHS: dict[type[TfliteGraph], type[_SharedInputs]] = {
-    TfliteGraph: _SharedInputs,
-    Int8Graph: _SharedInputsInt8,
+_GRAPHS: dict[type[TfliteGraph], type[_Copies]] = {
+    TfliteGraph: _Copies,
+    Int8Graph: _Int8Copies,
 }
 
 
