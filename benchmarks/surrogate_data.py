@@ -38,10 +38,12 @@ def held_out(families: list[Family], n: int = N_HELD_OUT) -> list[Workload]:
     return list(chosen)
 
 
-def adaptive(device: Device, op: str) -> LatencyTable:
+def adaptive(device: Device, op: str, journal: Path) -> LatencyTable:
     """N_TRAIN shapes chosen one batch after the other."""
     chosen = AdaptivePlan(OPS[op], n_shapes=N_TRAIN, seed=0)
-    return measure_adaptively(chosen, LatencyTable(device.target), lambda w: profile(device, w))
+    return measure_adaptively(
+        chosen, LatencyTable(device.target), lambda w: profile(device, w, journal=journal)
+    )
 
 
 def measure(runtime: str, op: str, folder: Path) -> None:
@@ -52,7 +54,7 @@ def measure(runtime: str, op: str, folder: Path) -> None:
     journal = folder / f"{runtime}_{op}.journal"
     with open_device("local", runtime=runtime) as device:
         if not chosen_path.exists():
-            adaptive(device, op).save(chosen_path)
+            adaptive(device, op, chosen_path.with_suffix(".journal")).save(chosen_path)
         plans = {m: plan(OPS[op], method=m, n_shapes=N_TRAIN, seed=0) for m in ("spread", "paper")}
         plans["held_out"] = held_out(families_of(OPS[op]))
         shapes = dict.fromkeys(w for chosen in plans.values() for w in chosen)
