@@ -11,14 +11,15 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
     environment                                             -> knobs as read back
     bye                                                     -> nothing; the process ends
 
-Errors: ``version``, ``missing`` (with ``package``), ``refused`` (this job will not run),
-``protocol``. The process ends when stdin does, so it never outlives the one who started it.
+Errors: ``version``, ``missing`` (with ``package``), ``usage`` (no such setting), ``refused`` (this
+job will not run), ``protocol``. The process ends when stdin does, so it never outlives the one who started it.
 """
 
 from __future__ import annotations
 
 import base64
 import importlib
+import inspect
 import io
 import json
 import os
@@ -109,7 +110,17 @@ class Agent:
             factory = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as exc:
             raise _Problem("missing", str(exc), package=exc.name) from exc
-        self._runtime = factory(threads, **settings)
+        known = [name for name in inspect.signature(factory).parameters if name != "threads"]
+        if unknown := sorted(set(settings) - set(known)):
+            raise _Problem(
+                "usage",
+                f"{runtime} has no setting {unknown[0]!r}; it has {', '.join(known)}; "
+                "every device here has python, affinity, governor",
+            )
+        try:
+            self._runtime = factory(threads, **settings)
+        except Refused as exc:
+            raise _Problem("usage", str(exc)) from exc
         assert self._runtime is not None
         return {
             "version": PROTOCOL_VERSION,

@@ -27,6 +27,7 @@ from latprof._errors import (
     MissingExtraError,
     ProtocolError,
     UnknownDeviceError,
+    UsageError,
     WorkloadError,
 )
 from latprof.devices._agent import PROTOCOL_VERSION
@@ -101,6 +102,7 @@ class AgentProcess:
         ProtocolError: an answer that is not the protocol, or of another version.
         WorkloadError: the runtime refused the job; the agent goes on.
         MissingExtraError, UnknownDeviceError: the host lacks a package, or Python.
+        UsageError: the runtime has no such setting.
     """
 
     def __init__(
@@ -190,6 +192,8 @@ class AgentProcess:
                     f"{self._name} has Python {answer.get('version')}; expected 3.11 or later; "
                     "name another with the setting python=/path/to/python3"
                 )
+            case "usage":
+                raise UsageError(message)
             case "refused":
                 raise WorkloadError(message)
             case _:

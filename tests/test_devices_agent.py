@@ -16,13 +16,13 @@ import pytest
 from helpers_devices import alive, children, wait_until
 
 from latprof._errors import (
-    DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
     MissingExtraError,
     ModelLoadError,
     ProtocolError,
     UnknownDeviceError,
+    UsageError,
     WorkloadError,
 )
 from latprof._workload import Conv2d, Elementwise, MatMul, Pool
@@ -257,9 +257,9 @@ def test_the_governor_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_unknown_runtimes_and_settings_are_named() -> None:
     with pytest.raises(UnknownDeviceError, match="runtime is 'ncnn'; local knows onnxruntime"):
         open_device("local", runtime="ncnn")
-    with pytest.raises(WorkloadError, match="graph is 'most'; expected one of all"):
+    with pytest.raises(UsageError, match="graph is 'most'; expected one of all"):
         open_device("local", graph="most")
-    with pytest.raises(DeviceError, match="colour"):
+    with pytest.raises(UsageError, match=r"no setting 'colour'; it has graph; .*python, affinity"):
         open_device("local", colour="red")
 
 
