@@ -12,7 +12,8 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
     bye                                                     -> nothing; the process ends
 
 Errors: ``version``, ``missing`` (with ``package``), ``usage`` (no such setting), ``refused`` (this
-job will not run), ``protocol``. The process ends when stdin does, so it never outlives the one who started it.
+job will not run), ``protocol``.
+The process ends when stdin does, so it never outlives the one who started it.
 """
 
 from __future__ import annotations
