@@ -62,13 +62,16 @@ class AgentDevice(Device):
             hello, self._environment = agent.hello, agent.ask("environment")
             agent.ask("prepare", id=0, workload=_NEXT_TO_NOTHING.to_dict())
             least = agent.ask("measure", takes_s=_DISPATCH_S, id=0, seconds=_DISPATCH_S, drop=True)
+        changed = dict(hello["settings"])
+        if self._start["knobs"].get("governor"):
+            changed["governor"] = str(self._environment["governor"])  # as read back
         self._target = Target(
             device=str(hello["cpu"]),
             runtime=runtime,
             runtime_version=str(hello["runtime_version"]),
             threads=threads,
             delegate=str(hello["delegate"]),
-            settings=tuple(sorted(hello["settings"].items())),
+            settings=tuple(sorted(changed.items())),
         )
         self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
         # What one call costs however little it computes; every row holds it once.
