@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +21,13 @@ from latprof._errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
+    ProtocolError,
     UnknownDeviceError,
 )
 from latprof.devices.adb import _direct, _server
 from latprof.devices.adb._direct import DirectTransport
 from latprof.devices.adb._keys import ensure_key
+from latprof.devices.adb._server import client, server_phones
 from latprof.devices.adb._transport import Transport, quote, run_checked
 
 pytest_plugins = ["helpers_adb"]
@@ -134,6 +138,53 @@ def test_nobody_at_the_port(connect: Connect, phone: Phone) -> None:
     phone.__exit__()
     with pytest.raises((DeviceLostError, UnknownDeviceError), match=r"127\.0\.0\.1"):
         connect(phone)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "error"),
+    [(b"SSH-2.0-OpenSSH_9.2 and then some\r\n", ProtocolError), (b"", DeviceTimeoutError)],
+)
+def test_something_else_at_the_port(
+    tmp_path: Path, greeting: bytes, error: type[DeviceError]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            wire, _ = listener.accept()
+            with wire:
+                wire.sendall(greeting)
+                time.sleep(1)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(error, match=address):
+            DirectTransport(address, key=tmp_path / "adbkey", connect_s=0.5)
+        thread.join()
+
+
+def test_no_adb_server_at_its_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            wire, _ = listener.accept()
+            with wire:
+                wire.recv(100)
+                wire.sendall(b"OKAYHTTP/1.1")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ProtocolError, match="no adb server"):
+            server_phones(client(port=listener.getsockname()[1]))
+        thread.join()
+
+
+def test_usb_errors_are_mapped(connect: Connect, phone: Phone) -> None:
+    usb = pytest.importorskip("usb1")
+    transport = connect(phone)
+    if isinstance(transport, DirectTransport):
+        with pytest.raises(DeviceError, match="adb kill-server"), transport._mapped("opening"):
+            raise usb.USBErrorBusy(-6)
 
 
 def test_unauthorised(connect: Connect, tmp_path: Path) -> None:

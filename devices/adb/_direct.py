@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ class DirectTransport(Transport):
         self._device = device
         return device
 
-    def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
+    def _output(self, command: str, silence_s: float) -> Generator[bytes, None, None]:
         device = self._connected()
         try:
             with self._mapped("while a command ran"):
@@ -146,12 +147,20 @@ class DirectTransport(Transport):
         """adb-shell's errors and the socket's as ours."""
         exceptions = require("adb_shell.exceptions", extra="adb", why="reaching a phone")
         theirs = tuple(getattr(exceptions, name) for name in ERRORS)
+        usb = sys.modules.get("usb1")
+        usb_errors: tuple[type[Exception], ...] = (usb.USBError,) if usb else ()
         try:
             yield
         except theirs as exc:
             ours = ERRORS[type(exc).__name__]
             said = " ".join(str(exc).split())[:200]
             raise ours(f"{self.serial or 'phone'}: {doing}: {said}; {_hint(ours)}") from exc
+        except usb_errors as exc:
+            raise DeviceError(
+                f"{self.serial or 'phone'}: {doing}: {exc!r}; if an adb server holds the phone, "
+                "stop it (adb kill-server) or use --set backend=server; on Linux a udev rule may "
+                "be missing (Debian: apt install android-sdk-platform-tools-common)"
+            ) from exc
         except OSError as exc:  # refused, reset, no route; a closed socket
             raise DeviceLostError(
                 f"{self.serial or 'phone'}: {doing}: {exc}; {_hint(DeviceLostError)}"

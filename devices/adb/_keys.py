@@ -12,7 +12,7 @@ __all__ = ["ensure_key", "key_path"]
 
 
 def key_path() -> Path:
-    """``~/.android/adbkey``, where adb itself keeps it (ADB moves it with ANDROID_SDK_HOME)."""
+    """``~/.android/adbkey``, where adb itself keeps it; ANDROID_USER_HOME moves the folder."""
     home = os.environ.get("ANDROID_USER_HOME")
     return Path(home) / "adbkey" if home else Path.home() / ".android" / "adbkey"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +88,7 @@ class ServerTransport(Transport):
                 raise error(f"{serial}: the phone is {state}; {hint}, and run it again")
             self._device = adb.device(serial)
 
-    def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
+    def _output(self, command: str, silence_s: float) -> Generator[bytes, None, None]:
         with _mapped(self.serial), self._open(f"shell:{command}", silence_s) as connection:
             while chunk := connection.conn.recv(_CHUNK):
                 yield chunk
@@ -159,7 +160,12 @@ def _mapped(serial: str) -> Iterator[None]:
         if ours is DeviceError and any(word in said for word in _GONE):
             ours = DeviceLostError
         raise ours(f"{serial}: {said}; `latprof devices` lists the phones that answer") from exc
-    except TimeoutError as exc:
+    except ValueError as exc:  # a length that is no number
+        raise ProtocolError(
+            f"{serial}: what answers on the adb server's port is no adb server ({exc}); see "
+            "ANDROID_ADB_SERVER_PORT, or use --set backend=direct"
+        ) from exc
+    except (TimeoutError, subprocess.TimeoutExpired) as exc:
         raise DeviceTimeoutError(
             f"{serial}: no answer in time; wake the phone, check the cable, and run it again"
         ) from exc

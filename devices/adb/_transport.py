@@ -12,7 +12,8 @@ import posixpath
 import secrets
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from latprof._errors import DeviceError, DeviceLostError, ProtocolError
@@ -48,7 +49,7 @@ class Transport(ABC):
         self.serial = serial
 
     @abstractmethod
-    def _output(self, command: str, silence_s: float) -> Iterator[bytes]:
+    def _output(self, command: str, silence_s: float) -> Generator[bytes, None, None]:
         """Chunks of what ``command`` prints, until the phone closes the stream."""
 
     @abstractmethod
@@ -75,20 +76,18 @@ class Transport(ABC):
         """
         mark = f"latprof-{secrets.token_hex(8)}:"
         pending, exit_code = b"", -1
-        # Read to the end even after the mark: a stream left before it ends is a broken one.
-        for chunk in self._output(f"( {command}\n) 2>&1; echo {mark}$?", silence_s):
-            *complete, pending = (pending + chunk).split(b"\n")
-            for raw in complete:
-                line = raw.decode(errors="replace").rstrip("\r")
-                head, found, code = line.partition(mark)
-                if not found:
-                    yield line
-                    continue
-                if head:  # the command's last line had no newline of its own
-                    yield head
-                if not code.isdigit():
-                    raise ProtocolError(f"{self.serial}: exit code is {code!r}; expected a number")
-                exit_code = int(code)
+        with closing(self._output(f"( {command}\n) 2>&1; echo {mark}$?", silence_s)) as chunks:
+            # Read to the end even after the mark: a stream left before it ends is a broken one.
+            for chunk in chunks:
+                *complete, pending = (pending + chunk).split(b"\n")
+                for raw in complete:
+                    line = raw.decode(errors="replace").rstrip("\r")
+                    head, found, code = line.partition(mark)
+                    if head or not found:  # a last line may have no newline of its own
+                        yield head if found else line
+                    if found and not code.isdigit():
+                        raise ProtocolError(f"{self.serial}: exit code {code!r}; expected a number")
+                    exit_code = int(code) if found else exit_code
         if exit_code < 0:
             raise DeviceLostError(
                 f"{self.serial}: the connection closed before the command finished; check the "
