@@ -178,8 +178,9 @@ class AgentProcess:
             answer = json.loads(line)
             ok = answer["ok"]
         except (ValueError, KeyError, TypeError) as exc:
+            why = "; does a start-up file of the shell there print something?" * (op == "hello")
             raise ProtocolError(
-                f"{self._name}: answered {line[:80]!r} to {op}; expected a JSON object with 'ok'"
+                f"{self._name}: answered {line[:80]!r} to {op}; expected JSON with 'ok'{why}"
             ) from exc
         if ok:
             return dict(answer)

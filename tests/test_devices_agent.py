@@ -67,7 +67,7 @@ def bad_agent(script: str, limit_s: float = 1.0) -> AgentDevice:
         ("os.kill(os.getpid(), 9)", DeviceLostError, "killed by SIGKILL"),
         ("time.sleep(60)", DeviceTimeoutError, "no answer to hello within 1 s"),
         ("print('Segmentation fault'); time.sleep(60)", ProtocolError, "answered b'Segmentation"),
-        ("print('[1, 2]'); time.sleep(60)", ProtocolError, "expected a JSON object"),
+        ("print('[1, 2]'); time.sleep(60)", ProtocolError, "expected JSON with"),
         ("sys.stdout.write('{'); sys.stdout.flush(); time.sleep(60)", DeviceTimeoutError, "hello"),
         ("say(**{**hello, 'version': 99}); time.sleep(60)", ProtocolError, "speaks protocol 99"),
         ("say(ok=False, error='version', message='no')", ProtocolError, "bad: no"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers_devices import SSHD, Sshd, start_sshd
 
-from latprof._errors import DeviceError, DeviceLostError, UnknownDeviceError
+from latprof._errors import DeviceError, DeviceLostError, ProtocolError, UnknownDeviceError
 from latprof._workload import Conv2d, MatMul
 from latprof.devices import Device, Event, ScheduleSettings, open_device, profile
 from latprof.devices.runtimes._onnx_model import write_onnx
@@ -115,6 +115,14 @@ def test_what_is_wrong_with_the_connection_is_one_line(
     with pytest.raises(UnknownDeviceError, match=says) as caught:
         box()
     assert "\n" not in str(caught.value)
+
+
+def test_a_shell_that_greets_is_named(sshd: Sshd) -> None:
+    keys = sshd.folder / "authorized_keys"
+    greeting = 'command="echo Welcome; eval \\"$SSH_ORIGINAL_COMMAND\\"" '
+    keys.write_text(greeting + keys.read_text())
+    with pytest.raises(ProtocolError, match=r"answered b'Welcome' to hello; .*start-up file"):
+        box()
 
 
 def test_an_unknown_host_is_named(sshd: Sshd) -> None:
