@@ -10,7 +10,7 @@ __all__ = ["steer", "wanted_s"]
 _RAMP = 0.8
 #: Growth of log lambda over the whole phase for a lag as large as the whole way to go.
 _GAIN = 30.0
-#: Being below the line costs channels that are hard to win back, so lambda falls faster than it rises.
+#: Below the line channels go that are hard to win back, so lambda falls faster than it rises.
 _FALL = 4.0
 
 

@@ -31,7 +31,8 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class TensorBatches:
-    """Images (N, C, H, W) and labels (N,) in memory, shuffled by (seed, epoch), flipped at random."""
+    """Images (N, C, H, W) and labels (N,) in memory; shuffled, and flipped at random, by the seed
+    and the epoch."""
 
     images: Tensor
     labels: Tensor
@@ -127,8 +128,8 @@ def train(
 ) -> None:
     """Train ``model`` in place; a Compressor is trained with its penalty and its steps.
 
-    With ``checkpoint`` the state is saved, atomically, every ``save_every_s`` and at the end; the same
-    call goes on from it and ends with the same weights as if it had not been interrupted.
+    With ``checkpoint`` the state is saved, atomically, every ``save_every_s`` and at the end; the
+    same call goes on from it and ends with the same weights as if nothing had happened.
     """
     total = recipe.epochs * len(batches)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)

@@ -9,8 +9,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from latprof._errors import *  # noqa: F403 - the whole error tree is public
-from latprof._errors import __all__ as _errors
+from latprof._errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    ExportError,
+    FailureError,
+    FitError,
+    InfeasibleBudgetError,
+    LatprofError,
+    MissingExtraError,
+    ModelLoadError,
+    ProtocolError,
+    ShrinkError,
+    TableError,
+    TargetMismatchError,
+    TraceError,
+    UnknownDeviceError,
+    UsageError,
+    WorkloadError,
+)
 
 if TYPE_CHECKING:
     from latprof._measurement import Measurement, Timing
@@ -43,7 +61,45 @@ _HOMES = {
     "trace": "compress",
 }
 
-__all__ = sorted([*_errors, *_HOMES])
+__all__ = [
+    "Compressor",
+    "Conv2d",
+    "DeviceError",
+    "DeviceLostError",
+    "DeviceTimeoutError",
+    "Elementwise",
+    "ExportError",
+    "FailureError",
+    "FitError",
+    "InfeasibleBudgetError",
+    "LatencyTable",
+    "LatprofError",
+    "MatMul",
+    "Measurement",
+    "MissingExtraError",
+    "ModelLoadError",
+    "Pool",
+    "ProtocolError",
+    "Prune",
+    "ShrinkError",
+    "TableError",
+    "Target",
+    "TargetMismatchError",
+    "Timing",
+    "TraceError",
+    "UnknownDeviceError",
+    "UsageError",
+    "Workload",
+    "WorkloadError",
+    "export",
+    "fit",
+    "load_shrunk",
+    "open_device",
+    "plan",
+    "profile",
+    "shrink",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ def accuracy_against_latency(result: Mapping[str, Any]) -> Figure:
             xytext=(0, 10),
             textcoords="offset points",
             ha="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     axes.axvline(result["budget_s"] * 1e6, color="#b03a2e", linestyle="--", linewidth=1)
     axes.text(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from latprof import UsageError
-from latprof._demo import _fashion_mnist
+from latprof.zoo import _fashion_mnist
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -64,7 +64,7 @@ def test_wrong_checksum_is_refused_and_names_the_three_ways(served: Path) -> Non
 
 
 def test_given_folder_must_hold_the_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="lacks train-images-idx3-ubyte.gz"):
+    with pytest.raises(UsageError, match=r"lacks train-images-idx3-ubyte\.gz"):
         _fashion_mnist.find(tmp_path)
 
 

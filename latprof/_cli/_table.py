@@ -102,10 +102,13 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
 
 @command.command("export")
 @click.argument("table", type=_FILE)
-@click.option("-o", "--out", type=_FILE, required=True, help="FILE.csv, .json (lossless) or .npz.")
+@click.option(
+    "-o", "--out", type=_FILE, help="FILE.csv, .json (lossless) or .npz.  [default: TABLE.csv]"
+)
 @json_option
-def export(table: Path, out: Path, as_json: bool) -> None:
+def export(table: Path, out: Path | None, as_json: bool) -> None:
     """Write TABLE as CSV, JSON (both lossless, and import reads them) or NPZ dense grids."""
+    out = out or table.with_suffix(".csv")
     writer = _WRITERS.get(out.suffix)
     if writer is None:
         raise UsageError(f"-o is {out}; expected a name that ends in {', '.join(_WRITERS)}")

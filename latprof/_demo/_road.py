@@ -15,7 +15,6 @@ from latprof import _plots
 from latprof._agreement import agreement, answer_of_file
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
-from latprof._demo import _fashion_mnist
 from latprof._profiling import profile_into
 from latprof._report import write_report
 from latprof._units import format_s
@@ -36,7 +35,8 @@ from latprof.compress import (
 from latprof.devices import Device, open_device
 from latprof.surrogate import HeldOut, Surrogate, compare, fit, plot_fit
 from latprof.tables import LatencyTable
-from latprof.zoo import mobilenet_v3_small
+from latprof.zoo import fashion_mnist, mobilenet_v3_small
+from latprof.zoo._fashion_mnist import cache_dir
 
 __all__ = ["FULL", "QUICK", "Scale", "run"]
 
@@ -90,8 +90,7 @@ def run(
         say: prints a line.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    source = _fashion_mnist.find(data)
-    loaded = _load(source, scale.images)
+    loaded = _Data(*fashion_mnist(data, images=scale.images))
     model, example_inputs = mobilenet_v3_small()
     with open_device("local", runtime="onnxruntime", threads=1) as device:
         say(f"target: {device.target}")
@@ -156,17 +155,11 @@ def _pictures(surrogate: Surrogate, table: LatencyTable, result: dict[str, Any])
     write_report(folder)
 
 
-def _load(source: Path, images: int) -> _Data:
-    pixels, labels = (torch.from_numpy(a) for a in _fashion_mnist.load(source, "train"))
-    test_pixels, test_labels = (torch.from_numpy(a) for a in _fashion_mnist.load(source, "test"))
-    return _Data(TensorBatches(pixels[:images], labels[:images]), (test_pixels, test_labels))
-
-
 def _original(model: nn.Module, scale: Scale, data: _Data, bar: Callable[[str], Bar]) -> None:
     """Train the original, or load it from the cache of an earlier run."""
     recipe = scale.original
     name = f"mobilenet_v3_small-{len(data.batches.images)}-{recipe.epochs}x{recipe.lr:g}.pt"
-    cached = _fashion_mnist.cache_dir() / name
+    cached = cache_dir() / name
     if cached.is_file():
         model.load_state_dict(torch.load(cached, weights_only=True))
         model.eval()

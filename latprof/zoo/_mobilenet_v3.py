@@ -1,7 +1,7 @@
 """MobileNetV3 (Howard et al., 2019, arXiv:1905.02244, Tables 1 and 2) for small images.
 
 The published blocks, widths, squeeze-excites and activations. What differs, because inputs are
-28x28 or 32x32 and not 224x224 and are trained for a few epochs: the stem's stride is 1, and batch norm keeps
+28x28 or 32x32 and training takes a few epochs: the stem's stride is 1, and batch norm keeps
 torch's momentum.
 """
 

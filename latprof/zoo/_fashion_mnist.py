@@ -10,10 +10,13 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from latprof._errors import UsageError
+from latprof.compress import TensorBatches
 
-__all__ = ["cache_dir", "find", "load"]
+__all__ = ["cache_dir", "fashion_mnist", "find", "load"]
 
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -29,6 +32,20 @@ _FILES = {
 def cache_dir() -> Path:
     """Where latprof keeps what can be made again: $XDG_CACHE_HOME/latprof or ~/.cache/latprof."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latprof"
+
+
+def fashion_mnist(
+    folder: Path | None = None, *, images: int = 60_000, batch: int = 128
+) -> tuple[TensorBatches, tuple[Tensor, Tensor]]:
+    """Training batches of the first ``images``, and the 10,000 test images with their labels.
+
+    Args:
+        folder: with the four files; else Debian's, else the cache, downloaded once.
+    """
+    source = find(folder)
+    pixels, labels = (torch.from_numpy(a) for a in load(source, "train"))
+    test_pixels, test_labels = (torch.from_numpy(a) for a in load(source, "test"))
+    return TensorBatches(pixels[:images], labels[:images], batch), (test_pixels, test_labels)
 
 
 def find(given: Path | None) -> Path:

@@ -1,0 +1,218 @@
+"""The command as its user types it: results, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from latprof import LatencyTable
+from latprof._cli import main
+
+TINY = """
+import torch
+from torch import nn
+
+def net():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 1)]
+    model = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4))
+    return model, (torch.zeros(1, 1, 16, 16),)
+
+def data():
+    from latprof.compress import TensorBatches
+    dice = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (256,), generator=dice)
+    images = torch.randn(256, 1, 16, 16, generator=dice) + labels.view(-1, 1, 1, 1)
+    return TensorBatches(images, labels, 32), (images, labels)
+"""
+RUN = """
+model = "tiny:net"
+data = "tiny:data"
+table = "tiny.parquet"
+out = "run"
+budget = "{budget}"
+
+[masks]
+epochs = 3
+
+[fine_tune]
+epochs = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's module, and a table of it measured here and calibrated."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "tiny.py").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        profile = ["profile", "local", "--runtime", "onnxruntime", "--for", "tiny:net"]
+        assert run(patch, *profile, "-o", "tiny.parquet", "--budget-shapes", "24") == 0
+        calibrate = ["fit", "tiny.parquet", "--calibrate", "tiny:net", "--variants", "6"]
+        assert run(patch, *calibrate) == 0
+    return folder
+
+
+@pytest.fixture
+def user(measured: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(measured)
+    monkeypatch.syspath_prepend(measured)
+    return measured
+
+
+def run(patch: pytest.MonkeyPatch, *args: str) -> int:
+    """The command's exit code."""
+    patch.setattr("sys.argv", ["latprof", *args])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def answer(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
+) -> dict[str, object]:
+    """What the command prints with --json, which is one line and nothing else."""
+    capsys.readouterr()
+    assert run(patch, *args, "--json") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return dict(json.loads(out))
+
+
+def complaint(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
+) -> tuple[int, str]:
+    """Exit code and the error line."""
+    capsys.readouterr()
+    code = run(patch, *args)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("latprof: error: ")
+    return code, lines[0]
+
+
+def test_the_road_by_commands(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = answer(monkeypatch, capsys, "predict", "tiny:net", "--table", "tiny.parquet")
+    assert 0 < shown["lower_s"] < shown["latency_s"] < shown["upper_s"]  # type: ignore[operator]
+    groups = answer(monkeypatch, capsys, "inspect", "tiny:net", "--table", "tiny.parquet")
+    assert groups["groups"]
+    (user / "run.toml").write_text(RUN.format(budget="85%"))
+    result = answer(monkeypatch, capsys, "compress", "run.toml")
+    small = result["compressed"]
+    assert isinstance(small, dict)
+    assert small["params"] < result["original"]["params"]  # type: ignore[index]
+    verified = answer(
+        monkeypatch,
+        capsys,
+        "verify",
+        str(small["file"]),
+        "--device",
+        "local",
+        "--table",
+        "tiny.parquet",
+    )
+    assert verified["max_rel_error"] < 1e-5  # type: ignore[operator]
+    assert verified["latency_s"] > 0  # type: ignore[operator]
+    page = answer(monkeypatch, capsys, "report", "run")
+    text = Path(str(page["report"])).read_text()
+    assert "<svg" in text
+    assert "http" not in text.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
+
+
+def test_a_second_profile_continues_the_first(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = LatencyTable.load("tiny.parquet")
+    profile = ["profile", "local", "--for", "tiny:net", "-o", "tiny.parquet"]
+    answer(monkeypatch, capsys, *profile, "--budget-shapes", "26")
+    after = LatencyTable.load("tiny.parquet")
+    assert len(after) >= len(before)
+    kept = {m.workload: m for m in after.measurements}
+    assert all(kept[m.workload] == m for m in before.usable)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["profile", "toaster", "--for", "tiny:net", "-o", "x.parquet"], "toaster"),
+        (["profile", "local", "--runtime", "abacus", "--for", "tiny:net", "-o", "x"], "abacus"),
+        (["profile", "local", "--for", "tiny:gone", "-o", "x.parquet"], "gone"),
+        (["profile", "local", "--for", "no_such:net", "-o", "x.parquet"], "no_such"),
+        (["predict", "zoo:nothing", "--table", "tiny.parquet"], "nothing"),
+        (["predict", "tiny:net", "--table", "missing.parquet"], "missing.parquet"),
+        (["verify", "missing.onnx", "--table", "tiny.parquet"], "missing.onnx"),
+        (["compress", "missing.toml"], "missing.toml"),
+        (["report", "nowhere"], "nowhere"),
+        (["frobnicate"], "frobnicate"),
+        (["profile", "local"], "--for"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    user: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    says: str,
+) -> None:
+    code, line = complaint(monkeypatch, capsys, *args)
+    assert (code, says in line) == (2, True), line
+
+
+@pytest.mark.parametrize("cut", [0, 100, -8])
+def test_corrupt_and_truncated_tables(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cut: int
+) -> None:
+    body = Path("tiny.parquet").read_bytes()
+    Path("broken.parquet").write_bytes(body[:cut] if cut else b"not a table" * 20)
+    code, line = complaint(monkeypatch, capsys, "fit", "broken.parquet")
+    assert (code, "broken.parquet" in line) == (2, True), line
+
+
+def test_a_table_of_another_target_is_refused(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = LatencyTable.load("tiny.parquet")
+    other = dataclasses.replace(table, target=dataclasses.replace(table.target, device="Another"))
+    other.save("other.parquet")
+    profile = ["profile", "local", "--for", "tiny:net", "-o", "other.parquet"]
+    code, line = complaint(monkeypatch, capsys, *profile)
+    assert (code, "Another" in line) == (2, True), line
+
+
+@pytest.mark.parametrize("budget", ["120%", "1%", "quickly"])
+def test_budgets_that_cannot_be_met(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], budget: str
+) -> None:
+    Path("bad.toml").write_text(RUN.format(budget=budget).replace('"run"', '"bad"'))
+    code, line = complaint(monkeypatch, capsys, "compress", "bad.toml")
+    assert (code, "reachable" in line or "expected a latency" in line) == (2, True), line
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("epochs = 3", "epoch = 3"), "unknown key masks.epoch"),
+        (("epochs = 3", 'epochs = "three"'), "[masks]"),
+        (('data = "tiny:data"', ""), "data is None"),
+        (("budget =", "budget"), "is not TOML"),
+    ],
+)
+def test_run_files_are_checked(
+    user: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: tuple[str, str],
+    says: str,
+) -> None:
+    Path("typo.toml").write_text(RUN.format(budget="85%").replace(*change))
+    code, line = complaint(monkeypatch, capsys, "compress", "typo.toml")
+    assert (code, says in line) == (2, True), line
