@@ -86,7 +86,7 @@ class ServerTransport(Transport):
                 hint = STATE_HINTS.get(state, "check its cable and its screen")
                 error = UnknownDeviceError if state == "absent" else DeviceError
                 raise error(f"{serial}: the phone is {state}; {hint}, and run it again")
-            self._device = adb.device(serial)
+        self._adb = adb
 
     def _output(self, command: str, silence_s: float) -> Generator[bytes, None, None]:
         with _mapped(self.serial), self._open(f"shell:{command}", silence_s) as connection:
@@ -118,9 +118,16 @@ class ServerTransport(Transport):
         """Nothing to let go: each command has its own connection to the server."""
 
     def _open(self, service: str, silence_s: float) -> Any:
-        connection = self._device.open_transport(timeout=silence_s)
-        connection.send_command(service)
-        connection.check_okay()
+        # adbutils' own open_transport asks for the server's version each time, and leaks its socket
+        # where the phone is gone.
+        connection = self._adb.make_connection(timeout=silence_s)
+        try:
+            for request in (f"host:transport:{self.serial}", service):
+                connection.send_command(request)
+                connection.check_okay()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _answer(self, connection: Any, *expected: bytes) -> int | None:
