@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latprof._errors import DeviceError
+from latprof._errors import DeviceError, UsageError
 from latprof.compress import (
     Batches,
     Compressor,
@@ -36,7 +36,13 @@ _LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked to do; ``latprof compress`` reads it from RUN.toml."""
+    """What a run is asked to do; ``latprof compress`` reads it from RUN.toml.
+
+    Args:
+        budget: ``5 ms`` or ``60%``.
+        coefficient, temperature: of the distillation from the original.
+        save_every_s: seconds of training that a kill may cost.
+    """
 
     budget: str = "60%"
     block: Prune = field(default_factory=Prune)
@@ -45,6 +51,7 @@ class Settings:
     coefficient: float = 0.5
     temperature: float = 3.0
     seed: int = 0
+    save_every_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ def compress_in(
         The compressor, its masks fixed, and the shrunk and fine-tuned network in eval mode.
     """
     folder = workshop.folder
+    _claim(folder, settings)
     original = workshop.export(model.eval(), "original")
     (original_s,) = workshop.time(original)
 
@@ -147,6 +155,7 @@ def compress_in(
                 distillation=distillation,
                 checkpoint=folder / f"{name}.checkpoint",
                 seed=settings.seed,
+                save_every_s=settings.save_every_s,
                 on_tick=on_tick,
             )
 
@@ -191,6 +200,22 @@ def conclude(
     }
     (workshop.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _claim(folder: Path, settings: Settings) -> None:
+    """Make the folder this run's own; a checkpoint of other settings would be no use to it.
+
+    Raises:
+        UsageError: the folder holds a run of other settings.
+    """
+    path, mine = folder / "settings.json", json.loads(json.dumps(asdict(settings)))
+    if path.is_file() and (theirs := json.loads(path.read_text())) != mine:
+        differing = ", ".join(k for k in mine if mine[k] != theirs.get(k))
+        raise UsageError(
+            f"{folder} holds a run of other settings ({differing}); "
+            "choose another folder, or remove this one"
+        )
+    path.write_text(json.dumps(mine, indent=1) + "\n")
 
 
 def _log_row(phase: str, tick: Tick, comp: Compressor) -> dict[str, Any]:

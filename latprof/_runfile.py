@@ -60,6 +60,7 @@ class RunFile:
             "device",
             "weights",
             "budget",
+            "save_every_s",
             "seed",
             "prune",
             "masks",
@@ -70,6 +71,13 @@ class RunFile:
         for key in _TEXT:
             if not isinstance(raw.get(key), str):
                 raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
+        try:
+            return cls._of(path, raw)
+        except (TypeError, ValueError) as exc:
+            raise UsageError(f"{path}: {exc}") from exc
+
+    @classmethod
+    def _of(cls, path: Path, raw: Mapping[str, Any]) -> Self:
         here = path.parent
         settings = Settings()
         distillation = raw.get("distillation", {})
@@ -89,6 +97,7 @@ class RunFile:
                 coefficient=float(distillation.get("coefficient", settings.coefficient)),
                 temperature=float(distillation.get("temperature", settings.temperature)),
                 seed=int(raw.get("seed", settings.seed)),
+                save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
             ),
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,29 @@ def test_the_road_by_commands(
     assert "http" not in text.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
+
+
+def test_a_killed_run_goes_on(user: Path) -> None:
+    """kill -9 in the mask phase; the same command resumes from the checkpoint and finishes."""
+    (user / "killed.toml").write_text(
+        "save_every_s = 0.1\n"
+        + RUN.format(budget="85%").replace('"run"', '"killed"').replace("epochs = 3", "epochs = 60")
+    )
+    command = [sys.executable, "-m", "latprof", "compress", "killed.toml", "--json"]
+    checkpoint, log = user / "killed/masks.checkpoint", user / "killed/log.jsonl"
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not checkpoint.exists():
+        assert first.poll() is None, "ended before its first checkpoint"
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    before = len(rows)
+    assert rows[-1]["step"] < rows[-1]["total"]
+    subprocess.run(command, check=True, capture_output=True)
+    resumed = json.loads(log.read_text().splitlines()[before])
+    assert 1 < resumed["step"] <= rows[-1]["step"] + 10
+    assert (user / "killed/compressed.onnx").is_file()
 
 
 def test_a_second_profile_continues_the_first(

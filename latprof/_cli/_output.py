@@ -97,8 +97,9 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
             bar.update(task, description=description)
         bar.update(task, completed=completed, total=total)
         whole = bar.tasks[task].total
-        if not _err.is_terminal and whole and int(10 * completed / whole) > tenth:
-            tenth = int(10 * completed / whole)
+        now = int(10 * completed / whole) if whole else tenth
+        if not _err.is_terminal and now != tenth:
+            tenth = now
             left = bar.tasks[task].time_remaining
             ending = f", {left:.0f} s left" if left else ""
             note(f"{bar.tasks[task].description}: {completed:.0f}/{whole:.0f}{ending}")
