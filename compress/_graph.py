@@ -170,18 +170,21 @@ class Graph:
             The readers alone, to be given to ``torch.func.functional_call``: the model, its
             parameters and its state dict stay as they are, and gradients reach both.
         """
+        out: dict[str, Tensor] = {}
+        for (name, dim), scale in self.scales(alphas).items():
+            weight = out.get(name, params[name])
+            along = [-1 if d == dim else 1 for d in range(weight.ndim)]
+            out[name] = weight * scale.to(weight.dtype).view(along)
+        return out
+
+    def scales(self, alphas: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
+        """{(reader, dim): (size of the dim,) what multiplies each slice}."""
         if not self._masks:
             return {}
         one = alphas[0].new_ones(1)
-        scales = torch.cat(
-            [*(a for a, g in zip(alphas, self.groups, strict=True) if g.prunable), one]
-        )
-        out: dict[str, Tensor] = {}
-        for name, dim, index in self._masks_on(one.device):
-            weight = out.get(name, params[name])
-            scale = scales[index].to(weight.dtype)
-            out[name] = weight * scale.view([-1 if d == dim else 1 for d in range(weight.ndim)])
-        return out
+        parts = [a for a, g in zip(alphas, self.groups, strict=True) if g.prunable]
+        flat = torch.cat([*parts, one])
+        return {(name, dim): flat[index] for name, dim, index in self._masks_on(one.device)}
 
     def kept(self, keeps: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
         """{(parameter, dim): (size of the dim,) bool}: what is left of every cut parameter."""

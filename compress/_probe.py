@@ -77,12 +77,13 @@ class _Probe:
         for share in (0.5, 0.0):
             masks = self._masks(groups, share)
             try:
-                small = cut(self.model, graph, masks, self.awake)
+                small = cut(self.model, graph, masks, self.awake, share=True)
                 error = compare(self.model, small, graph, masks, self.awake)
             except ShrinkError as exc:
                 return f"the code around it keeps its size: {exc.__cause__}".splitlines()[0][:200]
             except (RuntimeError, ValueError, TypeError) as exc:
                 return f"it cannot be cut: {exc}".splitlines()[0][:200]
+            del small  # before the next copy is made
             if not error <= max(_LOOSE, tolerance(self.model)):
                 return "the code around it takes channels by position, which removal changes"
         return ""

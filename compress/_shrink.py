@@ -96,26 +96,31 @@ def cut(
     graph: Graph,
     masks: Sequence[Tensor],
     override: Mapping[str, Tensor] = MappingProxyType({}),
+    *,
+    share: bool = False,
 ) -> nn.Module:
     """Deep copy in which every cut tensor is already small: the full model is not copied.
 
-    ``override`` gives some parameters other values, for probing.
+    For probing, ``override`` gives some parameters other values, and with ``share`` tensors that
+    are not cut are the model's own.
     """
     keeps = graph.kept([m != 0 for m in masks])
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {**parameters, **dict(model.named_buffers())}
-    memo: dict[int, object] = {}
+    scales = graph.scales([m.to(_device(parameters)) for m in masks])
+    memo: dict[int, object] = {id(t): t for t in tensors.values()} if share else {}
     touched = {name for name, _ in keeps}
     with torch.no_grad():
-        values = {**parameters, **override}
-        masked = graph.masked(values, [m.to(_device(parameters)) for m in masks])
         for name in touched | set(override):
             old = tensors[name]
-            new = masked.get(name, values.get(name, old)).detach()
+            new = override.get(name, old).detach()
             for (owner, dim), keep in keeps.items():
                 if owner == name:
-                    new = new.index_select(dim, keep.nonzero().squeeze(1).to(new.device))
-            new = new.clone()
+                    left = keep.nonzero().squeeze(1).to(new.device)
+                    new = new.index_select(dim, left)
+                    if (scale := scales.get((owner, dim))) is not None:
+                        along = [-1 if d == dim else 1 for d in range(new.ndim)]
+                        new = new * scale[left].to(new.dtype).view(along)
             memo[id(old)] = nn.Parameter(new, old.requires_grad) if name in parameters else new
     small = copy.deepcopy(model, memo)
     for path, module in small.named_modules():
