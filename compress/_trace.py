@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from latprof._errors import TraceError
+from latprof._errors import TraceError, UsageError
 from latprof.compress import _ops  # noqa: F401  registers the rules
 from latprof.compress._graph import Graph
 from latprof.compress._groups import build_groups
 from latprof.compress._inputs import Inputs, evaluating
 from latprof.compress._ops._pointwise import pointwise_rule
+from latprof.compress._probe import probe_groups
 from latprof.compress._quiet import culprit, first_line, quiet
 from latprof.compress._tracer import RULES, Tracer, tensors_in, unknown
 from latprof.compress._values import Call, Value, unlabelled
@@ -40,10 +42,12 @@ def trace(
         probe: try every group on a small copy, and leave whole those whose code cannot follow.
 
     Raises:
+        UsageError: a pattern that matches nothing.
         TraceError: the forward fails on these inputs, or depends on the data in them.
     """
     inputs = Inputs.of(example_inputs)
     tensors = _tensors(model)
+    _prepare_exclude(model, exclude)
     with _tracing(model):
         inputs.check(model)
         exported = _export(model, inputs)
@@ -61,11 +65,16 @@ def trace(
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
     )
-    if probe:
-        from latprof.compress._probe import probe_groups
+    return probe_groups(model, graph) if probe else graph
 
-        graph = probe_groups(model, graph)
-    return graph
+
+def _prepare_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
+    names = [name for name, _ in (*model.named_modules(), *model.named_parameters())]
+    for pattern in exclude:
+        if not fnmatch.filter(names, pattern):
+            raise UsageError(
+                f"exclude: {pattern!r} matches no module or parameter of {type(model).__name__}"
+            )
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from latprof._errors import TraceError
 from latprof._workload import Elementwise, Pool, Workload
 from latprof.compress._labels import LabelArray, Labels, varying
 from latprof.compress._values import Call, Op, Slot, Value, unlabelled
@@ -49,9 +48,7 @@ class Tracer:
         self.labels = Labels()
         self.slots: dict[tuple[str, int], Slot] = {}
         self.ops: list[Op] = []
-        self.grouped: dict[
-            str, int
-        ] = {}  # weight -> channels of one group, where they vanish whole
+        self.grouped: dict[str, int] = {}  # weight -> channels of a group that goes as a whole
         self._maps: list[tuple[int, str, Value, int | None]] = []
         self._atoms: dict[str, LabelArray] = {}
         self._boxes: list[tuple[LabelArray, str]] = []
@@ -181,6 +178,9 @@ class Tracer:
                 changed |= self._make_box(labels)
         for atoms in self._atoms.values():
             self._complete(atoms)
+        for labels, where in self._boxes:
+            if len(varying(self.labels.compress(labels))) > 1:
+                self.labels.pin(labels, f"{where} puts them beside what stays")
         for labels, dims, reason in self._fixed:
             found = self.labels.compress(labels)
             if set(varying(found)) & dims:
@@ -192,7 +192,6 @@ class Tracer:
                 self._join(name, along[0], found.ravel())
             elif along and not (len(along) == 1 and (name, along[0]) in self.slots):
                 self.labels.pin(found, f"{name} is used in more than one way")
-
         for index, op, made, axis in self._maps:
             self.ops[index] = self._map(self.ops[index], op, made, axis)
 
@@ -324,9 +323,3 @@ def tensors_in(args: Any) -> list[Value]:
     elif isinstance(args, str) or not hasattr(args, "__iter__"):
         return []
     return [v for a in args for v in tensors_in(a)]
-
-
-def require_tensor(value: Any, call: Call) -> Value:
-    if not isinstance(value, Value):
-        raise TraceError(f"{call.where}: got {type(value).__name__}; expected a tensor")
-    return value

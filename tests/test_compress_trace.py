@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latprof import Conv2d, Elementwise, MatMul, TraceError, zoo
+from latprof import Conv2d, Elementwise, MatMul, TraceError, UsageError, zoo
 from latprof.compress import Graph, Group, shrink, trace
 
 IMAGE = (torch.zeros(1, 3, 8, 8),)
@@ -103,6 +103,8 @@ def test_exclusion_by_name_and_by_pattern() -> None:
         graph = trace(Residual(), IMAGE, exclude=(pattern,))
         assert group(graph, "a").reason == f"excluded by {pattern!r}"
     assert group(trace(Residual(), IMAGE, exclude=("a",)), "c").prunable
+    with pytest.raises(UsageError, match="'layer1' matches no module or parameter of Residual"):
+        trace(Residual(), IMAGE, exclude=("layer1",))
 
 
 def test_tracing_leaves_the_model_alone() -> None:
@@ -135,6 +137,38 @@ def test_tied_weights_are_one_parameter() -> None:
     small = shrink(model, graph, {"embed": torch.tensor([1.0, 0, 2, 0, 1, 1, 0, 1])})
     assert small.head.weight is small.embed.weight
     assert small.embed.weight.shape == (20, 5)
+
+
+def test_what_is_written_by_position_stays() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            y[:, :2] = 0.5
+            return self.c(self.b(y).relu_())
+
+    model = Writes()
+    graph = trace(model, IMAGE)
+    assert "takes channels by position" in group(graph, "a").reason
+    assert group(graph, "b").prunable
+
+
+def test_positions_that_channels_decide_keep_them() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.embed = nn.Linear(4, 8), nn.Embedding(9, 6)
+            self.b = nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.embed((self.a(x) > 0).long()).mean(1))
+
+    graph = trace(Looks(), torch.randn(1, 4))
+    assert group(graph, "a").reason == "embedding (embed) looks up by it"
+    assert group(graph, "embed").prunable
 
 
 def test_several_inputs_and_nested_outputs() -> None:
