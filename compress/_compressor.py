@@ -38,7 +38,7 @@ _PROJECTIONS = 30
 #: What the scale of a removed channel is taken for when it is judged, and where it restarts.
 _REVIVED = 0.5
 #: A measured latency this far below the budget is as good as it gets.
-_LOW, _AIM, _HIGH = 0.955, 0.975, 0.99
+_LOW, _AIM, _HIGH = 0.94, 0.965, 0.985
 _CORRECTIONS = 6
 
 
@@ -254,7 +254,8 @@ class Compressor(nn.Module):
         spread = (self.variance / (1 - _BETA2**taken)).sqrt() + 1e-12
         direction = self.momentum / (1 - _BETA1**taken) / spread
         moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0).minimum(self.start)
-        moved = torch.where(self.free, moved, self.alpha)
+        # A zero stays until a projection brings it back, so that the network learns to do without.
+        moved = torch.where(self.free & (self.alpha > 0), moved, self.alpha)
         parts = zip(self.graph.groups, self._split(self.alpha), self._split(moved), strict=True)
         for group, old, new in parts:
             if int((new > 0).sum()) < group.minimum:
