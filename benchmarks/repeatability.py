@@ -93,9 +93,9 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
         ):
             target = str(device.target)
             journal = Path(folder) / "journal.jsonl"
-            rows = list(
-                profile(device, shapes, journal=journal, settings=ScheduleSettings(seed=number))
-            )
+            # The order of work is shuffled anew; rests on a busy machine are kept short.
+            settings = ScheduleSettings(seed=number, pause_s=0.1)
+            rows = list(profile(device, shapes, journal=journal, settings=settings))
             costs_ms.append({k: ms / len(shapes) for k, ms in measuring_ms(journal).items()})
         latency = {row.workload: row.latency_s for row in rows}
         ours.append([latency[shape] for shape in shapes])
