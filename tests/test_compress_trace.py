@@ -152,8 +152,10 @@ def test_what_is_written_by_position_stays() -> None:
 
     model = Writes()
     graph = trace(model, IMAGE)
-    assert "takes channels by position" in group(graph, "a").reason
-    assert group(graph, "b").prunable
+    kept, rest = group(graph, "a#2"), group(graph, "a")
+    assert (kept.size, kept.reason[:4]) == (2, "fill")
+    assert (rest.size, rest.prunable) == (6, True)
+    shrink(model, graph, {"a": torch.tensor([1.0, 0, 0, 1, 0, 1])})
 
 
 def test_positions_that_channels_decide_keep_them() -> None:
