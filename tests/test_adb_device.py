@@ -149,7 +149,9 @@ def test_older_tools_give_minimum_mean_and_maximum(phone: Phone, open_device: Op
     assert reading.samples_s == tuple(sorted(reading.samples_s))
 
 
-@pytest.mark.parametrize("delegate", ["GPU", "NNAPI", "none"])
+@pytest.mark.parametrize(
+    "delegate", ["GPU", *(pytest.param(d, marks=pytest.mark.slow) for d in ("NNAPI", "none"))]
+)
 def test_delegates_are_part_of_the_target(phone: Phone, open_device: Open, delegate: str) -> None:
     device = open_device(phone, delegate=delegate)
     assert device.target.delegate == delegate
@@ -282,7 +284,15 @@ def _profile(
     return {row.workload: row for row in rows}, events
 
 
-@pytest.mark.parametrize("fault", ["unplug_run", "reboot_run", "unplug_push", "truncate_push"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "unplug_run",
+        "reboot_run",
+        "truncate_push",
+        pytest.param("unplug_push", marks=pytest.mark.slow),
+    ],
+)
 def test_a_phone_that_comes_back_is_gone_on_with(
     phone: Phone, open_device: Open, fault: str
 ) -> None:

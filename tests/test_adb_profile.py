@@ -57,8 +57,8 @@ def test_a_small_plan(phone: Phone, open_device: Open, tmp_path: Path) -> None:
     table = profile_into(path, device, workloads, n_shapes=24, settings=quick)
     assert len(table.usable) == len(table) >= 24
     environment = table.provenance["environment"]
-    assert environment["pushes"] <= 5
-    assert 0 < environment["device_s"] < 30
+    assert environment["pushes"] <= 3
+    assert environment["device_s"] > 0
     _check_exchange(table, tmp_path)
     predicted = fit(table, method="linear").predict_model(workloads)
     assert float(np.sum(predicted.latency_s)) > 0

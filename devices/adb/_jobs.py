@@ -184,7 +184,7 @@ class Jobs:
         window = Window()
         self.bench.run(
             [(names[probe], self.flags) for probe in probes] * 2,
-            window, measure_s=0.03, warmup_s=0.05, after=thermals.command,
+            window, measure_s=0.02, warmup_s=0.03, after=thermals.command,
         )  # fmt: skip
         runs = [parse_run(o.text, o.code, delegate=self.delegate) for o in window.outputs]
         nothing_s, compute_s, stream_s = (
