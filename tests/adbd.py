@@ -69,6 +69,7 @@ class Phone:
         authorised: tuple[str, ...] = (),
         allow: bool = True,
         version: int = VERSION_SKIP_CHECKSUM,
+        port: int = 0,
     ) -> None:
         self.root, self.number, self.allow, self.version = root, serial, allow, version
         self.keys = [_parse_key(key) for key in authorised]
@@ -78,7 +79,7 @@ class Phone:
         self.prompts = 0
         self._sockets: list[socket.socket] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         if not (root / "sys").exists():
             make_root(root)

@@ -111,7 +111,7 @@ def open_device(home: Path, tmp_path: Path) -> Iterator[Callable[..., AdbDevice]
         binary.write_bytes(elf(tool))
         given = {
             "backend": "direct", "key": str(home / ".android/adbkey"), "poll_s": "0.05",
-            "benchmark_model": str(binary), **settings,
+            "return_s": "0.5", "benchmark_model": str(binary), **settings,
         }  # fmt: skip
         spec = f"adb:{phone.serial}" + (f"/{in_spec}" if in_spec else "")
         threads = int(given.pop("threads", "1"))

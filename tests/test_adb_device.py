@@ -326,6 +326,28 @@ def test_a_phone_that_stays_away_ends_in_an_error_and_the_journal_goes_on(
     assert found == set(JOBS)
 
 
+def test_a_phone_that_takes_its_time_to_come_back(
+    phone: Phone, open_device: Open, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = open_device(phone, return_s="20")
+    phone.__exit__()
+    with pytest.raises(DeviceLostError):
+        list(device.round(JOBS[:1], measure_s=0.02))
+    key = (home / ".android/adbkey.pub").read_text()
+    back: list[Phone] = []
+
+    def come_back() -> None:
+        back.append(Phone(phone.root, authorised=(key,), port=phone.port).__enter__())
+
+    timer = threading.Timer(0.5, come_back)
+    timer.start()
+    assert not next(device.round(JOBS[:1], measure_s=0.02)).error
+    device.close()
+    timer.join()
+    back[0].__exit__()
+    assert "is gone: waiting for it, at most 20 s more" in caplog.text
+
+
 def test_another_phone_at_the_same_address(
     phone: Phone, open_device: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

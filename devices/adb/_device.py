@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latprof._errors import DeviceError, DeviceLostError, UsageError, WorkloadError
+from latprof._errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    UnknownDeviceError,
+    UsageError,
+    WorkloadError,
+)
 from latprof._target import Target
 from latprof.devices._device import Array, Device, Job, Reading
 from latprof.devices.adb._bench import FOLDER, Bench
@@ -50,6 +58,7 @@ class AdbDevice(Device):
         benchmark_model, benchmark_model_sha256: as find_tool takes them.
         fixed_performance, stay_awake: as Knobs takes them.
         pause_s, poll_s: as Thermals takes them.
+        return_s: how long to wait for a phone that was lost to come back.
         limit_s: one process on the phone is killed after this long.
 
     Raises:
@@ -71,6 +80,7 @@ class AdbDevice(Device):
         stay_awake: bool = True,
         pause_s: float = 600.0,
         poll_s: float = 10.0,
+        return_s: float = 120.0,
         limit_s: float = 60.0,
     ) -> None:
         if precision not in _PRECISIONS:
@@ -78,7 +88,7 @@ class AdbDevice(Device):
         self._jobs = Jobs(delegate, precision)
         self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
-        self._lost = 0
+        self._lost, self._return_s, self._poll_s = 0, return_s, poll_s
         self._touched = False  # whether the phone holds our folder and our knobs
         self._transport: Transport | None = connect()
         try:
@@ -225,7 +235,7 @@ class AdbDevice(Device):
             return
         if self._jobs.taken:
             raise DeviceError(f"{self._target.device}: another run has taken the phone")
-        self._transport = self._connect()
+        self._transport = self._await_return()
         facts = read_facts(self._transport)
         if facts.serial != self._facts.serial:
             raise DeviceError(
@@ -236,6 +246,22 @@ class AdbDevice(Device):
             _log.warning("%s has rebooted; going on", self._transport.serial)
             self._facts = facts
         self._set_up()
+
+    def _await_return(self) -> Transport:
+        """Connect once the phone is back; what is not back in time is not waited for again."""
+        deadline = time.monotonic() + self._return_s
+        while True:
+            try:
+                return self._connect()
+            except (DeviceLostError, DeviceTimeoutError, UnknownDeviceError):
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    self._return_s = 0.0
+                    raise
+                _log.warning(
+                    "%s is gone: waiting for it, at most %.0f s more", self._target.device, left_s
+                )
+                time.sleep(min(self._poll_s, left_s))
 
     # -- jobs ------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "pause_s": lambda text: _seconds(text, "pause_s"),
     "poll_s": lambda text: _seconds(text, "poll_s"),
     "precision": str,
+    "return_s": lambda text: _seconds(text, "return_s"),
     "stay_awake": lambda text: _on(text, "stay_awake"),
 }
 
