@@ -130,9 +130,9 @@ def cut(
     for path, changes in graph.attributes.items():
         module = small.get_submodule(path)
         for attribute, group in changes.items():
-            left = int((masks[group] != 0).sum())
+            units = int((masks[group] != 0).sum())
             old_value = getattr(module, attribute)
-            setattr(module, attribute, old_value * left // graph.groups[group].size)
+            setattr(module, attribute, old_value * units // graph.groups[group].size)
     return small
 
 

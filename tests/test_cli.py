@@ -21,8 +21,8 @@ from torch import nn
 def net():
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 1)]
-    model = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4))
-    return model, (torch.zeros(1, 1, 16, 16),)
+    layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)]
+    return nn.Sequential(*layers), (torch.zeros(1, 1, 16, 16),)
 
 def data():
     from latprof.compress import TensorBatches

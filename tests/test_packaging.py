@@ -65,10 +65,10 @@ def test_wheel_holds_every_module_and_imports_outside_the_checkout(tmp_path: Pat
 
 
 def test_import_brings_nothing_heavy() -> None:
-    code = "import sys, latprof, latprof._cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    code = (
+        "import sys, latprof, latprof._cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     heavy = {"torch", "onnxruntime", "onnx", "pandas", "scipy", "matplotlib", "ai_edge_litert"}
     assert not heavy & set(shown.stdout.split())
 
