@@ -68,7 +68,7 @@ class _Probe:
         self.awake = {
             name: torch.randn(p.shape, generator=self.generator).to(p.device, p.dtype) * 0.5
             for name, p in model.named_parameters()
-            if p.numel() and p.is_floating_point() and float(p.detach().abs().max()) < 0.05
+            if p.numel() and p.is_floating_point() and float(p.detach().abs().max()) < 5e-3
         }  # a parameter of (almost) zeros would hide what happens behind it
 
     def fails(self, groups: Sequence[Group], attributes: Attributes) -> str:

@@ -187,6 +187,7 @@ def compare(
         masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
         inputs = random_inputs(graph.inputs, seed, _dtype(parameters))
         wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
+        del masked  # as large as the model
         try:
             got = flat_outputs(small(*inputs.args, **inputs.kwargs))
         except Exception as exc:
