@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -190,6 +191,21 @@ def test_two_runs_on_one_phone(phone: Phone, open_device: Open) -> None:
     assert not next(second.round(JOBS, measure_s=0.02)).error
 
 
+def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
+    device = open_device(phone, precision="int8")
+    assert device.target.precision == "int8"
+    jobs = [
+        JOBS[0],
+        Elementwise("layer_norm", 49, 1, 64),
+        dataclasses.replace(JOBS[0], dtype="int8"),
+    ]
+    quantised, norm, same = device.round(jobs, measure_s=0.02)
+    assert "layer_norm in int8" in norm.error
+    assert quantised.p20_s == pytest.approx(same.p20_s, rel=0.6)
+    held = [bytes(f.read_bytes()) for f in (phone.tmp / "latprof").glob("m*.tflite")]
+    assert len(held) == 4  # three probes, and one model for the two jobs that are the same
+
+
 # -- what cannot be opened -------------------------------------------------------------------------
 
 
@@ -198,7 +214,7 @@ def test_two_runs_on_one_phone(phone: Phone, open_device: Open) -> None:
     [
         ({"cluster": "huge"}, UnknownDeviceError, "no cluster 'huge'"),
         ({"threads": "3"}, UsageError, "Pixel 6/big has 2 cores"),
-        ({"precision": "int4"}, UsageError, "expected float32 or float16"),
+        ({"precision": "int4"}, UsageError, "expected float32, float16, int8"),
         ({"delegate": "HEXAGON"}, UsageError, "expected one of XNNPACK"),
         ({"fixed_performance": "maybe"}, UsageError, "expected on or off"),
         ({"pause_s": "long"}, UsageError, "expected seconds"),

@@ -42,7 +42,7 @@ _log = logging.getLogger("latprof")
 _WINDOW = 12  # jobs per shell command, and per look at the thermal state
 _ATTEMPTS = 5  # at one window, the phone throttling in each
 _LOW_BATTERY = 20
-_PRECISIONS = ("float32", "float16")
+_PRECISIONS = ("float32", "float16", "int8")
 
 
 class AdbDevice(Device):
@@ -52,8 +52,8 @@ class AdbDevice(Device):
         connect: opens the transport; called again when the phone was lost.
         cluster: ``little``, ``mid``, ``big``, as the phone has them; "" is the fastest.
         threads: of the runtime; at most the cluster's cores.
-        precision: ``float32`` or ``float16``: the arithmetic of float32 models and workloads.
-            Workloads of dtype float16 and int8 are timed as such whatever it is.
+        precision: what float32 workloads are computed in: ``float32``, ``float16`` (float32 files
+            too) or ``int8``. Workloads of dtype float16 and int8 are timed as such whatever it is.
         delegate: ``XNNPACK``, ``GPU``, ``NNAPI`` or ``none``.
         benchmark_model, benchmark_model_sha256: as find_tool takes them.
         fixed_performance, stay_awake: as Knobs takes them.
@@ -84,7 +84,7 @@ class AdbDevice(Device):
         limit_s: float = 60.0,
     ) -> None:
         if precision not in _PRECISIONS:
-            raise UsageError(f"precision is {precision!r}; expected {' or '.join(_PRECISIONS)}")
+            raise UsageError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
         self._jobs = Jobs(delegate, precision)
         self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
