@@ -121,7 +121,7 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
                 index=index,
                 name=base,
                 size=len(labels),
-                unit=min(int((p.index >= 0).sum()) for p in (*writers, *readers)) // len(labels),
+                unit=_width(readers, writers) // len(labels),
                 minimum=1,
                 divisor=1,
                 prunable=not reason,
@@ -138,6 +138,13 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
         _count(op.name, op.module, op.workload, found, of_label, groups)
         for op, found in zip(tracer.ops, sides, strict=True)
     )
+
+
+def _width(readers: list[ParameterSlice], writers: list[ParameterSlice]) -> int:
+    """Channels of the group where they are fewest: not flattened maps, nor q, k and v as one.
+    Tables with one figure per head are no channels."""
+    parts = [*readers, *(p for p in writers if p.dim == 0)] or writers
+    return min(int((p.index >= 0).sum()) for p in parts)
 
 
 def _partition(
@@ -162,7 +169,7 @@ def _partition(
     for (pinned, *_), found in by_signature.items():
         reason = str(pinned)
         if len(found) == 1:
-            reason = ties.get(found[0], reason or "it has one channel")
+            reason = ties.get(found[0], reason or "it is one unit")
         of_label.update(dict.fromkeys(found, len(members)))
         members.append((np.array(sorted(found), dtype=np.int64), reason))
     return of_label, members
