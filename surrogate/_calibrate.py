@@ -114,7 +114,8 @@ def _solve(terms: Floats, measured_s: Floats, centre: Floats, noise: float) -> F
     relative = terms / measured_s[:, None]
     share = np.abs(relative).mean(axis=0)
     factor = np.arange(len(centre)) < len(centre) - _OTHER_TERMS
-    sd = np.where(factor, _FACTOR_SD, _SHARE_SD / np.maximum(share, 1e-300))
+    # A term that no model has, such as weights where there are none, stays at its prior.
+    sd = np.where(factor, _FACTOR_SD, _SHARE_SD / np.where(share > 0, share, 1.0))
     a = np.concatenate([relative / noise, np.diag(1 / sd)])
     b = np.concatenate([np.ones(len(terms)) / noise, centre / sd])
     scale = np.linalg.norm(a, axis=0)  # bytes and seconds differ by ten orders

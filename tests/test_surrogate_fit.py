@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_tables import OPS, TARGET, planned, table_of, truth_s, variants
+from helpers_tables import OPS, TARGET, planned, table_of, truth_s, variants, whole
 
 from latprof._errors import FitError, TableError, UsageError
 from latprof._workload import Conv2d, Elementwise, MatMul
@@ -120,6 +120,17 @@ def test_one_whole_model_is_enough_to_calibrate_a_little() -> None:
         before = abs(float(alone.predict_model(m.workloads).latency_s) / m.latency_s - 1)
         after = abs(float(once.predict_model(m.workloads).latency_s) / m.latency_s - 1)
         assert after < before
+
+
+def test_models_without_weights_calibrate_too() -> None:
+    counts = (8, 24, 40, 64, 96)
+    ops = [Elementwise(op, 14, 14, c) for op in ("add", "mul") for c in counts]
+    models = [
+        whole(f"#{c}", [Elementwise("add", 14, 14, c), Elementwise("mul", 14, 14, c)])
+        for c in counts
+    ]
+    composition = fit(table_of(ops).with_models(models)).composition
+    assert composition.mape < 0.1
 
 
 def test_labels_with_few_rows_read_the_roofline_scaled_to_them() -> None:
