@@ -27,7 +27,6 @@ NAMES = [
 EXPORTED = (
     "MobileNetV3-Small",
     "ResNet-18",
-    "ShuffleNetV2",
     "ViT (fused qkv)",
     "LLaMA (grouped queries)",
 )
