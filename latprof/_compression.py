@@ -118,7 +118,6 @@ def compress_in(
         The compressor, its masks fixed, and the shrunk and fine-tuned network in eval mode.
     """
     folder = workshop.folder
-    _claim(folder, settings)
     original = workshop.export(model.eval(), "original")
     (original_s,) = workshop.time(original)
 
@@ -139,6 +138,7 @@ def compress_in(
         original_s=original_s,
         measure=measure,
     )
+    _claim(folder, settings)
     with (folder / "log.jsonl").open("a") as log:
 
         def phase(name: str, module: nn.Module, recipe: Recipe) -> None:
