@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _write_onnx(
     require("onnxscript", extra="onnx", why="ONNX export")
     given, shapes = inputs, None
     if dynamic_batch:
-        given, shapes = _open_batch(inputs)
+        given, shapes = _open_batch(model, inputs)
     try:
         with quiet():
             torch.onnx.export(
@@ -150,16 +151,17 @@ def _write_onnx(
     return [i.name for i in graph.input]
 
 
-def _open_batch(inputs: Inputs) -> tuple[Inputs, Any]:
+def _open_batch(model: nn.Module, inputs: Inputs) -> tuple[Inputs, Any]:
     """Inputs of batch 2, for a batch of 1 would be taken for a constant; and the open dims."""
     twice = torch.utils._pytree.tree_map_only(
         Tensor, lambda t: torch.cat([t, t]) if t.ndim else t, (inputs.args, inputs.kwargs)
     )
     batch = torch.export.Dim.DYNAMIC
+    named = inspect.signature(model.forward).bind(*twice[0], **twice[1]).arguments
     dims = torch.utils._pytree.tree_map(
-        lambda v: {0: batch} if isinstance(v, Tensor) and v.ndim else None, twice
+        lambda v: {0: batch} if isinstance(v, Tensor) and v.ndim else None, dict(named)
     )
-    return Inputs(*twice), (*dims[0], *dims[1].values()) if not inputs.kwargs else dims[1]
+    return Inputs(*twice), dims
 
 
 def _run_onnx(path: Path, inputs: Arrays) -> list[NDArray[Any]]:
