@@ -6,11 +6,17 @@ import shutil
 from collections.abc import Sequence
 
 import pytest
+from helpers_devices import forget_children
 from hypothesis import settings
 
 # The machines are noisy: an example that takes long is no defect, and a failure must come again.
 settings.register_profile("latprof", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("latprof")
+
+
+@pytest.fixture(autouse=True)
+def _only_its_own_processes() -> None:
+    forget_children()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

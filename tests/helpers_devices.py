@@ -14,14 +14,23 @@ from pathlib import Path
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
+_EARLIER: set[int] = set()
+
+
+def forget_children() -> None:
+    """What earlier tests left running (resource trackers, fork servers) is none of this one's."""
+    _EARLIER.update(children(os.getpid()))
+
+
 def children(pid: int) -> list[int]:
     """Processes started by ``pid``, and by those, and so on."""
-    found = []
+    found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*"):
         try:
             direct = [int(p) for p in (task / "children").read_text().split()]
         except FileNotFoundError:  # ended meanwhile
             continue
+        direct = [p for p in direct if p not in _EARLIER]
         found += [p for child in direct for p in (child, *children(child))]
     return found
 
