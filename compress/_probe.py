@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from latprof._errors import ShrinkError
 from latprof.compress._graph import Graph
 from latprof.compress._groups import Group
-from latprof.compress._shrink import TOLERANCE, compare, cut, is_conv1d, tolerance
+from latprof.compress._shrink import TOLERANCE, compare, cut, exact_error, is_conv1d, tolerance
 
 __all__ = ["probe_groups"]
 
 Attributes = dict[str, dict[str, int]]
 
-#: Rounding may add up over a deep network; a wrong channel shows at 1e-2 and more.
-_LOOSE = 30 * TOLERANCE
+#: Below the first it is rounding, beyond the second it is not; float64 decides between them.
+_TIGHT, _LOOSE = 2e-6, 100 * TOLERANCE
 
 
 def probe_groups(model: nn.Module, graph: Graph) -> Graph:
@@ -83,8 +83,12 @@ class _Probe:
                 return f"the code around it keeps its size: {exc.__cause__}".splitlines()[0][:200]
             except (RuntimeError, ValueError, TypeError) as exc:
                 return f"it cannot be cut: {exc}".splitlines()[0][:200]
+            limit = tolerance(self.model)
+            if _TIGHT < error <= _LOOSE:  # rounding, or a mistake that small weights hide?
+                exact = exact_error(self.model, small, graph, masks, self.awake)
+                error, limit = (error, limit) if exact is None else (exact, _TIGHT)
             del small  # before the next copy is made
-            if not error <= max(_LOOSE, tolerance(self.model)):
+            if not error <= limit:
                 return "the code around it takes channels by position, which removal changes"
         return ""
 
