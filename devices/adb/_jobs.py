@@ -12,7 +12,7 @@ from latprof._workload import Conv2d, Elementwise, MatMul, Workload
 from latprof.devices._device import Job, Reading
 from latprof.devices.adb._bench import Bench, Output, Window
 from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_run
-from latprof.devices.adb._models import Repeated, Speed, write_repeated
+from latprof.devices.adb._models import RESOLVED_S, Repeated, Speed, write_repeated
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.runtimes._base import Refused
 
@@ -152,12 +152,10 @@ class Jobs:
         return wanting
 
     def _reading(self, job: Job, run: ToolRun, output: Output) -> Reading:
-        if run.low_us <= 0:
-            return Reading(
-                error=f"benchmark_model's clock gives 0 us, {run.mean_us:g} on average, even for "
-                "many copies of this op in one model; expected 1 or more"
-            )
         invokes_s = [us * 1e-6 for us in (run.low_us, run.middle_us, run.high_us)]
+        if run.low_us * 1e-6 < RESOLVED_S:
+            # Whole microseconds are too coarse here; their mean over many runs is not.
+            invokes_s = [run.mean_us * 1e-6] * 3
         if isinstance(job, Workload):
             repeated = self._copies[self._computed(job)]
             invokes_s = [repeated.per_op_s(s, self.overhead_s) for s in invokes_s]

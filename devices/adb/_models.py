@@ -22,10 +22,10 @@ from latprof.devices.runtimes._tflite_model import (
     input_shape,
 )
 
-__all__ = ["Repeated", "Speed", "write_repeated"]
+__all__ = ["RESOLVED_S", "Repeated", "Speed", "write_repeated"]
 
 #: One Invoke should take this long: a clock of 1 us then resolves it to under 1%.
-_RESOLVED_S = 100e-6
+RESOLVED_S = 100e-6
 _AIM_S = 200e-6
 _MOST_COPIES = 96  # a chain that halves its values at every step stays clear of denormals
 _CACHE_BYTES = 1 << 20
@@ -60,18 +60,16 @@ class Repeated:
     @classmethod
     def guess(cls, workload: Workload, speed: Speed) -> Repeated:
         """Copies before the op has been timed: enough to be resolved, and well so in the cache."""
-        least_s = speed.least_s(workload)
-        fitting = _CACHE_BYTES // max(1, _bytes_per_copy(workload))
-        needed = math.ceil(1.4 * _RESOLVED_S / least_s)
-        wanted = min(math.ceil(_AIM_S / least_s), max(fitting, needed))
-        return cls(workload, min(wanted, _MOST_COPIES))
+        wanted = math.ceil(_AIM_S / speed.least_s(workload))
+        return cls(workload, min(wanted, _most_copies(workload)))
 
     def after(self, invoke_s: float) -> Repeated:
         """The same, or with more copies where one Invoke of these took too short a time."""
-        if invoke_s >= _RESOLVED_S or self.copies == _MOST_COPIES:
+        most = _most_copies(self.workload)
+        if invoke_s >= RESOLVED_S or self.copies >= most:
             return self
         wanted = math.ceil(self.copies * _AIM_S / max(invoke_s, 1e-6))
-        return replace(self, copies=min(max(wanted, self.copies + 1), _MOST_COPIES))
+        return replace(self, copies=min(max(wanted, self.copies + 1), most))
 
     def per_op_s(self, invoke_s: float, overhead_s: float) -> float:
         """What a model of one copy takes, as other devices time it: one call and one op."""
@@ -148,6 +146,11 @@ def _chains(workload: Workload) -> bool:
     square = workload.kind in ("conv2d", "pool") and c_in == c_out and keeps_size
     even = getattr(workload, "kernel", 1) % 2 == 0  # its output is one smaller
     return shapeless or (square and not even)
+
+
+def _most_copies(workload: Workload) -> int:
+    """As many as the cache holds: beyond it, they would time the memory."""
+    return max(1, min(_MOST_COPIES, _CACHE_BYTES // max(1, _bytes_per_copy(workload))))
 
 
 def _bytes_per_copy(workload: Workload) -> int:
