@@ -225,6 +225,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         hidden_dim=64,
         vocab_size=100,
     ),
+    # initial weights so small that a wrong head count changes the output by 1e-4 alone
+    "DeBERTa-v2": _hf(
+        "DebertaV2Model",
+        _tokens,
+        **_TEXT,
+        relative_attention=True,
+        position_buckets=8,
+        pos_att_type=["c2p", "p2c"],
+    ),
     "GPT-2": _hf(
         "GPT2LMHeadModel",
         _tokens,
