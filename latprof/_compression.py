@@ -32,6 +32,8 @@ __all__ = ["Figures", "Progress", "Settings", "Workshop", "compress_in", "conclu
 #: Called with the phase, what is done and the total, and the latest tick.
 Progress = Callable[[str, Tick], None]
 _LOG_EVERY = 10
+#: Measurements of the same files before a busy device is given up.
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,15 @@ class Workshop:
         return export(model, self.example_inputs, self.folder / f"{name}{suffix}")
 
     def time(self, *files: Path) -> list[float]:
-        """Seconds per file, all timed in interleaved rounds.
+        """Seconds per file, all timed in interleaved rounds; again where they were disturbed.
 
         Raises:
             DeviceError: a file could not be timed.
         """
-        timings = measure_files(self.device, files)
+        for _ in range(_TRIES):
+            timings = measure_files(self.device, files)
+            if all(timing.usable for timing in timings):
+                break
         for file, timing in zip(files, timings, strict=True):
             if not timing.usable:
                 raise DeviceError(f"{file} was not timed ({timing.detail}); is the device busy?")
