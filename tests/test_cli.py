@@ -55,10 +55,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         profile = ["profile", "local", "--runtime", "onnxruntime", "--for", "tiny:net"]
-        assert run(patch, *profile, "-o", "tiny.parquet", "--budget-shapes", "16") == 0
         calibrate = ["fit", "tiny.parquet", "--calibrate", "tiny:net", "--variants", "4"]
-        assert run(patch, *calibrate) == 0
-    return folder
+        shapes = ["-o", "tiny.parquet", "--budget-shapes", "16"]
+        for _ in range(4):  # a busy machine disturbs rows; the same commands measure those again
+            if run(patch, *profile, *shapes) == 0 and run(patch, *calibrate) == 0:
+                return folder
+        pytest.fail("four profiles of this machine in a row were disturbed")
 
 
 @pytest.fixture
