@@ -139,7 +139,7 @@ class Compressor(nn.Module):
         self.budget_s = self.budget.resolve(reach, original_s)
         self.cost.correction.fill_(self.full_s / reach.full_s)
 
-        sizes = [g.size for g in self.graph.groups]
+        sizes = self.graph.sizes
         total = sum(sizes)
         segment = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         prunable = torch.tensor([g.prunable for g in self.graph.groups])
@@ -305,7 +305,7 @@ class Compressor(nn.Module):
         lies just under the budget.
         """
         before = self.alpha.clone()
-        for _ in range(_CORRECTIONS if self.measure else 1):
+        for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
             self._project(self.budget_s * _AIM)
             if self.measure is None:

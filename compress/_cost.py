@@ -50,4 +50,4 @@ class Cost(nn.Module):
         """The latencies that pruning can reach."""
         groups = self.graph.groups
         least = [g.minimum if g.prunable else g.size for g in groups]
-        return Reach(self.exact(least), self.exact([g.size for g in groups]))
+        return Reach(self.exact(least), self.exact(self.graph.sizes))

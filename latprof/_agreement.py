@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latprof._extras import require
+from latprof.compress._shrink import relative_error
 
 __all__ = ["Answer", "agreement", "answer_of_file"]
 
@@ -19,8 +20,7 @@ Answer = Callable[[Tensor], Tensor]
 def agreement(first: Answer, second: Answer, inputs: Tensor) -> float:
     """Largest |first - second| over all outputs, relative to the largest |second|."""
     with torch.inference_mode():
-        left, right = first(inputs), second(inputs)
-    return float((left - right).abs().max() / right.abs().max().clamp_min(1e-30))
+        return relative_error([second(inputs)], [first(inputs)])
 
 
 def answer_of_file(path: Path) -> Answer:

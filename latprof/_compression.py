@@ -105,6 +105,11 @@ class Workshop:
                 raise DeviceError(f"{file} was not timed ({timing.detail}); is the device busy?")
         return [t.latency_s for t in timings]
 
+    def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
+        """Seconds of ``model``, as if timed in the weather in which ``original`` took its."""
+        beside_s, candidate_s = self.time(original, self.export(model, "candidate"))
+        return original_s * candidate_s / beside_s
+
 
 def compress_in(
     workshop: Workshop,
@@ -125,12 +130,6 @@ def compress_in(
     folder = workshop.folder
     original = workshop.export(model.eval(), "original")
     (original_s,) = workshop.time(original)
-
-    def measure(small: nn.Module) -> float:
-        candidate = workshop.export(small, "candidate")
-        beside_s, candidate_s = workshop.time(original, candidate)
-        return original_s * candidate_s / beside_s  # as if timed in the original's weather
-
     teacher = _frozen(model)
     distillation = Distillation(teacher, settings.coefficient, settings.temperature)
     comp = Compressor(
@@ -141,7 +140,7 @@ def compress_in(
         blocks=[settings.block],
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,
-        measure=measure,
+        measure=lambda small: workshop.time_beside(original, original_s, small),
     )
     _claim(folder, settings)
     with (folder / "log.jsonl").open("a") as log:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof._extras import require
+from latprof._figures import NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["accuracy_against_latency", "save", "svg", "trajectory", "widths"]
 
 _COLOURS = {"original": "#4c5a67", "uniform": "#d98032", "compressed": "#1f77b4"}
-_NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -28,11 +28,11 @@ def accuracy_against_latency(result: Mapping[str, Any]) -> Figure:
     """Measured latency and accuracy of each network, with the budget as a line."""
     figure = _figure(6.4, 4.0)
     axes = figure.subplots()
-    for key in (k for k in _NAMES if k in result):
+    for key in (k for k in NAMES if k in result):
         x, y = result[key]["latency_s"] * 1e6, result[key]["accuracy"] * 100
         axes.scatter([x], [y], s=90, color=_COLOURS[key], zorder=3)
         axes.annotate(
-            f"{_NAMES[key]}\n{y:.2f}%, {x:.0f} us",
+            f"{NAMES[key]}\n{y:.2f}%, {x:.0f} us",
             (x, y),
             xytext=(0, 10),
             textcoords="offset points",

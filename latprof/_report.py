@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from latprof import _plots
 from latprof._errors import UsageError
+from latprof._figures import COLUMNS, NAMES, figure_row
 from latprof._target import Target
-from latprof._units import format_count, format_s
+from latprof._units import format_s
 
 __all__ = ["read_run", "write_report"]
 
@@ -23,7 +24,6 @@ table { border-collapse: collapse } td, th { padding: .3rem .9rem; text-align: r
        border-bottom: 1px solid #dfe3e6 } td:first-child, th:first-child { text-align: left }
 svg { max-width: 100%; height: auto } .met { color: #1e7b34 } .missed { color: #b03a2e }
 """
-_NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -69,21 +69,8 @@ def write_report(folder: Path) -> Path:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    head = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
-    rows: list[Sequence[str]] = []
-    for key in (k for k in _NAMES if k in result):
-        r = result[key]
-        rows.append(
-            (
-                _NAMES[key],
-                f"{r['accuracy']:.2%}",
-                format_s(r["latency_s"]),
-                format_s(r["predicted_s"]),
-                format_count(r["params"]),
-                format_count(r["macs"]),
-            )
-        )
+    rows = [figure_row(name, result[key]) for key, name in NAMES.items() if key in result]
     cells = "".join(
         "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{cells}</table>"
+    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in COLUMNS)}</tr>{cells}</table>"

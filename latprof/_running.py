@@ -44,7 +44,7 @@ def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None])
         )
         say(f"budget {config.settings.budget} = {format_s(comp.budget_s)}")
         networks = {
-            "original": (model, [g.size for g in comp.graph.groups]),
+            "original": (model, comp.graph.sizes),
             "compressed": (small, comp.counts()),
         }
         return conclude(workshop, networks, comp, test)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from latprof._cli._output import json_option, note, print_figures, print_json, progress
+from latprof._figures import NAMES
 
 
 @click.command("demo")
@@ -31,8 +32,7 @@ def command(quick: bool, data: Path | None, out: Path | None, as_json: bool) -> 
     if as_json:
         print_json(result)
         return
-    names = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
-    print_figures(result, names)
+    print_figures(result, NAMES)
     for what, error in result["agreement"].items():
         click.echo(
             f"{what.replace('_', ' and ')} agree to {error:.1e} relative on 1,000 test images"

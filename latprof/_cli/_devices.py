@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from latprof._cli._output import json_option, print_json
 from latprof.devices import DeviceInfo, list_devices
 
 __all__ = ["command"]
@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 @click.command("devices")
 @click.argument("hosts", nargs=-1, metavar="[ssh:HOST]...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@json_option
 def command(hosts: tuple[str, ...], as_json: bool) -> None:
     """What is attached, and what is missing to use it.
 
@@ -24,7 +24,7 @@ def command(hosts: tuple[str, ...], as_json: bool) -> None:
     """
     found = list_devices(hosts)
     if as_json:
-        click.echo(json.dumps({"devices": [_fields(info) for info in found]}))
+        print_json({"devices": [_fields(info) for info in found]})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("device", "what it is", "usable runtimes", "missing"):

@@ -19,7 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from latprof._units import format_count, format_s
+from latprof._figures import COLUMNS, figure_row
+from latprof._units import format_s
 
 __all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
 
@@ -54,20 +55,12 @@ def print_table(
 
 def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """The networks of a run's result, one row each, as ``names`` calls them."""
-    columns = ["network", "accuracy", "measured", "predicted", "parameters", "MACs"]
-    rows = [
-        [
-            name,
-            f"{result[key]['accuracy']:.2%}",
-            f"{format_s(result[key]['latency_s'])} "
-            f"({result[key]['latency_s'] / result['original']['latency_s']:.1%})",
-            format_s(result[key]["predicted_s"]),
-            format_count(result[key]["params"]),
-            format_count(result[key]["macs"]),
-        ]
-        for key, name in names.items()
-    ]
-    print_table(f"budget {format_s(result['budget_s'])}", columns, rows)
+    rows = []
+    for key, name in names.items():
+        row = figure_row(name, result[key])
+        row[2] += f" ({result[key]['latency_s'] / result['original']['latency_s']:.1%})"
+        rows.append(row)
+    print_table(f"budget {format_s(result['budget_s'])}", COLUMNS, rows)
 
 
 @contextmanager

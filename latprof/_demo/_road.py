@@ -112,11 +112,11 @@ def run(
             )
         say(
             f"budget {scale.settings.budget} = {format_s(comp.budget_s)}; channels "
-            f"{sum(g.size for g in graph.groups)} -> {sum(comp.counts())}"
+            f"{sum(graph.sizes)} -> {sum(comp.counts())}"
         )
         uniform, counts = _uniform(scale, model, comp, workshop, loaded, bar)
         networks = {
-            "original": (model, [g.size for g in graph.groups]),
+            "original": (model, graph.sizes),
             "uniform": (uniform, counts),
             "compressed": (small, comp.counts()),
         }
@@ -222,16 +222,12 @@ def _uniform(
 ) -> tuple[nn.Module, list[int]]:
     """The original uniformly thinned to the compressed network's latency, and trained as long."""
     settings = scale.settings
+    original = workshop.folder / "original.onnx"
     wanted_s = aim_s = comp.latency_s()
     for _ in range(4):
         counts = uniform_counts(comp.graph, comp.cost, aim_s)
         thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
-        original, candidate = (
-            workshop.folder / "original.onnx",
-            workshop.export(thin, "candidate"),
-        )
-        beside_s, measured_s = workshop.time(original, candidate)
-        measured_s *= comp.full_s / beside_s
+        measured_s = workshop.time_beside(original, comp.full_s, thin)
         if abs(measured_s / wanted_s - 1) < 0.02:
             break
         aim_s *= wanted_s / measured_s

@@ -1,0 +1,27 @@
+"""How a run's figures are told: one row per network, in the terminal and on the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from latprof._units import format_count, format_s
+
+__all__ = ["COLUMNS", "NAMES", "figure_row"]
+
+COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
+
+#: What people call the networks of a result, in the order they are shown.
+NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
+
+
+def figure_row(name: str, figures: Mapping[str, Any]) -> list[str]:
+    """One network's figures as text, under COLUMNS."""
+    return [
+        name,
+        f"{figures['accuracy']:.2%}",
+        format_s(figures["latency_s"]),
+        format_s(figures["predicted_s"]),
+        format_count(figures["params"]),
+        format_count(figures["macs"]),
+    ]
