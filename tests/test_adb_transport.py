@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -167,6 +168,7 @@ def test_no_adb_server_at_its_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
+            listener.accept()[0].close()  # looking whether a server is there
             wire, _ = listener.accept()
             with wire:
                 wire.recv(100)
@@ -177,6 +179,16 @@ def test_no_adb_server_at_its_port(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError, match="no adb server"):
             server_phones(client(port=listener.getsockname()[1]))
         thread.join()
+
+
+def test_the_adb_server_is_started_where_none_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    try:
+        assert server_phones(client(port=port)) == {}
+    finally:
+        subprocess.run(["adb", "-P", str(port), "kill-server"], check=True)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_usb_errors_are_mapped(connect: Connect, phone: Phone) -> None:

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,13 @@ from latprof._extras import require
 from latprof._target import Target
 from latprof.devices._device import DeviceInfo
 from latprof.devices.adb._direct import DirectTransport, usb_serials
-from latprof.devices.adb._server import STATE_HINTS, ServerTransport, client, server_phones
+from latprof.devices.adb._server import (
+    STATE_HINTS,
+    ServerTransport,
+    client,
+    server_answers,
+    server_phones,
+)
 from latprof.devices.adb._tool import DOWNLOADS, cache_path
 from latprof.devices.adb._transport import Transport
 
@@ -158,11 +163,7 @@ def _server_at_hand() -> bool:
         return True
     host = os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
     port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
-    try:
-        with socket.create_connection((host, port), timeout=0.2):
-            return True
-    except OSError:
-        return False
+    return server_answers(host, port)
 
 
 def _on(text: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 import time
@@ -19,7 +20,7 @@ from latprof._errors import (
 from latprof._extras import require
 from latprof.devices.adb._transport import Transport
 
-__all__ = ["ERRORS", "STATE_HINTS", "ServerTransport", "client", "server_phones"]
+__all__ = ["ERRORS", "STATE_HINTS", "ServerTransport", "client", "server_answers", "server_phones"]
 
 #: Every exception class of adbutils, and ours for it.
 ERRORS: dict[str, type[DeviceError]] = {
@@ -32,6 +33,8 @@ ERRORS: dict[str, type[DeviceError]] = {
 
 #: A push or pull that moves nothing for this long is taken for hung.
 TRANSFER_S = 30.0
+
+_START_S = 20.0
 
 _CHUNK = 64 << 10  # the sync protocol's largest DATA
 _ID_AND_SIZE = struct.Struct("<4sI")
@@ -49,9 +52,31 @@ STATE_HINTS = {
 
 
 def client(host: str = "", port: int = 0) -> Any:
-    """adbutils' client of the adb server at host:port; the environment's, or 127.0.0.1:5037."""
+    """adbutils' client of the adb server at host:port; the environment's, or 127.0.0.1:5037.
+
+    A server that does not run is started here: adbutils would do it too, loudly, and leave the
+    refused socket open.
+    """
     adbutils = require("adbutils", extra="adb", why="reaching phones through the adb server")
-    return adbutils.AdbClient(host=host or None, port=port or None)
+    adb = adbutils.AdbClient(host=host or None, port=port or None)
+    if not server_answers(adb.host, adb.port):
+        with _mapped("adb server"):
+            command = [adbutils.adb_path(), "-P", str(adb.port), "start-server"]
+            started = subprocess.run(
+                command, capture_output=True, text=True, timeout=_START_S, check=False
+            )
+        if started.returncode:
+            raise DeviceError(f"adb server did not start: {started.stderr.strip()}")
+    return adb
+
+
+def server_answers(host: str, port: int) -> bool:
+    """Whether something listens at host:port."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def server_phones(adb: Any) -> dict[str, tuple[str, str]]:
