@@ -11,7 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latprof.compress._compressor import Compressor, Prune
+    from latprof.compress._blocks import Block, LowRank, Prune, Sparse
+    from latprof.compress._compressor import Compressor
     from latprof.compress._export import Check, export, load_check
     from latprof.compress._graph import Graph, Stats
     from latprof.compress._groups import Group, ParameterSlice
@@ -34,14 +35,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batches": "_train",
+    "Block": "_blocks",
     "Check": "_export",
     "Compressor": "_compressor",
     "Distillation": "_train",
     "Graph": "_graph",
     "Group": "_groups",
+    "LowRank": "_blocks",
     "ParameterSlice": "_groups",
-    "Prune": "_compressor",
+    "Prune": "_blocks",
     "Recipe": "_train",
+    "Sparse": "_blocks",
     "Stats": "_graph",
     "TensorBatches": "_train",
     "Tick": "_train",
@@ -62,14 +66,17 @@ _HOMES = {
 
 __all__ = [
     "Batches",
+    "Block",
     "Check",
     "Compressor",
     "Distillation",
     "Graph",
     "Group",
+    "LowRank",
     "ParameterSlice",
     "Prune",
     "Recipe",
+    "Sparse",
     "Stats",
     "TensorBatches",
     "Tick",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from latprof._errors import DeviceError, UsageError
 from latprof.compress import (
     Batches,
+    Block,
     Compressor,
     Distillation,
     Prune,
@@ -24,6 +25,8 @@ from latprof.compress import (
     export,
     train,
 )
+from latprof.compress._cost import MacsCost
+from latprof.compress._weights import hold_zeros
 from latprof.devices import Device, measure_files
 from latprof.surrogate import Surrogate
 
@@ -41,13 +44,14 @@ class Settings:
     """What a run is asked to do; ``latprof compress`` reads it from RUN.toml.
 
     Args:
-        budget: ``5 ms`` or ``60%``.
+        budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
+        blocks: what may be done to the network.
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
     """
 
     budget: str = "60%"
-    block: Prune = field(default_factory=Prune)
+    blocks: tuple[Block, ...] = (Prune(),)
     masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
     fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
     coefficient: float = 0.5
@@ -136,8 +140,8 @@ def compress_in(
         copy.deepcopy(model),
         workshop.example_inputs,
         surrogate,
-        settings.budget,
-        blocks=[settings.block],
+        [text.strip() for text in settings.budget.split(",")],
+        blocks=settings.blocks,
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,
         measure=lambda small: workshop.time_beside(original, original_s, small),
@@ -165,6 +169,7 @@ def compress_in(
 
         phase("masks", comp, settings.masks)
         small = comp.shrink()
+        hold_zeros(small, [o.layer.weight for o in comp.space.sparse])
         phase("fine_tune", small, settings.fine_tune)
     return comp, small.eval()
 
@@ -178,26 +183,36 @@ def conclude(
     """Export and measure networks in the same weather; writes and returns ``result.json``.
 
     Args:
-        networks: by name, each with its group counts; one is ``original``.
+        networks: by name, each with its unit counts; among them ``original`` and ``compressed``.
         test: inputs (N, ...) and labels (N,).
     """
     files = [workshop.export(model, name) for name, (model, _) in networks.items()]
     seconds = workshop.time(*files)
+    macs = MacsCost(comp.space)
     figures = {
         name: Figures(
             accuracy=accuracy(model, *test),
             latency_s=latency_s,
             predicted_s=comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
-            macs=comp.graph.stats(counts).macs,
+            macs=round(macs.exact(counts)),
             file=str(file),
         )
         for (name, (model, counts)), file, latency_s in zip(
             networks.items(), files, seconds, strict=True
         )
     }
+    original_s, compressed_s = (figures[n].latency_s for n in ("original", "compressed"))
+    budgets = []
+    for goal in comp.goals.each:
+        timed = goal.cost is comp.cost
+        limit = goal.budget.limit(original_s) if timed else goal.limit
+        reached = compressed_s if timed else goal.cost.exact(comp.counts())
+        kind, text = goal.budget.kind, goal.budget.text
+        budgets.append({"kind": kind, "text": text, "limit": limit, "reached": reached})
     result = {
-        "budget_s": comp.budget_at(figures["original"].latency_s),
+        "budget_s": next((b["limit"] for b in budgets if b["kind"] == "latency"), None),
+        "budgets": budgets,
         **{name: figure.to_dict() for name, figure in figures.items()},
         "target": workshop.device.target.to_dict(),
         "widths": comp.widths(),

@@ -39,14 +39,11 @@ def accuracy_against_latency(result: Mapping[str, Any]) -> Figure:
             ha="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    axes.axvline(result["budget_s"] * 1e6, color="#b03a2e", linestyle="--", linewidth=1)
-    axes.text(
-        result["budget_s"] * 1e6,
-        0.02,
-        " budget",
-        color="#b03a2e",
-        transform=axes.get_xaxis_transform(),
-    )
+    if result["budget_s"] is not None:
+        budget_us = result["budget_s"] * 1e6
+        axes.axvline(budget_us, color="#b03a2e", linestyle="--", linewidth=1)
+        across = axes.get_xaxis_transform()
+        axes.text(budget_us, 0.02, " budget", color="#b03a2e", transform=across)
     axes.margins(0.25, 0.35)
     axes.set_xlabel("measured latency of the exported file (us)")
     axes.set_ylabel("test accuracy (%)")
@@ -61,7 +58,8 @@ def trajectory(log: Sequence[Mapping[str, Any]]) -> Figure:
     figure = _figure(6.4, 4.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     above.plot(steps, [r["latency_s"] * 1e6 for r in rows], color=_COLOURS["compressed"])
-    above.axhline(rows[-1]["budget_s"] * 1e6, color="#b03a2e", linestyle="--", linewidth=1)
+    if (budget_s := rows[-1]["budget_s"]) is not None:
+        above.axhline(budget_s * 1e6, color="#b03a2e", linestyle="--", linewidth=1)
     above.set_ylabel("predicted latency (us)")
     below.semilogy(steps, [max(r["strength"], 1e-9) for r in rows], color="#4c5a67")
     positive = [r["strength"] for r in rows if r["strength"] > 0]

@@ -10,9 +10,8 @@ from typing import Any
 
 from latprof import _plots
 from latprof._errors import UsageError
-from latprof._figures import COLUMNS, NAMES, figure_row
+from latprof._figures import COLUMNS, NAMES, figure_row, verdict
 from latprof._target import Target
-from latprof._units import format_s
 
 __all__ = ["read_run", "write_report"]
 
@@ -46,14 +45,11 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def write_report(folder: Path) -> Path:
     """``report.html`` in the folder, with nothing to load from elsewhere; returns its path."""
     result, log = read_run(folder)
-    budget_s, latency_s = result["budget_s"], result["compressed"]["latency_s"]
-    verdict = "met" if latency_s <= budget_s else "missed"
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>latprof report</title>",
         f"<style>{_STYLE}</style><h1>latprof: {html.escape(folder.resolve().name)}</h1>",
         f"<p>{html.escape(str(Target.from_dict(result['target'])))}</p>",
-        f"<p>Budget {format_s(budget_s)}: <strong class='{verdict}'>{verdict}</strong>, measured "
-        f"{format_s(latency_s)} ({latency_s / budget_s:.1%} of it).</p>",
+        *map(_budget, result["budgets"]),
         _table(result),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
@@ -66,6 +62,11 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text("\n".join(parts))
     return path
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    word, rest = verdict(budget)
+    return f"<p>Budget <strong class='{word}'>{word}</strong>: {html.escape(rest)}.</p>"
 
 
 def _table(result: Mapping[str, Any]) -> str:

@@ -11,11 +11,14 @@ from typing import Any, Self, TypeVar
 
 from latprof._compression import Settings
 from latprof._errors import UsageError
-from latprof.compress import Prune, Recipe
+from latprof.compress import Block, LowRank, Prune, Recipe, Sparse
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", Prune, Recipe)
+T = TypeVar("T", bound="Block | Recipe")
+
+#: Sections that say what may be done to the network; [prune] where none is given.
+_BLOCKS: dict[str, Block] = {"prune": Prune(), "low_rank": LowRank(), "sparse": Sparse()}
 
 _TEXT = ("model", "data", "table", "out")
 
@@ -62,7 +65,7 @@ class RunFile:
             "budget",
             "save_every_s",
             "seed",
-            "prune",
+            *_BLOCKS,
             "masks",
             "fine_tune",
             "distillation",
@@ -80,6 +83,7 @@ class RunFile:
     def _of(cls, path: Path, raw: Mapping[str, Any]) -> Self:
         here = path.parent
         settings = Settings()
+        budget = raw.get("budget", settings.budget)
         distillation = raw.get("distillation", {})
         _refuse_unknown(path, "distillation.", distillation, {"coefficient", "temperature"})
         return cls(
@@ -90,8 +94,13 @@ class RunFile:
             device=str(raw.get("device", "local")),
             weights=here / raw["weights"] if "weights" in raw else None,
             settings=Settings(
-                budget=str(raw.get("budget", settings.budget)),
-                block=_section(path, raw, "prune", Prune()),
+                budget=budget if isinstance(budget, str) else ", ".join(map(str, budget)),
+                blocks=tuple(
+                    _section(path, raw, name, block)
+                    for name, block in _BLOCKS.items()
+                    if name in raw
+                )
+                or settings.blocks,
                 masks=_section(path, raw, "masks", settings.masks),
                 fine_tune=_section(path, raw, "fine_tune", settings.fine_tune),
                 coefficient=float(distillation.get("coefficient", settings.coefficient)),
@@ -108,9 +117,17 @@ def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
     now = dataclasses.asdict(default)
     _refuse_unknown(path, f"{name}.", given, set(now))
     try:
-        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in given.items()})
+        values = {
+            k: (v,) if type(now[k]) is tuple and isinstance(v, str) else v for k, v in given.items()
+        }
+        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in values.items()})
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{path}: [{name}] {exc}") from exc
+
+
+def _like(now: Any, value: Any) -> Any:
+    """The value in the type of what it replaces; one string is a tuple of one."""
+    return (value,) if type(now) is tuple and isinstance(value, str) else type(now)(value)
 
 
 def _refuse_unknown(path: Path, prefix: str, given: Any, known: set[str]) -> None:

@@ -11,7 +11,6 @@ from latprof._compression import Progress, Workshop, compress_in, conclude
 from latprof._errors import UsageError
 from latprof._extras import load_callable
 from latprof._runfile import RunFile
-from latprof._units import format_s
 from latprof.compress import load_model
 from latprof.devices import open_target
 from latprof.surrogate import fit
@@ -42,9 +41,9 @@ def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None])
         comp, small = compress_in(
             workshop, model, fit(table), config.settings, batches, on_progress
         )
-        say(f"budget {config.settings.budget} = {format_s(comp.budget_s)}")
+        say(f"budget {comp.goals}")
         networks = {
-            "original": (model, comp.graph.sizes),
+            "original": (model, comp.space.sizes),
             "compressed": (small, comp.counts()),
         }
         return conclude(workshop, networks, comp, test)

@@ -17,11 +17,11 @@ from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
 from latprof._profiling import profile_into
 from latprof._report import write_report
-from latprof._units import format_s
 from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
+    Prune,
     Recipe,
     TensorBatches,
     Tick,
@@ -97,7 +97,7 @@ def run(
         _original(model, scale, loaded, bar)
         share = accuracy(model, *loaded.test)
         say(f"original: accuracy {share:.2%} on {len(loaded.test[1])} test images")
-        graph = trace(model, example_inputs).aligned(scale.settings.block.divisor)
+        graph = trace(model, example_inputs).aligned(Prune().divisor)
         table = _table(scale, folder, device, model, graph, example_inputs, bar)
         surrogate = fit(table)
         _tell_fit(surrogate, table, say)
@@ -110,13 +110,10 @@ def run(
             comp, small = compress_in(
                 workshop, model, surrogate, scale.settings, loaded.batches, on_progress
             )
-        say(
-            f"budget {scale.settings.budget} = {format_s(comp.budget_s)}; channels "
-            f"{sum(graph.sizes)} -> {sum(comp.counts())}"
-        )
+        say(f"budget {comp.goals}; channels {sum(graph.sizes)} -> {sum(comp.counts())}")
         uniform, counts = _uniform(scale, model, comp, workshop, loaded, bar)
         networks = {
-            "original": (model, graph.sizes),
+            "original": (model, comp.space.sizes),
             "uniform": (uniform, counts),
             "compressed": (small, comp.counts()),
         }
@@ -225,7 +222,7 @@ def _uniform(
     original = workshop.folder / "original.onnx"
     wanted_s = aim_s = comp.latency_s()
     for _ in range(4):
-        counts = uniform_counts(comp.graph, comp.cost, aim_s)
+        counts = uniform_counts(comp.space, comp.cost, aim_s)
         thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
         measured_s = workshop.time_beside(original, comp.full_s, thin)
         if abs(measured_s / wanted_s - 1) < 0.02:
