@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latprof.compress._blocks import Block, LowRank, Prune, Sparse
+    from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
     from latprof.compress._compressor import Compressor
     from latprof.compress._export import Check, export, load_check
     from latprof.compress._graph import Graph, Stats
@@ -44,6 +44,7 @@ _HOMES = {
     "LowRank": "_blocks",
     "ParameterSlice": "_groups",
     "Prune": "_blocks",
+    "Quantise": "_blocks",
     "Recipe": "_train",
     "Sparse": "_blocks",
     "Stats": "_graph",
@@ -75,6 +76,7 @@ __all__ = [
     "LowRank",
     "ParameterSlice",
     "Prune",
+    "Quantise",
     "Recipe",
     "Sparse",
     "Stats",

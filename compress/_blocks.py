@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from latprof._errors import UsageError
 from latprof.compress._counts import prepare_counts
 
-__all__ = ["Block", "LowRank", "Prune", "Sparse"]
+__all__ = ["Block", "LowRank", "Prune", "Quantise", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
 
@@ -95,3 +95,24 @@ class Sparse(Block):
         """(N, M) of a fixed pattern."""
         found = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.pattern)
         return (int(found[1]), int(found[2])) if found and int(found[1]) < int(found[2]) else None
+
+
+@dataclass(frozen=True)
+class Quantise(Block):
+    """Give each weight the fewest bits that do: nested bit widths with learnt clip ranges.
+
+    It is the size of the weights that falls; it takes a budget of ``bytes``. What int8 saves in
+    latency is a matter of the exported file: ``export_int8``.
+
+    Args:
+        bits: ascending widths that a weight may have; it may also stay as it is.
+        layers: names or patterns of the linear and convolution layers it may quantise.
+    """
+
+    bits: tuple[int, ...] = (1, 2, 4, 8, 16)
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bits or list(self.bits) != sorted({b for b in self.bits if 1 <= b <= 16}):
+            raise UsageError(f"bits are {self.bits}; expected ascending widths from 1 to 16")

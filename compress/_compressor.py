@@ -16,7 +16,7 @@ from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
 from latprof.compress._goals import Goal, Goals
 from latprof.compress._graph import Graph
-from latprof.compress._select import candidates, n_of_m, select
+from latprof.compress._select import candidates, n_of_m, select, worth_of
 from latprof.compress._shrink import shrink
 from latprof.compress._space import space_of
 from latprof.compress._trace import trace
@@ -155,6 +155,9 @@ class Compressor(nn.Module):
             "free": prunable[segment],
             "kinds": torch.tensor(kinds),
         }
+        for option in self.space.bits:  # of nested widths the least always stays
+            first = sum(sizes[: option.group.index])
+            of_model["free"][first] = False
         for name, value in of_model.items():
             self.register_buffer(name, value, persistent=False)
         self._pull: Tensor | None = None
@@ -278,6 +281,9 @@ class Compressor(nn.Module):
         for group, old, new in parts:
             if int((new > 0).sum()) < group.minimum:
                 new.copy_(old)
+        for option in self.space.bits:  # what is above a width that is gone is gone
+            new = self._split(moved)[option.group.index]
+            new.mul_((new > 0).cumprod(0))
         self.alpha.copy_(moved)
 
     def _steer(self, task: Tensor, pull: Tensor, way: float) -> None:
@@ -298,8 +304,12 @@ class Compressor(nn.Module):
         """
         scale = self.alpha / self.start
         worth = self._split(self.importance * scale.clamp_min(_REVIVED).square())
+        nested = {o.group.index for o in self.space.bits}
         counts = select(
-            [w.double().cpu().numpy() for w in worth],
+            [
+                worth_of(w.double().cpu().numpy(), ordered=index in nested)
+                for index, w in enumerate(worth)
+            ],
             self._candidates,
             lambda rows: self.goals.load(
                 torch.as_tensor(rows, dtype=torch.float32), way, slack
@@ -311,19 +321,22 @@ class Compressor(nn.Module):
         channels = alphas[: len(self.graph.groups)]
         sparse = {o.group.index: o for o in self.space.sparse}
         parts = zip(alphas, self._split(self.start), worth, counts, strict=True)
-        for index, (part, start, value, count) in enumerate(parts):
+        for index, (part, start, mine, count) in enumerate(parts):
             if option := sparse.get(index):  # channels come first, and have been chosen
-                alive = self.weights.alive(option, [a > 0 for a in channels]).to(value.device)
-                value = value.masked_fill(~alive, -1.0)
+                alive = self.weights.alive(option, [a > 0 for a in channels]).to(mine.device)
+                mine = mine.masked_fill(~alive, -1.0)
                 count = min(count, int(alive.sum()))
             if option and option.n_of_m:
                 n, m = option.n_of_m
-                chosen = n_of_m(value, m - round((m - n) * way), m).nonzero().squeeze(1)
+                chosen = n_of_m(mine, m - round((m - n) * way), m).nonzero().squeeze(1)
+            elif index in nested:
+                chosen = torch.arange(count, device=mine.device)
             else:
-                chosen = value.argsort(descending=True)[:count]
+                chosen = mine.argsort(descending=True)[:count]
             kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
             part.zero_()
             part[chosen] = kept
+        self.weights.refit(self.model, self.scales())
 
     @torch.no_grad()
     def fix(self) -> None:
@@ -337,6 +350,7 @@ class Compressor(nn.Module):
         for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
             self._project(1.0, _AIM)
+            self._harden()
             small = self._shrunk() if self.measure else nn.Identity()
             agreed = [self._agrees(name, timed(small)) for name, timed in self.measure.items()]
             if all(agreed):
@@ -344,6 +358,13 @@ class Compressor(nn.Module):
         self.last.copy_(self.alpha)
         self.strength.zero_()
         self.fixed.fill_(True)
+
+    def _harden(self) -> None:
+        """Bit widths are chosen or not; between two of them a weight is on no grid."""
+        alphas, starts = self._split(self.alpha), self._split(self.start)
+        for option in self.space.bits:
+            alpha, start = alphas[option.group.index], starts[option.group.index]
+            alpha.copy_(torch.where(alpha > 0, start, alpha))
 
     def _agrees(self, target: str, measured_s: float) -> bool:
         """Whether a measurement lies just under its budget; else the cost is corrected by it."""

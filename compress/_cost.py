@@ -185,6 +185,9 @@ class WeightsCost(Cost):
     held: Tensor
     rank: Tensor
     places: Tensor
+    ladder: Tensor
+    coded: Tensor
+    levels: Tensor
 
     def __init__(self, space: Space, *, as_bytes: bool) -> None:
         super().__init__(space)
@@ -209,6 +212,12 @@ class WeightsCost(Cost):
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (T, D, G)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (T, D)
         self.register_buffer("held", torch.as_tensor(held, dtype=torch.float32))  # (T, G)
+        coded = [row[o.layer.weight] for o in space.bits]
+        levels = [o.group.index for o in space.bits]
+        self.register_buffer("coded", torch.tensor(coded, dtype=torch.int64))
+        self.register_buffer("levels", torch.tensor(levels, dtype=torch.int64))
+        ladder = [(0, *o.block.bits, _BITS) for o in space.bits]  # type: ignore[union-attr]
+        self.register_buffer("ladder", torch.tensor(ladder, dtype=torch.float32))  # (C, L + 2)
         ranks = [o.group.index for o in space.ranks]
         places = [row[o.layer.weight] for o in space.ranks]
         self.register_buffer("rank", torch.tensor(ranks, dtype=torch.int64))
@@ -222,11 +231,26 @@ class WeightsCost(Cost):
         scale = _BITS / 8 if self.as_bytes else 1.0
         each = scale * left
         if self.as_bytes:
-            each = torch.where(left < numel, each + numel / 8, each).minimum(scale * numel)
+            size = self._bytes(counts, numel)
+            each = size * left
+            each = torch.where(left < numel, each + numel / 8, each).minimum(size * numel)
         outer = dims[..., self.places, 0]
         inner = dims[..., self.places, 1:].prod(-1)
         saved = scale * (outer * inner - counts[..., self.rank] * (outer + inner))
         return each.sum(-1), saved
+
+    def _bytes(self, counts: Tensor, numel: Tensor) -> Tensor:
+        """(..., T) bytes per weight; between two bit widths on the line between them."""
+        size = torch.full_like(numel, _BITS / 8)
+        if not len(self.coded):
+            return size
+        place = counts[..., self.levels]  # (..., C)
+        below = place.detach().floor().long().clamp(0, self.ladder.shape[1] - 2)
+        ladder = self.ladder.expand(*below.shape, -1)
+        low = ladder.gather(-1, below[..., None])[..., 0]
+        high = ladder.gather(-1, below[..., None] + 1)[..., 0]
+        bits = low + (place - below) * (high - low)
+        return size.index_copy(-1, self.coded, bits / 8)
 
 
 def _all_ops(space: Space) -> list[Workload]:

@@ -132,6 +132,11 @@ def _prepare(space: Space, budgets: Sequence[Budget]) -> None:
     """Refuse a block that can do nothing for any of the budgets."""
     if not budgets:
         raise UsageError("no budget is given; expected one like '60%'")
+    if space.bits and not any(b.kind == "bytes" for b in budgets):
+        raise UsageError(
+            "Quantise cannot pay here: few bits save space, and latency only in an int8 file; "
+            "expected a budget of bytes beside it, like 'bytes=25%', or export_int8 without it"
+        )
     free = any(o.n_of_m is None for o in space.sparse)
     if free and not any(b.kind in ("params", "bytes") for b in budgets):
         raise UsageError(

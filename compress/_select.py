@@ -17,7 +17,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from latprof.compress._groups import Group
 
-__all__ = ["candidates", "n_of_m", "select"]
+__all__ = ["candidates", "n_of_m", "select", "worth_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def candidates(group: Group) -> list[int]:
 
 
 def select(
-    importance: Sequence[Floats],
+    values: Sequence[Floats],
     candidates: Sequence[Sequence[int]],
     cost: Callable[[Floats], Floats],
     budget: float,
@@ -52,7 +52,7 @@ def select(
     """Counts per group, (G,).
 
     Args:
-        importance: per group, importance of each unit, any order, >= 0.
+        values: per group, what keeping 0..n of its units is worth, (n + 1,), see ``worth_of``.
         candidates: per group, the counts it may have, ascending; the last is where it starts.
         cost: (B,) seconds, or another figure, for B rows of counts (B, G).
         budget: the figure to stay under.
@@ -62,7 +62,7 @@ def select(
         Counts with ``cost(counts) <= budget``, or every group at its first candidate.
     """
     leaps = [(1, 2)] * len(candidates) if leaps is None else leaps
-    worth = [_value(unit)[list(c)] for unit, c in zip(importance, candidates, strict=True)]
+    worth = [v[list(c)] for v, c in zip(values, candidates, strict=True)]
     place = [len(c) - 1 for c in candidates]
     counts = np.array([c[-1] for c in candidates], dtype=np.float64)
     now = float(cost(counts[None])[0])
@@ -109,12 +109,13 @@ def _moved(
     return rows
 
 
-def _value(importance: Floats) -> Floats:
-    """What keeping the best 0..n units of a group is worth, (n + 1,).
+def worth_of(importance: Floats, *, ordered: bool = False) -> Floats:
+    """What keeping the best 0..n units of a group is worth, (n + 1,); the first, if ``ordered``.
 
     Taylor importances do not add up when most of a group goes, for what is left has to carry
     its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.
     """
     total = max(float(importance.sum()), 1e-30)
-    share = np.concatenate([[0.0], np.cumsum(np.sort(importance)[::-1])]) / total
+    best = importance if ordered else np.sort(importance)[::-1]
+    share = np.concatenate([[0.0], np.cumsum(best)]) / total
     return np.asarray(total * np.log(np.maximum(share, 1e-6)))

@@ -13,7 +13,7 @@ from torch import nn
 
 from latprof._errors import UsageError
 from latprof._workload import Conv2d, MatMul, Workload
-from latprof.compress._blocks import Block, LowRank, Prune, Sparse
+from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
 from latprof.compress._graph import Graph
 from latprof.compress._groups import Group
 
@@ -47,7 +47,7 @@ class Layer:
 class Option:
     """What a block may do to one layer; ``group`` counts the units that are left of it."""
 
-    block: LowRank | Sparse
+    block: LowRank | Quantise | Sparse
     layer: Layer
     group: Group
 
@@ -89,6 +89,10 @@ class Space:
     def sparse(self) -> tuple[Option, ...]:
         return tuple(o for o in self.options if isinstance(o.block, Sparse))
 
+    @cached_property
+    def bits(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, Quantise))
+
     def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
         """Per op that may be factored: its position, its option, and at full size the two ops
         that stand for it, (inputs -> rank) and (rank -> outputs)."""
@@ -129,7 +133,7 @@ def space_of(
     layers = _layers(model, graph)
     options: list[Option] = []
     for block in blocks:
-        if not isinstance(block, (LowRank, Sparse)):
+        if not isinstance(block, (LowRank, Quantise, Sparse)):
             continue
         before = len(options)
         for layer in layers:
@@ -141,14 +145,13 @@ def space_of(
                 f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
                 "linear or ungrouped convolution layers; latprof inspect lists them"
             )
-    twice = {o.layer.path for o in options if isinstance(o.block, LowRank)} & {
-        o.layer.path for o in options if isinstance(o.block, Sparse)
-    }
-    if twice:
-        raise UsageError(
-            f"{min(twice)} is under LowRank and Sparse; a factored weight keeps no zeros: expected "
-            "one of them per layer, see layers="
-        )
+    low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
+    for option in options:
+        if option.layer.path in low_rank and not isinstance(option.block, LowRank):
+            raise UsageError(
+                f"{option.layer.path} is under LowRank and {type(option.block).__name__}; a "
+                "product of factors has no zeros and no grid: expected one per layer, see layers="
+            )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
     return Space(graph, tuple(options)), of_group
 
@@ -170,13 +173,15 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
     return found
 
 
-def _option(block: LowRank | Sparse, layer: Layer, index: int) -> Option | None:
+def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:
     """None where the layer is too small for the block."""
     if isinstance(block, LowRank):
         size, divisor, minimum = layer.full_rank, block.divisor, block.divisor
         if size < 2 * divisor:
             return None
         name = f"{layer.path}/rank"
+    elif isinstance(block, Quantise):
+        name, size, divisor, minimum = f"{layer.path}/bits", len(block.bits) + 1, 1, 1
     else:
         rows, columns = block.block or (1, 1)
         out, inner = layer.shape[0], math.prod(layer.shape[1:])

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from latprof.compress._bits import Bits
 from latprof.compress._space import Option, Space
 
-__all__ = ["Factors", "Weights", "hold_zeros", "split"]
+__all__ = ["Factors", "Weights", "split"]
 
 
 def split(weight: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
@@ -36,6 +37,7 @@ class Weights(nn.Module):
     """From the model's parameters and the masks' scales to what takes the parameters' place.
 
     Weights under LowRank are trained as their factors; the model's own stand still meanwhile.
+    Bits come last, and leave zeros zero, so that what is kept lies on its grid exactly.
     """
 
     def __init__(self, model: nn.Module, space: Space) -> None:
@@ -44,9 +46,12 @@ class Weights(nn.Module):
         self.factors = nn.ModuleList(
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
-        self.frozen = [o.layer.weight for o in space.ranks]
-        for name in self.frozen:
-            model.get_parameter(name).requires_grad_(False)
+        self.bits = nn.ModuleList(
+            Bits(model.get_parameter(o.layer.weight), o.block.bits)  # type: ignore[union-attr]
+            for o in space.bits
+        )
+        for option in space.ranks:
+            model.get_parameter(option.layer.weight).requires_grad_(False)
 
     def forward(self, model: nn.Module, scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """The parameters that change, by name.
@@ -65,7 +70,23 @@ class Weights(nn.Module):
             weight = changed.get(name, params[name])
             mask = _spread(scales[option.group.index], weight.shape, option.tile)
             changed[name] = weight * mask.to(weight.dtype)
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            name = option.layer.weight
+            weight = changed.get(name, params[name])
+            coded = bits(weight, scales[option.group.index])
+            # What a mask removed is zero on any grid; its gradient still tells what it was worth.
+            changed[name] = coded - coded.detach() * (weight.detach() == 0)
         return changed
+
+    def refit(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Clip ranges of the bit widths that are not in use, for the weights as they are now."""
+        if not self.space.bits:
+            return
+        params: dict[str, Tensor] = dict(model.named_parameters())
+        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            weight = changed.get(option.layer.weight, params[option.layer.weight])
+            bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
 
     def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
         """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
@@ -80,15 +101,6 @@ class Weights(nn.Module):
                 found &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
         rows, columns = option.tile
         return found.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
-
-
-def hold_zeros(model: nn.Module, names: Sequence[str]) -> None:
-    """Zeros of these parameters stay zeros in training, under any optimiser that leaves alone what
-    has no gradient (weight decay does): for fine-tuning a shrunk network that is sparse."""
-    for name in names:
-        weight = model.get_parameter(name)
-        mask = (weight.detach() != 0).to(weight.dtype)
-        weight.register_hook(lambda grad, mask=mask: grad * mask)  # type: ignore[no-untyped-call]
 
 
 def _spread(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:

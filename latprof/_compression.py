@@ -26,7 +26,6 @@ from latprof.compress import (
     train,
 )
 from latprof.compress._cost import MacsCost
-from latprof.compress._weights import hold_zeros
 from latprof.devices import Device, measure_files
 from latprof.surrogate import Surrogate
 
@@ -168,9 +167,12 @@ def compress_in(
             )
 
         phase("masks", comp, settings.masks)
-        small = comp.shrink()
-        hold_zeros(small, [o.layer.weight for o in comp.space.sparse])
-        phase("fine_tune", small, settings.fine_tune)
+        if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
+            phase("fine_tune", comp, settings.fine_tune)
+            small = comp.shrink()
+        else:
+            small = comp.shrink()
+            phase("fine_tune", small, settings.fine_tune)
     return comp, small.eval()
 
 

@@ -11,14 +11,19 @@ from typing import Any, Self, TypeVar
 
 from latprof._compression import Settings
 from latprof._errors import UsageError
-from latprof.compress import Block, LowRank, Prune, Recipe, Sparse
+from latprof.compress import Block, LowRank, Prune, Quantise, Recipe, Sparse
 
 __all__ = ["RunFile"]
 
 T = TypeVar("T", bound="Block | Recipe")
 
 #: Sections that say what may be done to the network; [prune] where none is given.
-_BLOCKS: dict[str, Block] = {"prune": Prune(), "low_rank": LowRank(), "sparse": Sparse()}
+_BLOCKS: dict[str, Block] = {
+    "prune": Prune(),
+    "low_rank": LowRank(),
+    "sparse": Sparse(),
+    "quantise": Quantise(),
+}
 
 _TEXT = ("model", "data", "table", "out")
 

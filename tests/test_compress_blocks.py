@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from latprof import Compressor, Prune, UsageError
 from latprof.compress import (
     LowRank,
+    Quantise,
     Recipe,
     Sparse,
     export,
@@ -29,7 +30,7 @@ from latprof.compress import (
 from latprof.compress._cost import Cost, LatencyCost, MacsCost, WeightsCost
 from latprof.compress._factored import factored
 from latprof.compress._space import Space, space_of
-from latprof.compress._weights import hold_zeros, split
+from latprof.compress._weights import split
 
 
 class Wide(nn.Module):
@@ -198,9 +199,8 @@ def test_sparsity_meets_a_budget_of_bytes(pattern: str, blocks: tuple[Any, ...])
     weight = small.get_parameter("body.0.weight")
     zeros = weight == 0
     assert 0 < int(zeros.sum()) < weight.numel()
-    hold_zeros(small, sorted(sparse))
-    train(small, batches(), Recipe(1, lr=1e-2))
-    assert torch.equal(small.get_parameter("body.0.weight") == 0, zeros)
+    train(comp, batches(), Recipe(1, lr=1e-2))  # the same loop fine-tunes
+    assert torch.equal(comp.shrink().get_parameter("body.0.weight") == 0, zeros)
     if pattern == "4x1":
         tiles = (weight.flatten(1).unflatten(0, (-1, 4)) != 0).sum(1)
         assert set(tiles.unique().tolist()) <= {0, 4}
@@ -216,6 +216,33 @@ def test_a_fixed_pattern_keeps_n_of_m() -> None:
     for name in ("neck", "head"):
         whole = comp.weights(comp.model, comp.scales())[f"{name}.weight"]
         assert int((whole.flatten(1).unflatten(1, (-1, 4)) != 0).sum(-1).max()) <= 2
+
+
+@pytest.mark.parametrize("blocks", [(), (Prune(),), (Prune(), Sparse())])
+def test_bits_are_learnt_and_harden_to_integers(blocks: tuple[Any, ...]) -> None:
+    comp = make(wide(), "bytes=15%", *blocks, Quantise(bits=(2, 4, 8)))
+    with torch.no_grad():
+        torch.testing.assert_close(comp.eval()(*EXAMPLE), wide()(*EXAMPLE), rtol=1e-6, atol=1e-6)
+    trained(comp)
+    train(comp, batches(), Recipe(1, lr=1e-2))  # the same loop fine-tunes
+    small = comp.eval().shrink()
+    agree(comp, small)
+    goal = comp.goals.each[0]
+    assert goal.cost.exact(comp.counts()) <= goal.limit
+    widths = set()
+    for option, module in zip(comp.space.bits, comp.weights.bits, strict=True):
+        level = comp.counts()[option.group.index] - 1
+        if level == len(module.widths):
+            continue  # left as it was
+        widths.add(module.widths[level])
+        beta = (torch.arange(len(module.widths) + 1) <= level).float()
+        low, high = module.ranges(beta)[level].detach()
+        weight = small.get_parameter(option.layer.weight).detach()
+        place = (weight[weight != 0] - low) / (high - low) * (2 ** module.widths[level] - 1)
+        torch.testing.assert_close(place, place.round(), rtol=0, atol=2e-3)
+        assert place.min() > -0.5
+        assert place.max() < 2 ** module.widths[level] - 0.5
+    assert widths
 
 
 def test_several_budgets_hold_at_once() -> None:
@@ -245,6 +272,7 @@ def test_two_targets_have_a_budget_each() -> None:
         ((), "75%", "blocks are none; expected at least one"),
         ((Prune(), Prune()), "75%", "each kind once"),
         ((LowRank(layers=("nowhere.*",)),), "75%", "LowRank finds no layer under nowhere"),
+        ((Quantise(),), "75%", "Quantise cannot pay here"),
         ((LowRank(), Sparse()), "bytes=50%", "is under LowRank and Sparse"),
         ((Prune(),), "phone=5 ms", "expected one of latency, macs, params, bytes"),
     ],

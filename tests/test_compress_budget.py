@@ -12,7 +12,7 @@ from latprof import InfeasibleBudgetError, UsageError
 from latprof.compress._budget import Budget, Reach
 from latprof.compress._controller import ramp, steer
 from latprof.compress._counts import COUNTS, soft_counts
-from latprof.compress._select import n_of_m, select
+from latprof.compress._select import n_of_m, select, worth_of
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_selection_fits_the_budget_and_leaves_no_room(seed: int, share: float) -
 
     least = latency_s(np.ones(4))
     budget_s = float(least + share * (latency_s(sizes) - least))
-    counts = np.array(select(importance, choices, latency_s, budget_s))
+    counts = np.array(select([worth_of(i) for i in importance], choices, latency_s, budget_s))
     assert latency_s(counts) <= budget_s
     for group in range(4):
         if counts[group] < sizes[group]:
