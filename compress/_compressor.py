@@ -15,6 +15,7 @@ from latprof.compress._budget import Budget
 from latprof.compress._controller import steer, wanted_s
 from latprof.compress._cost import Cost
 from latprof.compress._counts import prepare_counts, soft_counts
+from latprof.compress._ranks import decided, share
 from latprof.compress._select import candidates, select
 from latprof.compress._shrink import shrink
 from latprof.compress._trace import trace
@@ -84,7 +85,8 @@ class Compressor(nn.Module):
 
     Args:
         model: any traceable module, pre-trained.
-        example_inputs: what its forward takes, at the batch size it will be deployed with.
+        example_inputs: what its forward takes, at the batch size it will be deployed with: a
+            tensor, a tuple of positional inputs, or a dict of named ones.
         surrogate: latency of the target's ops, from ``latprof.surrogate.fit``.
         budget: ``5 ms``, ``60%``, or seconds.
         blocks: what may be done to the network.
@@ -114,7 +116,7 @@ class Compressor(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        example_inputs: tuple[Any, ...],
+        example_inputs: Any,
         surrogate: Surrogate,
         budget: str | float = "60%",
         *,
@@ -240,6 +242,7 @@ class Compressor(nn.Module):
         """Start the masks; the function stays the same, for masks count relative to the start."""
         if self.block.init == "uniform":
             self.start.uniform_(0, 0.5).clamp_min_(1e-3)
+            share(self.start)
         elif self.block.init == "importance":
             weight = self.importance.sqrt()
             mean = torch.zeros_like(self.sizes).index_add(0, self.segment, weight) / self.sizes
@@ -295,6 +298,7 @@ class Compressor(nn.Module):
             kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
             part.zero_()
             part[chosen] = kept
+        share(self.alpha)  # processes on different machines may round differently
 
     @torch.no_grad()
     def fix(self) -> None:
@@ -310,7 +314,7 @@ class Compressor(nn.Module):
             self._project(self.budget_s * _AIM)
             if self.measure is None:
                 break
-            measured_s = self.measure(self._shrunk())
+            measured_s = decided(self.measure, self._shrunk(), self.alpha)
             if _LOW * self.budget_s <= measured_s <= _HIGH * self.budget_s:
                 break
             self.cost.correction.mul_(measured_s / self.latency_s())

@@ -37,8 +37,9 @@ class Cost(nn.Module):
         self.ops: Any = surrogate.torch_module(graph.workloads())
 
     def forward(self, counts: Tensor) -> Tensor:
-        channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., N, 2)
-        seconds: Tensor = self.correction * (self.ops(channels).sum(-1) + self.ops.constant_s)
+        with torch.autocast(counts.device.type, enabled=False):  # 8 bits do not count channels
+            channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset
+            seconds: Tensor = self.correction * (self.ops(channels).sum(-1) + self.ops.constant_s)
         return seconds
 
     def exact(self, counts: Sequence[int]) -> float:
