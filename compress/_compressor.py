@@ -218,8 +218,8 @@ class Compressor(nn.Module):
         """
         grad = self.alpha.grad
         self.alpha.copy_(self.last)
-        if self.fixed or grad is None:
-            return
+        if self.fixed or grad is None or not grad.isfinite().all():
+            return  # a loss scaler skips steps that overflow, and so do the masks
         self.taken += 1
         taken, warm = int(self.taken), max(1, round(_WARM * self.steps))
         pull = torch.zeros_like(grad) if self._pull is None else self._pull
