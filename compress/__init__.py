@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from latprof.compress._graph import Graph, Stats
     from latprof.compress._groups import Group, ParameterSlice
     from latprof.compress._load import load_model
+    from latprof.compress._recalibrate import recalibrate
     from latprof.compress._recipe import load_shrunk, recipe_of
     from latprof.compress._shrink import shrink
     from latprof.compress._trace import trace
@@ -56,6 +57,7 @@ _HOMES = {
     "load_check": "_export",
     "load_model": "_load",
     "load_shrunk": "_recipe",
+    "recalibrate": "_recalibrate",
     "recipe_of": "_recipe",
     "shrink": "_shrink",
     "trace": "_trace",
@@ -88,6 +90,7 @@ __all__ = [
     "load_check",
     "load_model",
     "load_shrunk",
+    "recalibrate",
     "recipe_of",
     "shrink",
     "trace",

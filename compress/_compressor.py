@@ -16,6 +16,7 @@ from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
 from latprof.compress._goals import Goal, Goals
 from latprof.compress._graph import Graph
+from latprof.compress._ranks import decided, share
 from latprof.compress._select import candidates, n_of_m, select, worth_of
 from latprof.compress._shrink import shrink
 from latprof.compress._space import space_of
@@ -66,7 +67,8 @@ class Compressor(nn.Module):
 
     Args:
         model: any traceable module, pre-trained.
-        example_inputs: what its forward takes, at the batch size it will be deployed with.
+        example_inputs: what its forward takes, at the batch size it will be deployed with: a
+            tensor, a tuple of positional inputs, or a dict of named ones.
         surrogate: latency of the target's ops, from ``latprof.surrogate.fit``; {name: surrogate}
             for several targets; None where no budget is a latency.
         budget: ``5 ms``, ``60%``, seconds, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``,
@@ -234,8 +236,8 @@ class Compressor(nn.Module):
         """
         grad = self.alpha.grad
         self.alpha.copy_(self.last)
-        if self.fixed or grad is None:
-            return
+        if self.fixed or grad is None or not grad.isfinite().all():
+            return  # a loss scaler skips steps that overflow, and so do the masks
         self.taken += 1
         taken, warm = int(self.taken), max(1, round(_WARM * self.steps))
         pull = torch.zeros_like(grad) if self._pull is None else self._pull
@@ -266,6 +268,7 @@ class Compressor(nn.Module):
             elif init == "importance":
                 start.copy_(mine)
         self.start.masked_fill_(~self.free, 1.0)
+        share(self.start)
         self.alpha.copy_(self.start)
 
     def _move(self, grad: Tensor, taken: int) -> None:
@@ -336,6 +339,7 @@ class Compressor(nn.Module):
             kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
             part.zero_()
             part[chosen] = kept
+        share(self.alpha)  # processes on different machines may round differently
         self.weights.refit(self.model, self.scales())
 
     @torch.no_grad()
@@ -352,7 +356,10 @@ class Compressor(nn.Module):
             self._project(1.0, _AIM)
             self._harden()
             small = self._shrunk() if self.measure else nn.Identity()
-            agreed = [self._agrees(name, timed(small)) for name, timed in self.measure.items()]
+            agreed = [
+                self._agrees(name, decided(timed, small, self.alpha))
+                for name, timed in self.measure.items()
+            ]
             if all(agreed):
                 break
         self.last.copy_(self.alpha)

@@ -38,7 +38,8 @@ class Cost(nn.Module):
 
     def forward(self, counts: Tensor, factored: Tensor | None = None) -> Tensor:
         """``factored`` (..., F) tells which layers are factored; by default those that pay."""
-        whole, saved = self.parts(counts)
+        with torch.autocast(counts.device.type, enabled=False):  # 8 bits do not count channels
+            whole, saved = self.parts(counts)
         if saved.shape[-1]:
             taken = saved.clamp_min(0) if factored is None else saved * factored
             whole = whole - taken.sum(-1)

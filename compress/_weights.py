@@ -78,6 +78,14 @@ class Weights(nn.Module):
             changed[name] = coded - coded.detach() * (weight.detach() == 0)
         return changed
 
+    @torch.no_grad()
+    def fold(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Write what the masks make of them into the parameters; then masks of 0 and 1 do."""
+        for name, value in self(model, scales).items():
+            model.get_parameter(name).copy_(value)
+        for option, factors in zip(self.space.ranks, self.factors, strict=True):
+            factors.left.mul_(scales[option.group.index])  # type: ignore[operator]
+
     def refit(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
         """Clip ranges of the bit widths that are not in use, for the weights as they are now."""
         if not self.space.bits:
