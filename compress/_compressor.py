@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from latprof._errors import UsageError
+from latprof.compress._agreed import agreed
 from latprof.compress._budget import Budget
 from latprof.compress._controller import steer, wanted_s
 from latprof.compress._cost import Cost
@@ -80,7 +82,8 @@ class Compressor(nn.Module):
         small = comp.shrink()
 
     The model's own parameters are trained, and never replaced: masks multiply the parameters
-    that read each channel group only while ``forward`` runs.
+    that read each channel group only while ``forward`` runs. It may be compiled, and wrapped in
+    ``DistributedDataParallel``; ``penalty`` and ``step`` are then called on the Compressor itself.
 
     Args:
         model: any traceable module, pre-trained.
@@ -93,7 +96,8 @@ class Compressor(nn.Module):
         original_s: the original's measured latency; else the surrogate's prediction. A share is
             a share of it.
         measure: seconds of a shrunk model on the target. Called a few times when the masks are
-            fixed, so that the budget is met by measurement, not by prediction.
+            fixed, so that the budget is met by measurement, not by prediction. Of several
+            processes the first measures.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -134,6 +138,7 @@ class Compressor(nn.Module):
         self.graph = traced.aligned(self.block.divisor)
         self.cost = Cost(self.graph, surrogate)
         reach = self.cost.reach()
+        original_s = agreed(lambda: original_s)
         self.full_s = reach.full_s if original_s is None else original_s
         self.budget = Budget.parse(budget)
         self.budget_s = self.budget.resolve(reach, original_s)
@@ -239,7 +244,7 @@ class Compressor(nn.Module):
     def _begin(self) -> None:
         """Start the masks; the function stays the same, for masks count relative to the start."""
         if self.block.init == "uniform":
-            self.start.uniform_(0, 0.5).clamp_min_(1e-3)
+            self.start.copy_(agreed(lambda: torch.rand(len(self.start)) / 2).clamp_min(1e-3))
         elif self.block.init == "importance":
             weight = self.importance.sqrt()
             mean = torch.zeros_like(self.sizes).index_add(0, self.segment, weight) / self.sizes
@@ -310,7 +315,7 @@ class Compressor(nn.Module):
             self._project(self.budget_s * _AIM)
             if self.measure is None:
                 break
-            measured_s = self.measure(self._shrunk())
+            measured_s = agreed(functools.partial(self.measure, self._shrunk()))
             if _LOW * self.budget_s <= measured_s <= _HIGH * self.budget_s:
                 break
             self.cost.correction.mul_(measured_s / self.latency_s())
