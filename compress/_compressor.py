@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
 from latprof.compress._goals import Goal, Goals
 from latprof.compress._graph import Graph
-from latprof.compress._ranks import decided, share
+from latprof.compress._ranks import agreed, share
 from latprof.compress._select import candidates, n_of_m, select, worth_of
 from latprof.compress._shrink import shrink
 from latprof.compress._space import space_of
@@ -63,7 +64,8 @@ class Compressor(nn.Module):
         small = comp.shrink()
 
     The model's own parameters are trained, and never replaced: masks multiply the parameters
-    that read each channel group only while ``forward`` runs.
+    that read each channel group only while ``forward`` runs. It may be compiled, and wrapped in
+    ``DistributedDataParallel``; ``penalty`` and ``step`` are then called on the Compressor itself.
 
     Args:
         model: any traceable module, pre-trained.
@@ -80,7 +82,7 @@ class Compressor(nn.Module):
             a share of it. {name: seconds} for several targets.
         measure: seconds of a shrunk model on the target. Called a few times when the masks are
             fixed, so that the budget is met by measurement, not by prediction. {name: callable}
-            for several targets.
+            for several targets. Of several processes the first measures.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -120,7 +122,9 @@ class Compressor(nn.Module):
             model, lambda exclude: trace(model, example_inputs, exclude=exclude), blocks
         )
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget
-        self.goals = Goals(self.space, _named(surrogate), budgets, _named(original_s))
+        self.goals = Goals(
+            self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s))
+        )
         self.weights = Weights(model, self.space)
         self._full_s = self.cost.reach().full
 
@@ -356,11 +360,11 @@ class Compressor(nn.Module):
             self._project(1.0, _AIM)
             self._harden()
             small = self._shrunk() if self.measure else nn.Identity()
-            agreed = [
-                self._agrees(name, decided(timed, small, self.alpha))
+            verdicts = [
+                self._agrees(name, agreed(partial(timed, small)))
                 for name, timed in self.measure.items()
             ]
-            if all(agreed):
+            if all(verdicts):
                 break
         self.last.copy_(self.alpha)
         self.strength.zero_()

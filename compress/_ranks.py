@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
-import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
-__all__ = ["average", "decided", "share"]
+__all__ = ["agreed", "average", "share"]
+
+T = TypeVar("T")
 
 
 def _several() -> bool:
@@ -27,16 +29,10 @@ def share(tensor: Tensor) -> None:
         distributed.broadcast(tensor, 0)
 
 
-def decided(measure: Callable[[nn.Module], float], model: nn.Module, like: Tensor) -> float:
-    """What ``measure`` says of the model in the first process; the others wait for it.
-
-    Args:
-        like: any tensor on the device over which the processes talk.
-    """
+def agreed(make: Callable[[], T]) -> T:
+    """What the first process makes, in every process: stopwatches differ."""
     if not _several():
-        return measure(model)
-    value = torch.zeros((), dtype=torch.float64, device=like.device)
-    if distributed.get_rank() == 0:
-        value.fill_(measure(model))
-    share(value)
-    return float(value)
+        return make()
+    shared = [make() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(shared, src=0)
+    return shared[0]  # type: ignore[return-value]  # the first process's

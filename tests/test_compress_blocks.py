@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from test_compressor import EXAMPLE, batches, network, run, surrogate
+from helpers_compressor import EXAMPLE, batches, network, run, surrogate
 from torch import Tensor, nn
 
 from latprof import Compressor, Prune, UsageError

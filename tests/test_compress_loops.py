@@ -72,7 +72,7 @@ def _worker(rank: int, folder: str) -> None:
             asked.append(1.2 + rank if not asked else 0.97)
             return comp.budget_s * asked[-1]
 
-        comp.measure = measure
+        comp.measure = {"latency": measure}
         run(comp, ranks=(rank, 2))
         found = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
         torch.save(found, f"{folder}/{init}{rank}.pt")
