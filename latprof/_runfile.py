@@ -38,6 +38,7 @@ class RunFile:
         table: latency table of the target.
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
+        device_settings: of the device and the runtime, by name, as ``--set`` takes them.
         weights: state dict of the pre-trained model, or None where MODEL brings its own.
         settings: budget, phases, distillation, seed.
     """
@@ -47,6 +48,7 @@ class RunFile:
     table: Path
     out: Path
     device: str
+    device_settings: Mapping[str, str]
     weights: Path | None
     settings: Settings
 
@@ -66,6 +68,7 @@ class RunFile:
         known = {
             *_TEXT,
             "device",
+            "device_settings",
             "weights",
             "budget",
             "save_every_s",
@@ -97,6 +100,7 @@ class RunFile:
             table=here / raw["table"],
             out=here / raw["out"],
             device=str(raw.get("device", "local")),
+            device_settings=_device_settings(path, raw.get("device_settings", {})),
             weights=here / raw["weights"] if "weights" in raw else None,
             settings=Settings(
                 budget=budget if isinstance(budget, str) else ", ".join(map(str, budget)),
@@ -114,6 +118,21 @@ class RunFile:
                 save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
             ),
         )
+
+
+def _device_settings(path: Path, given: Any) -> dict[str, str]:
+    """Names and texts; a text that names a file beside RUN.toml becomes its path."""
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            f"{path}: device_settings is {given!r}; expected a [device_settings] section"
+        )
+    for name, text in given.items():
+        if not isinstance(text, str):
+            raise UsageError(f"{path}: device_settings.{name} is {text!r}; expected a string")
+    return {
+        name: str(path.parent / text) if (path.parent / text).is_file() else text
+        for name, text in given.items()
+    }
 
 
 def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:

@@ -19,8 +19,13 @@ from latprof.tables import LatencyTable
 __all__ = ["run_file"]
 
 
-def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None]) -> dict[str, Any]:
+def run_file(
+    config: RunFile, on_progress: Progress, say: Callable[[str], None], **settings: str
+) -> dict[str, Any]:
     """Train, shrink, export and measure; returns the figures of the original and the compressed.
+
+    Args:
+        settings: of the device, before those of the run file.
 
     Raises:
         UsageError: a name does not import, the table is of another target, the budget cannot
@@ -36,7 +41,7 @@ def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None])
     batches, test = load_callable(config.data)()
     target = table.target
     config.out.mkdir(parents=True, exist_ok=True)
-    with open_target(config.device, target) as device:
+    with open_target(config.device, target, **{**config.device_settings, **settings}) as device:
         workshop = Workshop(device, config.out, example_inputs)
         comp, small = compress_in(
             workshop, model, fit(table), config.settings, batches, on_progress

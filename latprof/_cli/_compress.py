@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from latprof._cli._output import json_option, note, print_figures, print_json, progress
+from latprof._cli._settings import settings_options
 
 
 @click.command("compress")
 @click.argument("run", type=click.Path(path_type=Path))
+@settings_options
 @json_option
-def command(run: Path, as_json: bool) -> None:
+def command(run: Path, settings: dict[str, Any], as_json: bool) -> None:
     """Train a model to a latency budget as RUN.toml says; the same command goes on after a stop.
 
-    See docs/compress.md for every key of RUN.toml.
+    See docs/compress.md for every key of RUN.toml. --set and --benchmark-model go before its
+    [device_settings].
     """
     from latprof._extras import require
 
@@ -29,6 +33,7 @@ def command(run: Path, as_json: bool) -> None:
             config,
             on_progress=lambda phase, tick: update(tick.step, tick.total, phase.replace("_", "-")),
             say=note,
+            **settings,
         )
     if as_json:
         print_json(result)
