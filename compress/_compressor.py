@@ -322,6 +322,19 @@ class Compressor(nn.Module):
         self.strength.zero_()
         self.fixed.fill_(True)
 
+    @torch.no_grad()
+    def snapshot(self, latency_s: float) -> tuple[nn.Module, list[int]]:
+        """The network that the masks would leave at this latency, and its group counts.
+
+        The masks go on as they were: for looking at a run on its way.
+        """
+        before = self.alpha.clone()
+        try:
+            self._project(latency_s * _AIM)
+            return self._shrunk(), self.counts()
+        finally:
+            self.alpha.copy_(before)
+
     def shrink(self) -> nn.Module:
         """The physically smaller network, of the user's own classes; fixes the masks if need be.
 

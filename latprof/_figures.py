@@ -7,7 +7,7 @@ from typing import Any
 
 from latprof._units import format_count, format_s
 
-__all__ = ["COLUMNS", "NAMES", "figure_row"]
+__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text"]
 
 COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
 
@@ -25,3 +25,13 @@ def figure_row(name: str, figures: Mapping[str, Any]) -> list[str]:
         format_count(figures["params"]),
         format_count(figures["macs"]),
     ]
+
+
+def progress_text(row: Mapping[str, Any]) -> str:
+    """Where a run stands, for its progress line."""
+    latency, budget = format_s(row["latency_s"]), format_s(row["budget_s"])
+    phase = row["phase"].replace("_", "-")
+    return (
+        f"{phase}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}, "
+        f"predicted {latency}, budget {budget}, {row['channels']} channels"
+    )

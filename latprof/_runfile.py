@@ -31,7 +31,8 @@ class RunFile:
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
         weights: state dict of the pre-trained model, or None where MODEL brings its own.
-        settings: budget, phases, distillation, seed.
+        settings: budget, phases, distillation, seed, trail.
+        text: of the file, to be kept with the run.
     """
 
     model: str
@@ -41,6 +42,7 @@ class RunFile:
     device: str
     weights: Path | None
     settings: Settings
+    text: str
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -50,7 +52,8 @@ class RunFile:
             UsageError: not there, not TOML, a key missing, unknown, or of the wrong type.
         """
         try:
-            raw = tomllib.loads(path.read_text())
+            text = path.read_text()
+            raw = tomllib.loads(text)
         except OSError as exc:
             raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -62,6 +65,7 @@ class RunFile:
             "budget",
             "save_every_s",
             "seed",
+            "trail",
             "prune",
             "masks",
             "fine_tune",
@@ -72,12 +76,12 @@ class RunFile:
             if not isinstance(raw.get(key), str):
                 raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
         try:
-            return cls._of(path, raw)
+            return cls._of(path, raw, text)
         except (TypeError, ValueError) as exc:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
-    def _of(cls, path: Path, raw: Mapping[str, Any]) -> Self:
+    def _of(cls, path: Path, raw: Mapping[str, Any], text: str) -> Self:
         here = path.parent
         settings = Settings()
         distillation = raw.get("distillation", {})
@@ -98,7 +102,9 @@ class RunFile:
                 temperature=float(distillation.get("temperature", settings.temperature)),
                 seed=int(raw.get("seed", settings.seed)),
                 save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
+                trail=int(raw.get("trail", settings.trail)),
             ),
+            text=text,
         )
 
 

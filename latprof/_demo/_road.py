@@ -15,6 +15,7 @@ from latprof import _plots
 from latprof._agreement import agreement, answer_of_file
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
+from latprof._figures import progress_text
 from latprof._profiling import profile_into
 from latprof._report import write_report
 from latprof._units import format_s
@@ -24,7 +25,6 @@ from latprof.compress import (
     Graph,
     Recipe,
     TensorBatches,
-    Tick,
     accuracy,
     largest,
     shrink,
@@ -103,13 +103,15 @@ def run(
         _tell_fit(surrogate, table, say)
         workshop = Workshop(device, folder, example_inputs)
         with bar("masks") as update:
-
-            def on_progress(phase: str, tick: Tick) -> None:
-                update(tick.step, tick.total, phase.replace("_", "-"))
-
-            comp, small = compress_in(
-                workshop, model, surrogate, scale.settings, loaded.batches, on_progress
+            done = compress_in(
+                workshop,
+                model,
+                surrogate,
+                scale.settings,
+                loaded.batches,
+                lambda row: update(row["step"], row["total"], progress_text(row)),
             )
+        comp, small = done.comp, done.small
         say(
             f"budget {scale.settings.budget} = {format_s(comp.budget_s)}; channels "
             f"{sum(graph.sizes)} -> {sum(comp.counts())}"
@@ -120,7 +122,7 @@ def run(
             "uniform": (uniform, counts),
             "compressed": (small, comp.counts()),
         }
-        result = conclude(workshop, networks, comp, loaded.test)
+        result = conclude(workshop, networks, done, loaded.test)
     images = loaded.test[0][:1000]
     file = Path(result["compressed"]["file"])
     result["agreement"] = {
