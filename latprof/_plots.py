@@ -98,9 +98,9 @@ def curves(log: Sequence[Mapping[str, Any]]) -> Figure:
         if not rows:
             continue
         steps = [after + r["step"] for r in rows]
-        label = phase.replace("_", "-")
-        left.plot(steps, [r["loss"] for r in rows], color=colour, label=label)
-        right.plot(steps, [100 * r["accuracy"] for r in rows], color=colour, label=label)
+        style = {"color": colour, "label": phase.replace("_", "-"), "marker": ".", "ms": 3}
+        left.plot(steps, [r["loss"] for r in rows], **style)
+        right.plot(steps, [100 * r["accuracy"] for r in rows], **style)
         after += rows[-1]["total"]
     left.set_ylabel("training loss")
     right.set_ylabel("training accuracy (%)")
@@ -155,6 +155,11 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure:
         mape = sum(abs(p / m - 1) for m, p in pairs) / len(pairs)
         axes.set_title(f"{len(pairs)} ops, each measured alone: MAPE {mape:.1%}", fontsize=9)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        ticker = require("matplotlib.ticker", extra="report", why="drawing")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.set_minor_formatter(ticker.NullFormatter())
     axes.set_xlabel("measured (us)")
     axes.set_ylabel("predicted (us)")
     axes.grid(alpha=0.3)
@@ -176,7 +181,7 @@ def widths(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("channels")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return figure
 
 
