@@ -210,6 +210,12 @@ class Compressor(nn.Module):
         with torch.no_grad():
             return float(self.cost(self._true_counts()))
 
+    def load(self, way: float = 1.0) -> float:
+        """The largest cost at the true counts over what is wanted of it at this share of the way
+        from the original to the budgets."""
+        with torch.no_grad():
+            return float(self.goals.load(self._true_counts(), way))
+
     def widths(self) -> list[dict[str, Any]]:
         """Per group that can shrink, its name and its units before and after."""
         return [
@@ -388,6 +394,20 @@ class Compressor(nn.Module):
             return True
         goal.cost.correction.mul_(measured_s / predicted_s)
         return False
+
+    @torch.no_grad()
+    def snapshot(self, way: float) -> tuple[nn.Module, list[int]]:
+        """The network that the masks would leave at this share of the way to the budgets, and its
+        unit counts.
+
+        The masks go on as they were: for looking at a run on its way.
+        """
+        before = self.alpha.clone()
+        try:
+            self._project(way, _AIM)
+            return self._shrunk(), self.counts()
+        finally:
+            self.alpha.copy_(before)
 
     def shrink(self) -> nn.Module:
         """The physically smaller network, of the user's own classes; fixes the masks if need be.

@@ -104,13 +104,17 @@ class Space:
         ]
 
     def workloads(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[Workload]:
-        """One per op at these counts (G,); the layers named in ``factored`` as two."""
+        """Every op at these counts (G,); the layers named in ``factored`` as two."""
+        return [w for made in self.ops(counts, factored) for w in made]
+
+    def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
+        """The same, per op of the original what it has become: one, or two."""
         whole = self.graph.workloads(counts[: len(self.graph.groups)])
         found: list[list[Workload]] = [[w] for w in whole]
         for n, option, _, _ in self.pairs():
             if option.layer.path in factored:
                 found[n] = list(_pair(whole[n], counts[option.group.index]))
-        return [w for ops in found for w in ops]
+        return found
 
 
 def space_of(

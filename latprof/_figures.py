@@ -7,7 +7,7 @@ from typing import Any
 
 from latprof._units import format_count, format_figure, format_s
 
-__all__ = ["COLUMNS", "NAMES", "figure_row", "verdict"]
+__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text", "verdict"]
 
 COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
 
@@ -34,4 +34,14 @@ def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
         "met" if reached <= limit else "missed",
         f"{budget['text']} is {format_figure(budget['kind'], limit)}, reached "
         f"{format_figure(budget['kind'], reached)} ({reached / limit:.1%} of it)",
+    )
+
+
+def progress_text(row: Mapping[str, Any]) -> str:
+    """Where a run stands, for its progress line."""
+    budget = f", budget {format_s(row['budget_s'])}" if "budget_s" in row else ""
+    return (
+        f"{row['phase'].replace('_', '-')}: loss {row['loss']:.3f}, "
+        f"accuracy {row['accuracy']:.1%}, predicted {format_s(row['latency_s'])}{budget}, "
+        f"{row['channels']} channels"
     )

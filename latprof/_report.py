@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from latprof import _plots
 from latprof._errors import UsageError
 from latprof._figures import COLUMNS, NAMES, figure_row, verdict
 from latprof._target import Target
+from latprof._units import format_s
 
 __all__ = ["read_run", "write_report"]
 
@@ -55,8 +56,16 @@ def write_report(folder: Path) -> Path:
         _plots.svg(_plots.accuracy_against_latency(result)),
         "<h2>The controller's way to the budget</h2>",
         _plots.svg(_plots.trajectory(log)),
+        "<h2>Training</h2>",
+        _plots.svg(_plots.curves(log)),
         "<h2>Widths</h2>",
         _plots.svg(_plots.widths(result["widths"])),
+        "<h2>Widths on their staircases</h2>",
+        "<p>Predicted latency of the whole network along one width, the others as they ended.</p>",
+        _plots.svg(_plots.staircases(result["staircases"])),
+        "<h2>Layer by layer</h2>",
+        _plots.svg(_plots.layers(result["layers"])),
+        _layers(result["layers"]),
         "</html>",
     ]
     path = folder / "report.html"
@@ -71,7 +80,27 @@ def _budget(budget: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any]) -> str:
     rows = [figure_row(name, result[key]) for key, name in NAMES.items() if key in result]
+    rows[1:1] = [figure_row(figures["name"], figures) for figures in result["trail"]]
+    return _cells(COLUMNS, rows)
+
+
+def _layers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every op, to be unfolded."""
+    head = ("module", "op", "channels before", "after", "measured", "predicted", "error")
+    body = []
+    for row in rows:
+        before, after = ("x".join(map(str, row[key])) for key in ("before", "after"))
+        measured_s, predicted_s = row["latency_s"], row["predicted_s"]
+        told = ["disturbed", format_s(predicted_s), ""]
+        if measured_s is not None:
+            error = f"{predicted_s / measured_s - 1:+.1%}"
+            told = [format_s(measured_s), format_s(predicted_s), error]
+        body.append([row["module"], row["op"], before, after, *told])
+    return f"<details><summary>every op</summary>{_cells(head, body)}</details>"
+
+
+def _cells(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = "".join(
         "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in COLUMNS)}</tr>{cells}</table>"
+    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{cells}</table>"

@@ -40,7 +40,8 @@ class RunFile:
         device: where exports are measured; the table's runtime and threads are used.
         device_settings: of the device and the runtime, by name, as ``--set`` takes them.
         weights: state dict of the pre-trained model, or None where MODEL brings its own.
-        settings: budget, phases, distillation, seed.
+        settings: budget, phases, distillation, seed, trail.
+        text: of the file, to be kept with the run.
     """
 
     model: str
@@ -51,6 +52,7 @@ class RunFile:
     device_settings: Mapping[str, str]
     weights: Path | None
     settings: Settings
+    text: str
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -60,7 +62,8 @@ class RunFile:
             UsageError: not there, not TOML, a key missing, unknown, or of the wrong type.
         """
         try:
-            raw = tomllib.loads(path.read_text())
+            text = path.read_text()
+            raw = tomllib.loads(text)
         except OSError as exc:
             raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -74,6 +77,7 @@ class RunFile:
             "save_every_s",
             "seed",
             *_BLOCKS,
+            "trail",
             "masks",
             "fine_tune",
             "distillation",
@@ -83,12 +87,12 @@ class RunFile:
             if not isinstance(raw.get(key), str):
                 raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
         try:
-            return cls._of(path, raw)
+            return cls._of(path, raw, text)
         except (TypeError, ValueError) as exc:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
-    def _of(cls, path: Path, raw: Mapping[str, Any]) -> Self:
+    def _of(cls, path: Path, raw: Mapping[str, Any], text: str) -> Self:
         here = path.parent
         settings = Settings()
         budget = raw.get("budget", settings.budget)
@@ -116,7 +120,9 @@ class RunFile:
                 temperature=float(distillation.get("temperature", settings.temperature)),
                 seed=int(raw.get("seed", settings.seed)),
                 save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
+                trail=int(raw.get("trail", settings.trail)),
             ),
+            text=text,
         )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from latprof._compression import Progress, Workshop, compress_in, conclude
+from latprof._compression import Workshop, compress_in, conclude
 from latprof._errors import UsageError
 from latprof._extras import load_callable
 from latprof._runfile import RunFile
+from latprof._watching import Progress
 from latprof.compress import load_model
 from latprof.devices import open_target
 from latprof.surrogate import fit
@@ -20,14 +21,21 @@ __all__ = ["run_file"]
 
 
 def run_file(
-    config: RunFile, on_progress: Progress, say: Callable[[str], None], **settings: str
+    config: RunFile,
+    on_progress: Progress,
+    say: Callable[[str], None],
+    *,
+    tensorboard: bool = False,
+    **settings: str,
 ) -> dict[str, Any]:
     """Train, shrink, export and measure; returns the figures of the original and the compressed.
 
     Args:
+        tensorboard: write scalars to ``tensorboard/`` in the run folder.
         settings: of the device, before those of the run file.
 
     Raises:
+        MissingExtraError: tensorboardX is asked for and not installed.
         UsageError: a name does not import, the table is of another target, the budget cannot
             be met; all before any training.
     """
@@ -41,14 +49,21 @@ def run_file(
     batches, test = load_callable(config.data)()
     target = table.target
     config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "run.toml").write_text(config.text)
+    board = None
+    if tensorboard:
+        from latprof.integrations import TensorBoard
+
+        board = TensorBoard(config.out / "tensorboard")
     with open_target(config.device, target, **{**config.device_settings, **settings}) as device:
         workshop = Workshop(device, config.out, example_inputs)
-        comp, small = compress_in(
-            workshop, model, fit(table), config.settings, batches, on_progress
+        done = compress_in(
+            workshop, model, fit(table), config.settings, batches, on_progress, board
         )
+        comp = done.comp
         say(f"budget {comp.goals}")
         networks = {
             "original": (model, comp.space.sizes),
-            "compressed": (small, comp.counts()),
+            "compressed": (done.small, comp.counts()),
         }
-        return conclude(workshop, networks, comp, test)
+        return conclude(workshop, networks, done, test)

@@ -54,10 +54,12 @@ def print_table(
 
 def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """The networks of a run's result, one row each, as ``names`` calls them."""
+    shown = [(name, result[key]) for key, name in names.items()]
+    shown[1:1] = [(figures["name"], figures) for figures in result["trail"]]
     rows = []
-    for key, name in names.items():
-        row = figure_row(name, result[key])
-        row[2] += f" ({result[key]['latency_s'] / result['original']['latency_s']:.1%})"
+    for name, figures in shown:
+        row = figure_row(name, figures)
+        row[2] += f" ({figures['latency_s'] / result['original']['latency_s']:.1%})"
         rows.append(row)
     told = (" ".join(verdict(budget)) for budget in result["budgets"])
     print_table("\n".join(f"budget {line}" for line in told), COLUMNS, rows)

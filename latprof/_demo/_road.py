@@ -15,6 +15,7 @@ from latprof import _plots
 from latprof._agreement import agreement, answer_of_file
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
+from latprof._figures import progress_text
 from latprof._profiling import profile_into
 from latprof._report import write_report
 from latprof.compress import (
@@ -24,7 +25,6 @@ from latprof.compress import (
     Prune,
     Recipe,
     TensorBatches,
-    Tick,
     accuracy,
     largest,
     shrink,
@@ -103,13 +103,15 @@ def run(
         _tell_fit(surrogate, table, say)
         workshop = Workshop(device, folder, example_inputs)
         with bar("masks") as update:
-
-            def on_progress(phase: str, tick: Tick) -> None:
-                update(tick.step, tick.total, phase.replace("_", "-"))
-
-            comp, small = compress_in(
-                workshop, model, surrogate, scale.settings, loaded.batches, on_progress
+            done = compress_in(
+                workshop,
+                model,
+                surrogate,
+                scale.settings,
+                loaded.batches,
+                lambda row: update(row["step"], row["total"], progress_text(row)),
             )
+        comp, small = done.comp, done.small
         say(f"budget {comp.goals}; channels {sum(graph.sizes)} -> {sum(comp.counts())}")
         uniform, counts = _uniform(scale, model, comp, workshop, loaded, bar)
         networks = {
@@ -117,7 +119,7 @@ def run(
             "uniform": (uniform, counts),
             "compressed": (small, comp.counts()),
         }
-        result = conclude(workshop, networks, comp, loaded.test)
+        result = conclude(workshop, networks, done, loaded.test)
     images = loaded.test[0][:1000]
     file = Path(result["compressed"]["file"])
     result["agreement"] = {
