@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latprof.compress._compressor import Compressor, Prune
     from latprof.compress._export import Check, export, load_check
+    from latprof.compress._export_int8 import Int8Export, Int8Warning, export_int8
     from latprof.compress._graph import Graph, Stats
     from latprof.compress._groups import Group, ParameterSlice
     from latprof.compress._load import load_model
@@ -39,6 +40,8 @@ _HOMES = {
     "Distillation": "_train",
     "Graph": "_graph",
     "Group": "_groups",
+    "Int8Export": "_export_int8",
+    "Int8Warning": "_export_int8",
     "ParameterSlice": "_groups",
     "Prune": "_compressor",
     "Recipe": "_train",
@@ -47,6 +50,7 @@ _HOMES = {
     "Tick": "_train",
     "accuracy": "_train",
     "export": "_export",
+    "export_int8": "_export_int8",
     "largest": "_uniform",
     "load_check": "_export",
     "load_model": "_load",
@@ -67,6 +71,8 @@ __all__ = [
     "Distillation",
     "Graph",
     "Group",
+    "Int8Export",
+    "Int8Warning",
     "ParameterSlice",
     "Prune",
     "Recipe",
@@ -75,6 +81,7 @@ __all__ = [
     "Tick",
     "accuracy",
     "export",
+    "export_int8",
     "largest",
     "load_check",
     "load_model",
