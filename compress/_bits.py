@@ -108,11 +108,13 @@ class Bits(nn.Module):
         """Weight of each width in the mixture, (n,); they sum to 1."""
         one = self.alpha.new_ones(1)
         gates = torch.cat([one, self.alpha.cumprod(0)])  # nested: never rising
-        return gates * torch.cat([1 - self.alpha, one])
+        shares: Tensor = gates * torch.cat([1 - self.alpha, one])
+        return shares
 
     def vector(self) -> Tensor:
         """The penalty vector: each width times its share, (n,)."""
-        return self.widths * self.shares()
+        vector: Tensor = self.widths * self.shares()
+        return vector
 
     def count(self, kind: str) -> Tensor:
         """One number of the penalty vector, (): ``l1``, ``l1l2`` or ``hoyer_square``."""
@@ -120,7 +122,7 @@ class Bits(nn.Module):
         l1 = vector.sum()
         if prepare_counts(kind) == "l1":
             return l1
-        ratio = l1 / vector.norm()
+        ratio: Tensor = l1 / torch.linalg.vector_norm(vector)
         return ratio if kind == "l1l2" else ratio.square()
 
     def cost(self, kind: str = "l1l2") -> Tensor:
