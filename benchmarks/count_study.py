@@ -1,6 +1,6 @@
 """How to count a mask's channels: the FashionMNIST study of Nasery et al., section 3.2.
 
-    python -P benchmarks/count_study.py FOLDER [--data DIR]
+    python -P benchmarks/count_study.py [FOLDER] [--data DIR]
 
 A fully connected network with one hidden layer and batch norm after it, a mask on its 784 inputs,
 plain SGD with projection onto masks >= 0. Pre-trained with cross-entropy, masks at 1, then trained
@@ -43,7 +43,7 @@ FULL_FLOPS = INPUTS * HIDDEN + HIDDEN * CLASSES
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/counts"))
     parser.add_argument("--data", type=Path)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Learned bit widths against fixed ones: CIFAR-10 as in Nasery et al. (4.3, B.3), scaled down.
 
-    python -P benchmarks/quantisation_study.py FOLDER [--data DIR]
+    python -P benchmarks/quantisation_study.py [FOLDER] [--data DIR]
 
 Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 and 16 bits by the
 penalty's strength alone. Scaled down to minutes on one core: a quarter of the filters (16, 32, 64,
@@ -51,7 +51,7 @@ PENALTIES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/quantisation"))
     parser.add_argument("--data", type=Path, default=os.environ.get("LATPROF_CIFAR10"))
     given = parser.parse_args()
     if given.data is None or not (given.data / "cifar10_train.parquet").is_file():

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from latprof import ExportError, UsageError
 from latprof.compress import Int8Warning, export_int8, load_check, trace, workloads_of_file
-from latprof.devices import run_file
+from latprof.devices import FakeDevice, profile, run_file
 from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable, plan
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
 pytest.importorskip("onnxruntime")
@@ -76,6 +78,18 @@ def test_its_workloads_are_int8_where_kernels_are(tmp_path: Path) -> None:
     for workload in read:
         if workload.dtype_name == "int8":
             write_onnx_int8(workload)  # no runtime refuses what is called int8
+
+
+def test_a_table_of_its_workloads_predicts_it(tmp_path: Path) -> None:
+    found = export_int8(Net(), EXAMPLE, tmp_path / "net.onnx", [images(16)])
+    workloads = workloads_of_file(found.path)
+    with FakeDevice(seed=0) as device:
+        rows = tuple(profile(device, plan(workloads, n_shapes=60)))
+        table = LatencyTable(device.target, rows)
+    assert {m.workload.dtype_name for m in table.measurements} == {"float32", "int8"}
+    predicted = fit(table).predict_model(workloads)
+    assert predicted.warnings == ()
+    assert 0 < float(predicted.latency_s.sum()) < 1
 
 
 def test_the_fastest_good_choice_is_taken(tmp_path: Path) -> None:
