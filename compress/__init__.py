@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
     from latprof.compress._compressor import Compressor
     from latprof.compress._export import Check, export, load_check
+    from latprof.compress._export_int8 import Int8Export, Int8Warning, export_int8
     from latprof.compress._graph import Graph, Stats
     from latprof.compress._groups import Group, ParameterSlice
     from latprof.compress._load import load_model
@@ -42,6 +43,8 @@ _HOMES = {
     "Distillation": "_train",
     "Graph": "_graph",
     "Group": "_groups",
+    "Int8Export": "_export_int8",
+    "Int8Warning": "_export_int8",
     "LowRank": "_blocks",
     "ParameterSlice": "_groups",
     "Prune": "_blocks",
@@ -53,6 +56,7 @@ _HOMES = {
     "Tick": "_train",
     "accuracy": "_train",
     "export": "_export",
+    "export_int8": "_export_int8",
     "largest": "_uniform",
     "load_check": "_export",
     "load_model": "_load",
@@ -75,6 +79,8 @@ __all__ = [
     "Distillation",
     "Graph",
     "Group",
+    "Int8Export",
+    "Int8Warning",
     "LowRank",
     "ParameterSlice",
     "Prune",
@@ -86,6 +92,7 @@ __all__ = [
     "Tick",
     "accuracy",
     "export",
+    "export_int8",
     "largest",
     "load_check",
     "load_model",

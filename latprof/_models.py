@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from latprof._errors import UsageError
 from latprof._workload import Workload
 
-__all__ = ["model_workloads"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["load_weights", "model_workloads"]
 
 
 def model_workloads(spec: str) -> list[Workload]:
@@ -24,3 +29,17 @@ def model_workloads(spec: str) -> list[Workload]:
 
     model, example_inputs, _ = load_model(spec)
     return trace(model, example_inputs).workloads()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict into ``model``.
+
+    Raises:
+        UsageError: no such file, or it is another network's.
+    """
+    import torch
+
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise UsageError(f"weights {path}: {str(exc).splitlines()[0]}") from exc

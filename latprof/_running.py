@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from latprof._compression import Workshop, compress_in, conclude
-from latprof._errors import UsageError
 from latprof._extras import load_callable
+from latprof._models import load_weights
 from latprof._runfile import RunFile
 from latprof._watching import Progress
 from latprof.compress import load_model
@@ -42,10 +40,7 @@ def run_file(
     table = LatencyTable.load(config.table)
     model, example_inputs, _ = load_model(config.model)
     if config.weights is not None:
-        try:
-            model.load_state_dict(torch.load(config.weights, weights_only=True))
-        except (OSError, RuntimeError, ValueError) as exc:
-            raise UsageError(f"weights {config.weights}: {str(exc).splitlines()[0]}") from exc
+        load_weights(model, config.weights)
     batches, test = load_callable(config.data)()
     target = table.target
     config.out.mkdir(parents=True, exist_ok=True)
