@@ -39,9 +39,9 @@ def _profile(
 @pytest.mark.parametrize(
     "fault",
     [
-        "unplug_run",
-        "reboot_run",
+        "reboot_run",  # which is unplugged too
         "truncate_push",
+        pytest.param("unplug_run", marks=pytest.mark.slow),
         pytest.param("unplug_push", marks=pytest.mark.slow),
     ],
 )
