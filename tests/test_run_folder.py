@@ -75,6 +75,7 @@ def test_a_network_of_the_trail_loads_as_it_was_measured(run: Run) -> None:
         assert network["accuracy"] > 0.6  # recalibrated: 0.25 is chance
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_trail(run: Run, tmp_path: Path) -> None:
     folder, _, result, _ = run
     for stop in (25, 57):
