@@ -15,7 +15,7 @@ from latprof import LatencyTable
 from latprof._compression import Compression, Settings, Workshop, compress_in, conclude
 from latprof.compress import Recipe, TensorBatches, trace, workloads_of_file
 from latprof.devices import Job, profile
-from latprof.devices._fake import FakeDevice
+from latprof.devices._fake import FakeDevice, Trouble
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 
@@ -60,12 +60,14 @@ def data() -> tuple[TensorBatches, tuple[Tensor, Tensor]]:
 def fake_run(
     folder: Path, *, on_progress: Callable[[Any], None] = lambda row: None, **more: Any
 ) -> tuple[Compression, dict[str, Any]]:
-    """The same call goes on where it stopped. ``more`` is a board, and changes to SETTINGS."""
+    """The same call goes on where it stopped. ``more`` is a board, how much ``slower`` the device
+    is this time, and changes to SETTINGS."""
     folder.mkdir(exist_ok=True)
     model, inputs = Net().eval(), (torch.zeros(1, 1, 12, 12),)
     batches, test = data()
     board = more.pop("board", None)
-    with Arithmetic(seed=3, stair=8) as device:
+    weather = Trouble(0.0, 1e9, slower=more.pop("slower", 1.0))
+    with Arithmetic(seed=3, stair=8, troubles=[weather]) as device:
         workshop = Workshop(device, folder, inputs)
         settings = replace(SETTINGS, **more)
         done = compress_in(workshop, model, _surrogate(), settings, batches, on_progress, board)

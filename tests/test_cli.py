@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -59,7 +60,12 @@ def test_the_road_by_commands(
     groups = answer(monkeypatch, capsys, "inspect", "tiny:net", "--table", "tiny.parquet")
     assert groups["groups"]
     (user / "run.toml").write_text(RUN.format(budget="85%"))
-    result = answer(monkeypatch, capsys, "compress", "run.toml")
+    watch = ["--tensorboard"] if importlib.util.find_spec("tensorboardX") else []
+    result = answer(monkeypatch, capsys, "compress", "run.toml", "--trail", "1", *watch)
+    assert [n["name"] for n in result["trail"]] == ["trail/1"]  # type: ignore[attr-defined]
+    assert (user / "run/trail/1.onnx").is_file()
+    assert (user / "run/run.toml").read_text() == (user / "run.toml").read_text()
+    assert bool(watch) == (user / "run/tensorboard").is_dir()
     small = result["compressed"]
     assert isinstance(small, dict)
     assert small["params"] < result["original"]["params"]  # type: ignore[index]

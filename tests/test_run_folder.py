@@ -75,17 +75,19 @@ def test_a_network_of_the_trail_loads_as_it_was_measured(run: Run) -> None:
         assert network["accuracy"] > 0.6  # recalibrated: 0.25 is chance
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_trail(run: Run, tmp_path: Path) -> None:
     folder, _, result, _ = run
-    for stop in (25, 57):
+    """Also where the device is slower by then: the original's latency was the run's beginning."""
+    for stop, slower in ((25, 1.0), (57, 1.1)):
 
         def on_progress(row: Any, stop: int = stop) -> None:
             if row["step"] >= stop:
                 raise Stopped
 
         with pytest.raises(Stopped):
-            fake_run(tmp_path / "again", on_progress=on_progress, save_every_s=0.0)
-    _, again = fake_run(tmp_path / "again", save_every_s=0.0)
+            fake_run(tmp_path / "again", on_progress=on_progress, save_every_s=0.0, slower=slower)
+    _, again = fake_run(tmp_path / "again", save_every_s=0.0, slower=1.2)
     for name in ("trail/1", "trail/2", "trail/3", "compressed"):
         first = torch.load(folder / f"{name}.pt", weights_only=True)
         second = torch.load(tmp_path / "again" / f"{name}.pt", weights_only=True)
