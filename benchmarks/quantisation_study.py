@@ -3,11 +3,12 @@
     python -P benchmarks/quantisation_study.py [FOLDER] [--data DIR]
 
 Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 and 16 bits by the
-penalty's strength alone; and latprof's ``Quantise`` to budgets of bytes. Scaled down to minutes on one core: a quarter of the filters (16, 32, 64,
-32), 2x2 max pooling after the first three convolutions, the first 8,000 training images, 6 epochs;
-tested on all 10,000 test images. Every run that ends is a line of FOLDER/runs.jsonl, and is not run
-again. DIR (or $LATPROF_CIFAR10) holds cifar10_train.parquet and cifar10_test.parquet, of columns
-``image`` (an encoded picture) and ``label``.
+penalty's strength alone; and latprof's ``Quantise`` to budgets of bytes. Scaled down to minutes on
+one core: a quarter of the filters (16, 32, 64, 32), 2x2 max pooling after the first three
+convolutions, the first 8,000 training images, 6 epochs; tested on all 10,000 test images. Every run
+that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) holds
+cifar10_train.parquet and cifar10_test.parquet, of columns ``image`` (an encoded picture) and
+``label``.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
 from latprof.compress._goals import Goal, Goals
 from latprof.compress._graph import Graph
+from latprof.compress._projection import Projection
 from latprof.compress._ranks import agreed, share
-from latprof.compress._select import candidates, n_of_m, select, worth_of
 from latprof.compress._shrink import shrink
 from latprof.compress._space import space_of
 from latprof.compress._trace import trace
@@ -42,13 +42,9 @@ _BETA1, _BETA2 = 0.9, 0.99
 _MEMORY = 200
 #: Times in the mask phase that the masks are projected onto the latency wanted by then.
 _PROJECTIONS = 30
-#: What the scale of a removed channel is taken for when it is judged, and where it restarts.
-_REVIVED = 0.5
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.94, 0.965, 0.985
 _CORRECTIONS = 6
-#: How many candidates a rank may fall at once: near the full rank two layers cost more than one.
-_FAR = (1, 2, 4, 8, 16)
 
 
 class Compressor(nn.Module):
@@ -135,13 +131,7 @@ class Compressor(nn.Module):
         kinds = [COUNTS.index(block.count) for block in of_group]
         self._kind = COUNTS[kinds[0]] if len(set(kinds)) == 1 else None
         self._inits = [block.init for block in of_group]
-        self._candidates = [candidates(g) for g in self.space.groups]
-        self._leaps: list[tuple[int, ...]] = [(1, 2)] * len(sizes)
-        for option in self.space.ranks:
-            self._leaps[option.group.index] = _FAR
-        for option in self.space.sparse:
-            if option.n_of_m:
-                self._candidates[option.group.index] = [option.group.minimum]
+        self._projection = Projection(self.space, self.goals, self.weights)
         self.alpha = nn.Parameter(torch.ones(total))
         state = {
             "start": torch.ones(total),  # masks count relative to where they start
@@ -309,46 +299,7 @@ class Compressor(nn.Module):
         self.strength.fill_(steer(float(self.strength), self.goals.lag(soft, way), self.steps))
 
     def _project(self, way: float, slack: float = 1.0) -> None:
-        """Zero the masks of the least important units until the true counts cost what they may.
-
-        Importance is first-order Taylor, E[(scale * dL/dscale)^2] (Molchanov et al., 2019,
-        arXiv:1906.10771). A zero mask is judged as if it stood at half its start: it comes back
-        where that is worth more than what it displaces.
-        """
-        scale = self.alpha / self.start
-        worth = self._split(self.importance * scale.clamp_min(_REVIVED).square())
-        nested = {o.group.index for o in self.space.bits}
-        counts = select(
-            [
-                worth_of(w.double().cpu().numpy(), ordered=index in nested)
-                for index, w in enumerate(worth)
-            ],
-            self._candidates,
-            lambda rows: self.goals.load(
-                torch.as_tensor(rows, dtype=torch.float32), way, slack
-            ).cpu().numpy(),
-            1.0,
-            self._leaps,
-        )  # fmt: skip
-        alphas = self._split(self.alpha)
-        channels = alphas[: len(self.graph.groups)]
-        sparse = {o.group.index: o for o in self.space.sparse}
-        parts = zip(alphas, self._split(self.start), worth, counts, strict=True)
-        for index, (part, start, mine, count) in enumerate(parts):
-            if option := sparse.get(index):  # channels come first, and have been chosen
-                alive = self.weights.alive(option, [a > 0 for a in channels]).to(mine.device)
-                mine = mine.masked_fill(~alive, -1.0)
-                count = min(count, int(alive.sum()))
-            if option and option.n_of_m:
-                n, m = option.n_of_m
-                chosen = n_of_m(mine, m - round((m - n) * way), m).nonzero().squeeze(1)
-            elif index in nested:
-                chosen = torch.arange(count, device=mine.device)
-            else:
-                chosen = mine.argsort(descending=True)[:count]
-            kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
-            part.zero_()
-            part[chosen] = kept
+        self._projection(self.alpha, self.start, self.importance, way, slack)
         share(self.alpha)  # processes on different machines may round differently
         self.weights.refit(self.model, self.scales())
 
@@ -364,7 +315,7 @@ class Compressor(nn.Module):
         for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
             self._project(1.0, _AIM)
-            self._harden()
+            self._projection.harden(self.alpha, self.start)
             small = self._shrunk() if self.measure else nn.Identity()
             verdicts = [
                 self._agrees(name, agreed(partial(timed, small)))
@@ -375,13 +326,6 @@ class Compressor(nn.Module):
         self.last.copy_(self.alpha)
         self.strength.zero_()
         self.fixed.fill_(True)
-
-    def _harden(self) -> None:
-        """Bit widths are chosen or not; between two of them a weight is on no grid."""
-        alphas, starts = self._split(self.alpha), self._split(self.start)
-        for option in self.space.bits:
-            alpha, start = alphas[option.group.index], starts[option.group.index]
-            alpha.copy_(torch.where(alpha > 0, start, alpha))
 
     def _agrees(self, target: str, measured_s: float) -> bool:
         """Whether a measurement lies just under its budget; else the cost is corrected by it."""

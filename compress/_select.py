@@ -17,7 +17,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from latprof.compress._groups import Group
 
-__all__ = ["candidates", "n_of_m", "select", "worth_of"]
+__all__ = ["Floats", "candidates", "n_of_m", "select", "worth_of"]
 
 Floats = npt.NDArray[np.float64]
 
