@@ -36,7 +36,8 @@ from torch.nn import functional
 
 from latprof.compress import Compressor, Quantise
 
-from paper_bits import Bits  # isort: skip
+sys.path.insert(0, str(Path(__file__).parent))
+from paper_bits import Bits
 
 FILTERS, WIDTHS = (16, 32, 64, 32), (2, 4, 8, 16)
 IMAGES, EPOCHS, BATCH = 8_000, 6, 128
