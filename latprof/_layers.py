@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from latprof.compress import Compressor
 from latprof.compress._cost import LatencyCost
+from latprof.compress._select import candidates
 from latprof.devices import Device, Event, profile
 from latprof.tables import family_text
 
@@ -62,11 +63,14 @@ def staircases(comp: Compressor) -> list[dict[str, Any]]:
     for index, group in enumerate(comp.graph.groups):
         if group.prunable:
             stride = -(-group.size // _POINTS)
-            along = np.unique([*range(stride, group.size + 1, stride), counts[index], group.size])
+            choices = candidates(group)
+            every = [*range(stride, group.size + 1, stride), *choices, counts[index]]
+            along = np.unique(every)
             found.append(
                 {
                     "group": group.name,
                     "after": counts[index],
+                    "choices": choices,
                     "counts": along.tolist(),
                     "latency_s": _along(comp, index, along).tolist(),
                 }

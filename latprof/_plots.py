@@ -116,7 +116,8 @@ def _steps(log: Sequence[Mapping[str, Any]], phase: str) -> list[Mapping[str, An
 
 
 def staircases(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Predicted latency of the network along each group's width, and where the run ended."""
+    """Predicted latency of the network along each group's width, and where the run ended: pale at
+    every count, dark through those it chooses from."""
     columns = 3
     lines = -(-len(rows) // columns)
     figure = _figure(9.0, 2.2 * lines)
@@ -125,7 +126,11 @@ def staircases(rows: Sequence[Mapping[str, Any]]) -> Figure:
         spare.remove()
     for axes, row in zip(panels, rows, strict=False):
         latency_us = [1e6 * s for s in row["latency_s"]]
-        axes.plot(row["counts"], latency_us, drawstyle="steps-mid", color=_COLOURS["original"])
+        style = {"drawstyle": "steps-mid", "color": _COLOURS["original"]}
+        axes.plot(row["counts"], latency_us, lw=0.6, alpha=0.35, **style)
+        pairs = zip(row["counts"], latency_us, strict=True)
+        chosen = [pair for pair in pairs if pair[0] in {*row["choices"], row["after"]}]
+        axes.plot(*zip(*chosen, strict=True), **style)
         ended = latency_us[row["counts"].index(row["after"])]
         axes.plot([row["after"]], [ended], "o", color=_COLOURS["compressed"])
         axes.set_title(f"{row['group']}: {row['after']} of {row['counts'][-1]}", fontsize=7)

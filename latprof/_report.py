@@ -61,7 +61,8 @@ def write_report(folder: Path) -> Path:
         "<h2>Widths</h2>",
         _plots.svg(_plots.widths(result["widths"])),
         "<h2>Widths on their staircases</h2>",
-        "<p>Predicted latency of the whole network along one width, the others as they ended.</p>",
+        "<p>Predicted latency of the whole network along one width, the others as they ended: "
+        "pale at every count, dark through those that the run chooses from.</p>",
         _plots.svg(_plots.staircases(result["staircases"])),
         "<h2>Layer by layer</h2>",
         _plots.svg(_plots.layers(result["layers"])),
