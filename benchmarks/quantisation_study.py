@@ -278,7 +278,7 @@ def _draw(methods: list[dict[str, Any]]) -> Figure:
             [m["size_of_16_bits"] for m in rows], [100 * m["accuracy"] for m in rows],
             [100 * m["accuracy_sd"] for m in rows], fmt=marker, capsize=2, label=names[kind],
         )  # fmt: skip
-        if kind in ("l1", "bits_l1l2"):
+        if kind in ("l1", "bits_l1l2", "budget"):
             for m in rows:
                 label = f"{names[kind]}, {m['value']:g}"
                 right.plot(range(1, 5), np.mean(m["bits"], 0), marker=marker, label=label)
