@@ -118,14 +118,14 @@ class AgentDevice(Device):
                 except WorkloadError as exc:
                     yield Reading(error=str(exc))
                     continue
+                if self._start["gpu"] is not None and i == len(jobs) - 1:  # while it is warm
+                    self._gpu_after = agent.ask("environment")["gpu"]
+                    self._slowed_by |= set(self._gpu_after.get("slowed_by", ()))
                 yield Reading(
                     samples_s=tuple(answer["samples_s"]),
                     busy=answer["busy"],
                     cost_s=answer["cost_s"],
                 )
-            if self._start["gpu"] is not None:
-                self._gpu_after = agent.ask("environment")["gpu"]
-                self._slowed_by |= set(self._gpu_after.get("slowed_by", ()))
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         with self._another_agent() as agent:

@@ -256,11 +256,12 @@ class Stream:
     def capture(self, work: Callable[[], object]) -> Callable[[], None]:
         """What ``work`` launches, as a graph; the result enqueues it all in one call."""
         call = self._driver.call
+        graph = c_void_p()
         call("cuStreamBeginCapture_v2", self.handle, _CAPTURE_THREAD_LOCAL)
         try:
             work()
         finally:
-            graph = self._driver.handle("cuStreamEndCapture", self.handle)
+            call("cuStreamEndCapture", self.handle, byref(graph))
         try:
             made = self._driver.handle("cuGraphInstantiateWithFlags", graph, 0)
         finally:

@@ -100,7 +100,7 @@ def time_replays(
     flush_s = float(np.median(alone)) if alone else 0.0
     samples = [(s - flush_s) / count for s in with_work]
     kept = [s for s in samples if s > 0]
-    if len(kept) < max(_MIN_SAMPLES, len(samples) // 2):
+    if len(kept) < 0.8 * len(samples):
         raise Refused(
             f"cold: {len(samples) - len(kept)} of {len(samples)} samples are no longer than the "
             f"flush alone ({flush_s / count * 1e6:.1f} us); measure this shape with cache=hot"
