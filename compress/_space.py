@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ __all__ = ["Layer", "Option", "Space", "space_of"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear or ungrouped convolution layer.
+    """A linear or ungrouped convolution layer with a weight of its own.
 
     Args:
         path: module.
@@ -165,13 +166,15 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
     measured = [op for op in graph.ops if op.workload is not None]
     for n, op in enumerate(measured):
         ops.setdefault(op.module, []).append(n)
+    names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     found = []
     for path, module in model.named_modules():
         plain = type(module) is nn.Linear or (
             type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
         )
         works = [measured[n].workload for n in ops.get(path, [])]
-        if plain and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
+        tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
+        if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
             shape = tuple(graph.shapes[f"{path}.weight"])
             found.append(Layer(path, shape, tuple(ops[path])))
     return found

@@ -283,6 +283,22 @@ def test_what_cannot_pay_is_refused(blocks: tuple[Any, ...], budget: str, match:
     assert "\n" not in str(caught.value)
 
 
+def test_tied_weights_are_left_alone() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = (nn.Linear(16, 16) for _ in range(3))
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.third(torch.relu(self.second(torch.relu(self.first(x)))))
+            return found
+
+    example = (torch.zeros(1, 16),)
+    space, _ = space_of(Tied(), lambda e: trace(Tied(), example, e), [Prune(), LowRank()])
+    assert [o.layer.path for o in space.ranks] == ["third"]
+
+
 @pytest.mark.parametrize("pattern", ["3", "4:2", "0x4", "some"])
 def test_unknown_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="expected unstructured, blocks like 4x4, or N:M"):
