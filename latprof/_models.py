@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from latprof._errors import UsageError
 from latprof._workload import Workload
 
-__all__ = ["model_workloads"]
+__all__ = ["at_batch", "model_workloads"]
+
+
+def at_batch(workloads: Sequence[Workload], batch: int) -> list[Workload]:
+    """The same ops for ``batch`` times as many inputs at once.
+
+    Attention products hold their heads as batch, and those of every input.
+    """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; expected a whole number >= 1")
+    return [replace(w, batch=w.to_dict()["batch"] * batch) for w in workloads]  # type: ignore[call-arg]
 
 
 def model_workloads(spec: str) -> list[Workload]:

@@ -129,6 +129,7 @@ FAULTS: list[tuple[str, str, str, Workload]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow  # each compiles anew
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f[0]}: {f[1].split()[0]}")
 def test_a_broken_kernel_is_noticed(
     fault: tuple[str, str, str, Workload],
