@@ -78,7 +78,7 @@ def latencies_s(device: str, workloads: list[Workload], **settings: str) -> dict
     for row in rows.values():
         if row.status != "ok":
             print(f"{row.workload}: {row.status} ({row.detail})", file=sys.stderr)
-    return {workload: row.latency_s for workload, row in rows.items() if row.usable}
+    return {workload: row.latency_s for workload, row in rows.items() if row.samples_s}
 
 
 def against_cublas(device: str) -> dict[str, Any]:
