@@ -11,7 +11,7 @@ import numpy as np
 
 from latprof._errors import DeviceLostError, ModelLoadError, UnknownDeviceError, WorkloadError
 from latprof._target import Target
-from latprof._workload import Workload
+from latprof._workload import MatMul, Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
 from latprof.devices._client import AgentProcess, Hint
 from latprof.devices._device import Array, Device, Job, Reading
@@ -98,6 +98,11 @@ class AgentDevice(Device):
     @property
     def target(self) -> Target:
         return self._target
+
+    @property
+    def sentinel(self) -> Workload:
+        # A GPU needs more work than a core does before its clocks matter.
+        return super().sentinel if self._start["gpu"] is None else MatMul(1024, 1024, 1024)
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
         last_use = {job: i for i, job in enumerate(jobs)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,17 @@ from latprof._workload import Workload
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["load_weights", "model_workloads"]
+__all__ = ["at_batch", "load_weights", "model_workloads"]
+
+
+def at_batch(workloads: Sequence[Workload], batch: int) -> list[Workload]:
+    """The same ops for ``batch`` times as many inputs at once.
+
+    Attention products hold their heads as batch, and those of every input.
+    """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; expected a whole number >= 1")
+    return [replace(w, batch=w.to_dict()["batch"] * batch) for w in workloads]  # type: ignore[call-arg]
 
 
 def model_workloads(spec: str) -> list[Workload]:

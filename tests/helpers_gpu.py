@@ -18,6 +18,28 @@ from latprof.devices._client import BOOTSTRAP, AgentProcess
 Array = npt.NDArray[np.float64]
 
 STAND_IN = Path(__file__).parent / "gpu"
+SHAPES: list[Workload] = [
+    MatMul(1, 20, 7),
+    MatMul(1, 1, 1),
+    MatMul(33, 70, 65),
+    MatMul(64, 64, 128),
+    MatMul(130, 41, 259),  # large tiles, ragged
+    MatMul(260, 40, 264),  # large tiles, whole chunks
+    MatMul(9, 24, 40, batch=3),
+    MatMul(37, 19, 50, batch=3, weights=False),
+    MatMul(32, 48, 72, batch=2, weights=False),
+    Conv2d(7, 7, 13, 10),
+    Conv2d(8, 4, 16, 24, batch=2),
+    Conv2d(9, 7, 17, 33, stride=2, batch=2),
+    Conv2d(8, 8, 24, 40, stride=2),
+    Conv2d(23, 21, 40, 70, batch=2),
+    Conv2d(8, 8, 12, 12, kernel=3, groups=12),
+    Conv2d(9, 7, 16, 16, kernel=5, stride=2, groups=16, batch=2),
+    Conv2d(40, 37, 3, 3, kernel=3, groups=3),
+    Conv2d(9, 9, 8, 8, kernel=3, dilation=2, groups=8),
+    Conv2d(5, 5, 7, 7, kernel=7, groups=7),
+]
+
 COMMAND = (sys.executable, "-P", "-c", BOOTSTRAP)
 
 
@@ -121,3 +143,18 @@ def _convolve(w: Conv2d, x: Array, weight: Array, layout: str) -> Array:
             else:
                 out += taken @ (weight.T if layout == "nchw" else weight)
     return out
+
+
+def label(workload: Workload) -> str:
+    return "-".join(str(v) for v in workload.to_dict().values())
+
+
+def agrees(kernels: Kernels, workload: Workload, seed: int) -> None:
+    inputs = random_inputs(workload, kernels.layout, seed)
+    out = kernels.run(workload, inputs)
+    truth = expected(workload, inputs, kernels.layout, biased=kernels.biased)
+    assert out.shape == truth.shape
+    step = {"float32": 2.0**-22, "float16": 2.0**-11}[workload.dtype_name]
+    # Rounding of the result, and of sums kept in float32.
+    scale = np.sqrt(np.mean(truth**2))
+    np.testing.assert_allclose(out, truth, rtol=2 * step, atol=2**-20 * scale * 8)

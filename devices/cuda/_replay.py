@@ -16,7 +16,7 @@ import numpy as np
 from latprof.devices._clock import thin
 from latprof.devices.runtimes._base import Refused
 
-__all__ = ["EVENT_RESOLUTION_S", "Replayer", "flush_bytes", "time_replays"]
+__all__ = ["EVENT_RESOLUTION_S", "Replayer", "flush_bytes", "time_replays", "warm_up"]
 
 #: cudaEventElapsedTime, as NVIDIA documents it.
 EVENT_RESOLUTION_S = 0.5e-6
@@ -24,6 +24,7 @@ _REPLAY_S = 1000 * EVENT_RESOLUTION_S
 _MOST_COPIES = 1024
 _MIN_SAMPLES, _KEEP = 5, 40
 _WARM_SHARE = 0.1
+_WARM_UP_S = 0.25
 
 
 class Replayer(ABC):
@@ -50,6 +51,14 @@ def flush_bytes(l2_bytes: int) -> int:
     halves of L2. A GPU that states no L2 is taken to have 64 MiB.
     """
     return -(-2 * (l2_bytes or 64 << 20) // 16) * 16
+
+
+def warm_up(gpu: Replayer) -> None:
+    """Keep the GPU busy until its clocks have left idle, which takes some tenths of a second."""
+    busy = gpu.capture(gpu.flush)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < _WARM_UP_S:
+        gpu.elapsed_s(busy)
 
 
 def time_replays(

@@ -19,7 +19,13 @@ from latprof.devices.cuda._cublas import Cublas
 from latprof.devices.cuda._driver import Buffer, Gpu, GpuInfo
 from latprof.devices.cuda._kernels import FILES, SHARED_BYTES, plan_launch
 from latprof.devices.cuda._products import Arrays, product_of
-from latprof.devices.cuda._replay import EVENT_RESOLUTION_S, Replayer, flush_bytes, time_replays
+from latprof.devices.cuda._replay import (
+    EVENT_RESOLUTION_S,
+    Replayer,
+    flush_bytes,
+    time_replays,
+    warm_up,
+)
 from latprof.devices.cuda._settings import GpuSettings
 from latprof.devices.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 
@@ -75,6 +81,7 @@ class CudaRuntime(Runtime):
         self.precision = precision
         self.resolution_s = EVENT_RESOLUTION_S
         self.settings = {"kernels": kernels, **self._settings.to_dict()}
+        warm_up(self._replayer)
 
     def least(self) -> Prepared:
         """A kernel that does nothing, timed hot: what a graph takes to go from one to the next."""

@@ -12,7 +12,13 @@ from torch.export.passes import move_to_device_pass
 
 from latprof._workload import Workload
 from latprof.devices.cuda._driver import GpuInfo
-from latprof.devices.cuda._replay import EVENT_RESOLUTION_S, Replayer, flush_bytes, time_replays
+from latprof.devices.cuda._replay import (
+    EVENT_RESOLUTION_S,
+    Replayer,
+    flush_bytes,
+    time_replays,
+    warm_up,
+)
 from latprof.devices.cuda._settings import GpuSettings
 from latprof.devices.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 from latprof.devices.runtimes._torch import build
@@ -66,6 +72,8 @@ class TorchOnGpu(Runtime):
         self.precision = precision
         self.resolution_s = EVENT_RESOLUTION_S
         self.settings = {"autotune": autotune, **self._settings.to_dict()}
+        self._replayer.warm(self._replayer.flush)
+        warm_up(self._replayer)
 
     def workload(self, workload: Workload) -> Prepared:
         workload = self._settings.workload(workload)
