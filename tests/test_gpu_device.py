@@ -15,7 +15,7 @@ from helpers_gpu import build_stand_in
 
 from latprof._errors import UnknownDeviceError, UsageError
 from latprof._workload import Conv2d, Elementwise, MatMul, Workload
-from latprof.devices import DeviceInfo, ScheduleSettings, open_device, profile
+from latprof.devices import DeviceInfo, ScheduleSettings, open_device, open_target, profile
 
 QUICK = ScheduleSettings(round_s=0.001, min_rounds=2, max_rounds=2, max_discards=1, pause_s=1e-9)
 WORKLOADS: list[Workload] = [Conv2d(4, 4, 8, 8), MatMul(2, 8, 8), Elementwise("gelu", 4, 4, 8)]
@@ -60,6 +60,8 @@ def test_cold_hot_and_cublas_are_three_targets(host: dict[str, str]) -> None:
             (reading,) = device.round([Conv2d(8, 8, 32, 32)], measure_s=0.001)
             assert bool(reading.samples_s) or "cold" in reading.error
             targets.add(device.target)
+        with open_target("cuda:0", device.target, **SETTINGS) as again:
+            assert again.target == device.target
     assert len(targets) == 4
 
 
