@@ -45,6 +45,8 @@ _PROJECTIONS = 30
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.94, 0.965, 0.985
 _CORRECTIONS = 6
+#: A measurement corrects the prediction by this factor at most.
+_TRUST = 1.5
 
 
 class Compressor(nn.Module):
@@ -312,32 +314,41 @@ class Compressor(nn.Module):
         lies just under the budget.
         """
         before = self.alpha.clone()
+        tried: list[tuple[float, Tensor]] = []  # measured over the budget, the worst; the masks
         for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
             self._project(1.0, _AIM)
             self._projection.harden(self.alpha, self.start)
-            small = self._shrunk() if self.measure else nn.Identity()
-            verdicts = [
-                self._agrees(name, agreed(partial(timed, small)))
+            if not self.measure:
+                break
+            small = self._shrunk()
+            found = [
+                self._learn(name, agreed(partial(timed, small)))
                 for name, timed in self.measure.items()
             ]
-            if all(verdicts):
+            if all(fits for fits, _ in found):
                 break
+            tried.append((max(share for _, share in found), self.alpha.clone()))
+        else:  # what was measured decides: the slowest that met its budget, or the fastest
+            met = [t for t in tried if t[0] <= 1]
+            self.alpha.copy_((max if met else min)(met or tried, key=lambda t: t[0])[1])
         self.last.copy_(self.alpha)
         self.strength.zero_()
         self.fixed.fill_(True)
 
-    def _agrees(self, target: str, measured_s: float) -> bool:
-        """Whether a measurement lies just under its budget; else the cost is corrected by it."""
+    def _learn(self, target: str, measured_s: float) -> tuple[bool, float]:
+        """Whether a measurement lies just under its budget, and its share of it; where it does not
+        the cost is corrected by it, within reason, for a busy machine misleads."""
         goal = self.goals.of(target)
         if goal is None:
-            return True
+            return True, 0.0
         predicted_s = float(goal.cost(self._true_counts()))
         loose = predicted_s < _LOW * goal.limit  # another budget is the tighter one
-        if (loose or measured_s >= _LOW * goal.limit) and measured_s <= _HIGH * goal.limit:
-            return True
-        goal.cost.correction.mul_(measured_s / predicted_s)
-        return False
+        share = measured_s / goal.limit
+        fits = (loose or share >= _LOW) and share <= _HIGH
+        if not fits:
+            goal.cost.correction.mul_(min(max(measured_s / predicted_s, 1 / _TRUST), _TRUST))
+        return fits, share
 
     @torch.no_grad()
     def snapshot(self, way: float) -> tuple[nn.Module, list[int]]:
