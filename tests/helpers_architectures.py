@@ -192,7 +192,7 @@ def _encoder_layer() -> Built:
 ARCHITECTURES: dict[str, Architecture] = {
     "ResNet-18": _of_zoo("resnet18", size=16, width=16),
     "ResNet-50": _of_zoo("resnet50", quick=False, size=16, width=16),
-    "MobileNetV1": _of_zoo("mobilenet_v1", size=16, width=0.25),
+    "MobileNetV1": _of_zoo("mobilenet_v1", quick=False, size=16, width=0.25),
     "MobileNetV2": _of_zoo("mobilenet_v2", quick=False, size=16, width=0.25),
     "MobileNetV3-Small": _of_zoo("mobilenet_v3_small"),
     "MobileNetV3-Large": _of_zoo("mobilenet_v3_large", quick=False),

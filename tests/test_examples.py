@@ -20,12 +20,16 @@ def test_every_example_is_run_here() -> None:
 def test_own_loop(tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     command = ["--shapes", "60", "--images", "2560", "--budget", "70%", "--out", str(out)]
-    ran = subprocess.run(
-        [sys.executable, str(EXAMPLES / "own_loop.py"), *command],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    for _ in range(3):  # a busy machine can make a budget seem out of reach
+        ran = subprocess.run(
+            [sys.executable, str(EXAMPLES / "own_loop.py"), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode == 0:
+            break
+        assert "InfeasibleBudgetError" in ran.stderr, ran.stderr
     assert out.is_file()
     assert out.with_suffix(".parquet").is_file()
     assert "epoch 2: predicted" in ran.stdout
