@@ -150,7 +150,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
         fine_tune=Recipe(o.fine_tune_epochs, lr=o.lr),
         seed=cell.seed,
     )
-    job = Job(workshop, model, table, fit(table), settings, bench.data(cell.seed))
+    job = Job(workshop, model, fit(table), settings, bench.data(cell.seed))
     thin = METHODS[cell.method](job)
     files = [workshop.export(m, name) for m, name in ((model, "original"), (thin.model, "thin"))]
     original_s, latency_s = np.median([workshop.time(*files) for _ in range(_READINGS)], axis=0)

@@ -20,17 +20,18 @@ from latprof._compression import Settings, Workshop, _frozen, compress_in
 from latprof.compress import (
     Compressor,
     Distillation,
+    Graph,
     Recipe,
     TensorBatches,
     largest,
     shrink,
     trace,
     train,
-    uniform_counts,
 )
-from latprof.compress._cost import Cost
+from latprof.compress._uniform import _thinned as thinned
 from latprof.surrogate import Surrogate
-from latprof.tables import LatencyTable
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
 
@@ -66,7 +67,6 @@ class Job:
 
     workshop: QuietWorkshop
     model: nn.Module
-    table: LatencyTable
     surrogate: Surrogate
     settings: Settings
     batches: TensorBatches
@@ -74,6 +74,10 @@ class Job:
     @property
     def share(self) -> float:
         return float(self.settings.budget.rstrip("%")) / 100
+
+    @property
+    def graph(self) -> Graph:
+        return trace(self.model, self.workshop.example_inputs).aligned(self.settings.block.divisor)
 
 
 @dataclass(frozen=True)
@@ -87,24 +91,25 @@ class Thin:
 class Flops:
     """What stands in for the surrogate where FLOPs are to be paid instead of seconds.
 
-    Seconds are a line in MACs, fitted to the whole networks of the table, so that the budget is
-    in seconds while the gradient is that of the MACs.
+    The seconds are those of the uniformly thinned network of as many MACs, so that budgets are
+    in seconds, and as reachable, while the gradient has the direction of that of the MACs.
     """
 
-    def __init__(self, table: LatencyTable) -> None:
-        rows = table.usable_models
-        macs = np.array([sum(w.macs for w in m.workloads) for m in rows], dtype=np.float64)
-        seconds = np.array([m.latency_s for m in rows])
-        design = np.stack([macs, np.ones_like(macs)], axis=1) / seconds[:, None]
-        slope, constant = np.linalg.lstsq(design, np.ones_like(seconds))[0]
-        self.slope, self.constant_s = float(slope), max(float(constant), 0.0)
+    def __init__(self, graph: Graph, surrogate: Surrogate) -> None:
+        macs, seconds = [], []
+        for share in np.linspace(0, 1, 21):
+            workloads = graph.workloads(thinned(graph, share))
+            macs.append(sum(w.macs for w in workloads))
+            seconds.append(float(surrogate.predict_model(workloads).latency_s))
+        self.macs, first = np.unique(np.array(macs, dtype=np.float64), return_index=True)
+        self.seconds = np.maximum.accumulate(np.array(seconds)[first])
 
     def torch_module(self, workloads: Sequence[Workload]) -> nn.Module:
-        return _Macs(workloads, self.slope, self.constant_s)
+        return _Macs(workloads, self.macs, self.seconds)
 
-    def predict_model(self, workloads: Sequence[Workload]) -> Any:
-        seconds = self.constant_s + self.slope * sum(w.macs for w in workloads)
-        return _Predicted(seconds)
+    def predict_model(self, workloads: Sequence[Workload]) -> _Predicted:
+        macs = sum(w.macs for w in workloads)
+        return _Predicted(float(np.interp(macs, self.macs, self.seconds)))
 
 
 @dataclass(frozen=True)
@@ -113,19 +118,30 @@ class _Predicted:
 
 
 class _Macs(nn.Module):
-    """(..., N, 2) counts to (..., N) seconds: MACs times the slope."""
+    """(..., N, 2) counts to (..., 1) seconds, read off all their MACs."""
 
-    def __init__(self, workloads: Sequence[Workload], slope: float, constant_s: float) -> None:
+    tied: Tensor
+    each: Tensor
+    knots: Tensor
+    seconds: Tensor
+
+    def __init__(self, workloads: Sequence[Workload], knots: Floats, seconds: Floats) -> None:
         super().__init__()
-        self.constant_s = constant_s
+        self.constant_s = 0.0
         tied = torch.tensor([w.tied for w in workloads])
         full = torch.tensor([w.channels for w in workloads], dtype=torch.float32)
         each = torch.tensor([w.macs for w in workloads], dtype=torch.float32)
         self.register_buffer("tied", tied)
-        self.register_buffer("each", slope * each / torch.where(tied, full[:, 1], full.prod(1)))
+        self.register_buffer("each", each / torch.where(tied, full[:, 1], full.prod(1)))
+        self.register_buffer("knots", torch.tensor(knots, dtype=torch.float32))
+        self.register_buffer("seconds", torch.tensor(seconds, dtype=torch.float32))
 
     def forward(self, counts: Tensor) -> Tensor:
-        return self.each * torch.where(self.tied, counts[..., 1], counts.prod(-1))
+        macs = (self.each * torch.where(self.tied, counts[..., 1], counts.prod(-1))).sum(-1)
+        above = torch.searchsorted(self.knots, macs.detach()).clamp(1, len(self.knots) - 1)
+        x, y = self.knots, self.seconds
+        slope = (y[above] - y[above - 1]) / (x[above] - x[above - 1])
+        return (y[above - 1] + slope * (macs - x[above - 1]))[..., None]
 
 
 def latprof(job: Job) -> Thin:
@@ -134,27 +150,23 @@ def latprof(job: Job) -> Thin:
 
 
 def flops(job: Job) -> Thin:
-    stand_in: Any = Flops(job.table)
+    stand_in: Any = Flops(job.graph, job.surrogate)
     comp, small = compress_in(job.workshop, job.model, stand_in, job.settings, job.batches)
     return Thin(small, comp)
 
 
 def uniform(job: Job) -> Thin:
     """Every group thinned by the same share, to the same multiples as latprof's."""
-    graph = trace(job.model, job.workshop.example_inputs).aligned(job.settings.block.divisor)
-    cost = Cost(graph, job.surrogate)
-    full_s = cost.exact(graph.sizes)
-
-    def thinned(share: float) -> nn.Module:
-        counts = uniform_counts(graph, cost, share * full_s)
-        return shrink(job.model, graph, largest(job.model, graph, counts))
-
-    return _trained(job, thinned)
+    graph = job.graph
+    return _trained(
+        job,
+        lambda share: shrink(job.model, graph, largest(job.model, graph, thinned(graph, share))),
+    )
 
 
 def torch_pruning(job: Job) -> Thin:
     """Torch-Pruning: global magnitude, in steps, at multiples of 16, then trained."""
-    return _trained(job, lambda keep: prune_globally(job, 1 - keep))
+    return _trained(job, lambda share: prune_globally(job, 1 - share))
 
 
 def prune_globally(job: Job, ratio: float) -> nn.Module:
@@ -177,13 +189,13 @@ def prune_globally(job: Job, ratio: float) -> nn.Module:
     return small
 
 
-def _trained(job: Job, thinned: Callable[[float], nn.Module]) -> Thin:
+def _trained(job: Job, thin: Callable[[float], nn.Module]) -> Thin:
     """The slowest network found within the budget, trained for as long as latprof's."""
     settings, folder = job.settings, job.workshop.folder
     chosen = folder / "chosen.json"
     if not chosen.is_file():
-        chosen.write_text(json.dumps(_bisected(job, thinned)))
-    small = thinned(json.loads(chosen.read_text()))
+        chosen.write_text(json.dumps(_bisected(job, thin)))
+    small = thin(json.loads(chosen.read_text()))
     train(
         small,
         job.batches,
@@ -195,13 +207,13 @@ def _trained(job: Job, thinned: Callable[[float], nn.Module]) -> Thin:
     return Thin(small)
 
 
-def _bisected(job: Job, thinned: Callable[[float], nn.Module]) -> float:
+def _bisected(job: Job, thin: Callable[[float], nn.Module]) -> float:
     """The largest share to keep whose network measures within the budget."""
     original = job.workshop.export(job.model, "original")
     low, high = 0.0, 1.0
     for _ in range(_TRIES):
         share = (low + high) / 2
-        took = job.workshop.time_beside(original, 1.0, thinned(share)) / job.share
+        took = job.workshop.time_beside(original, 1.0, thin(share)) / job.share
         if _LOW <= took <= _HIGH:
             return share
         low, high = (low, share) if took > _HIGH else (share, high)
