@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import fcntl
+import functools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latprof import Workload
+from latprof import DeviceError, Workload
 from latprof._compression import Settings, Workshop, _frozen, compress_in
 from latprof.compress import (
     Compressor,
@@ -37,20 +39,32 @@ __all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
 
 #: Where every method stops: measured latency as a share of the budget.
 _LOW, _HIGH = 0.94, 0.985
-_TRIES = 10
+_AIM = 0.965
+_TRIES = 8
+_HALVINGS = 9
+_PAUSE_S = 5.0
 _ROUND_TO = 16
 _PRUNING_STEPS = 10
 
 
 @dataclass(frozen=True)
 class QuietWorkshop(Workshop):
-    """A workshop that waits for the machine: one measurement at a time holds the lock."""
+    """A workshop that waits for the machine: one measurement at a time holds the lock, and one
+    that a busy machine disturbed is made again later."""
 
     lock: Path = field(kw_only=True)
+    patience_s: float = 3600.0
 
     def time(self, *files: Path) -> list[float]:
-        with alone(self.lock):
-            return super().time(*files)
+        until = time.monotonic() + self.patience_s
+        while True:
+            try:
+                with alone(self.lock):
+                    return super().time(*files)
+            except DeviceError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
 
 
 @contextmanager
@@ -74,6 +88,11 @@ class Job:
     @property
     def share(self) -> float:
         return float(self.settings.budget.rstrip("%")) / 100
+
+    def predicted_s(self, model: nn.Module) -> float:
+        """Seconds of a network, by the surrogate."""
+        workloads = trace(model, self.workshop.example_inputs).workloads()
+        return float(self.surrogate.predict_model(workloads).latency_s)
 
     @property
     def graph(self) -> Graph:
@@ -194,7 +213,7 @@ def _trained(job: Job, thin: Callable[[float], nn.Module]) -> Thin:
     settings, folder = job.settings, job.workshop.folder
     chosen = folder / "chosen.json"
     if not chosen.is_file():
-        chosen.write_text(json.dumps(_bisected(job, thin)))
+        chosen.write_text(json.dumps(_found(job, thin)))
     small = thin(json.loads(chosen.read_text()))
     train(
         small,
@@ -207,17 +226,34 @@ def _trained(job: Job, thin: Callable[[float], nn.Module]) -> Thin:
     return Thin(small)
 
 
-def _bisected(job: Job, thin: Callable[[float], nn.Module]) -> float:
-    """The largest share to keep whose network measures within the budget."""
+def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
+    """The share to keep whose network is the slowest that measures within the budget.
+
+    Bisected on the prediction, which every measurement corrects.
+    """
     original = job.workshop.export(job.model, "original")
-    low, high = 0.0, 1.0
+    full_s = job.predicted_s(job.model)
+    predicted = functools.cache(lambda share: job.predicted_s(thin(share)) / full_s / job.share)
+    measured: dict[float, float] = {}
+    correction = 1.0
     for _ in range(_TRIES):
-        share = (low + high) / 2
-        took = job.workshop.time_beside(original, 1.0, thin(share)) / job.share
-        if _LOW <= took <= _HIGH:
-            return share
-        low, high = (low, share) if took > _HIGH else (share, high)
-    return low
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if correction * predicted(middle) <= _AIM:
+                low = middle
+            else:
+                high = middle
+        if low in measured:
+            break
+        measured[low] = job.workshop.time_beside(original, 1.0, thin(low)) / job.share
+        if _LOW <= measured[low] <= _HIGH:
+            break
+        correction = measured[low] / predicted(low)
+    within = [share for share, took in measured.items() if took <= _HIGH]
+    if not within:
+        raise DeviceError(f"nothing within {job.settings.budget}: {measured}; a larger budget may")
+    return max(within, key=measured.__getitem__)
 
 
 METHODS: dict[str, Callable[[Job], Thin]] = {
