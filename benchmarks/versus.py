@@ -50,7 +50,6 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
 _SHAPES, _VARIANTS = 200, 14
 #: Images at the end of the training set that no run trains on: what methods are chosen by.
 _HELD_OUT = 5_000
-_READINGS = 3
 _LOCK = "quiet.lock"
 
 
@@ -153,7 +152,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     job = Job(workshop, model, fit(table), settings, bench.data(cell.seed))
     thin = METHODS[cell.method](job)
     files = [workshop.export(m, name) for m, name in ((model, "original"), (thin.model, "thin"))]
-    original_s, latency_s = np.median([workshop.time(*files) for _ in range(_READINGS)], axis=0)
+    original_s, latency_s = np.median([workshop.time(*files) for _ in range(o.readings)], axis=0)
     graph = trace(thin.model, example_inputs)
     full = trace(model, example_inputs)
     row = {
@@ -170,6 +169,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
         "predicted_s": float(job.surrogate.predict_model(graph.workloads()).latency_s),
         "original_predicted_s": float(job.surrogate.predict_model(full.workloads()).latency_s),
         "wall_s": time.monotonic() - start,
+        **thin.facts,
     }
     if thin.comp is not None:
         row["counts"] = thin.comp.counts()
@@ -294,6 +294,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mask-epochs", type=int, default=2)
     parser.add_argument("--fine-tune-epochs", type=int, default=2)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--threads", type=int, help="of training; the runtime's is always one")
     parser.add_argument("--data", type=Path, help="folder with the FashionMNIST files")
     parser.add_argument("--lock", type=Path, help="held while latency is measured")

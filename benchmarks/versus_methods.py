@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _AIM = 0.965
 _TRIES = 8
 _HALVINGS = 9
 _PAUSE_S = 5.0
-_ROUND_TO = 16
+_MULTIPLES = (16, 8, 4)
 _PRUNING_STEPS = 10
 
 
@@ -101,10 +101,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Thin:
-    """A thinned and trained network; ``comp`` where it was made by latprof."""
+    """A thinned and trained network; ``comp`` where it was made by latprof; what else to note."""
 
     model: nn.Module
     comp: Compressor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Flops:
@@ -184,11 +185,20 @@ def uniform(job: Job) -> Thin:
 
 
 def torch_pruning(job: Job) -> Thin:
-    """Torch-Pruning: global magnitude, in steps, at multiples of 16, then trained."""
-    return _trained(job, lambda share: prune_globally(job, 1 - share))
+    """Torch-Pruning: global magnitude, in steps, then trained.
+
+    At multiples of 16 where its smallest network is fast enough, else of the next finer.
+    """
+    full_s = job.predicted_s(job.model)
+    for multiple in _MULTIPLES:
+        smallest_s = job.predicted_s(prune_globally(job, 1.0, multiple))
+        if smallest_s <= _AIM * job.share * full_s:
+            break
+    thin = _trained(job, lambda share: prune_globally(job, 1 - share, multiple))
+    return replace(thin, facts={"round_to": multiple})
 
 
-def prune_globally(job: Job, ratio: float) -> nn.Module:
+def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
     import torch_pruning as tp
 
     small = copy.deepcopy(job.model).eval()
@@ -200,7 +210,7 @@ def prune_globally(job: Job, ratio: float) -> nn.Module:
         global_pruning=True,
         pruning_ratio=ratio,
         iterative_steps=_PRUNING_STEPS,
-        round_to=_ROUND_TO,
+        round_to=multiple,
         ignored_layers=[last],
     )
     for _ in range(_PRUNING_STEPS):
