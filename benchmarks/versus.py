@@ -203,9 +203,9 @@ def wider_neighbours(bench: Bench, graph: Any, counts: list[int]) -> list[dict[s
             "channels": [*narrow.channels, *wide.channels],
             "latency_s": timed[narrow].latency_s,
             "wider_s": timed[wide].latency_s,
+            "usable": timed[narrow].usable and timed[wide].usable,
         }
         for (narrow, wide), name in pairs.items()
-        if timed[narrow].usable and timed[wide].usable
     ]
 
 

@@ -109,10 +109,17 @@ def _hits(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _neighbours(rows: Sequence[Row]) -> dict[str, Any]:
-    pairs = [p for r in rows for p in r.get("neighbours", ())]
+    found = [p for r in rows for p in r.get("neighbours", ())]
+    pairs = [p for p in found if p["usable"]]
     faster = [p for p in pairs if p["wider_s"] < (1 - _NOISE) * p["latency_s"]]
     worst = sorted(faster, key=lambda p: p["wider_s"] / p["latency_s"])[:5]
-    return {"layers": len(pairs), "wider_is_faster": len(faster), "noise": _NOISE, "worst": worst}
+    return {
+        "layers": len(pairs),
+        "not_timed": len(found) - len(pairs),
+        "wider_is_faster": len(faster),
+        "noise": _NOISE,
+        "worst": worst,
+    }
 
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
