@@ -11,11 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latprof.compress._compressor import Compressor, Prune
+    from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
+    from latprof.compress._compressor import Compressor
     from latprof.compress._export import Check, export, load_check
+    from latprof.compress._export_int8 import Int8Export, Int8Warning, export_int8
     from latprof.compress._graph import Graph, Stats
     from latprof.compress._groups import Group, ParameterSlice
     from latprof.compress._load import load_model
+    from latprof.compress._recalibrate import recalibrate
     from latprof.compress._recipe import load_shrunk, recipe_of
     from latprof.compress._shrink import shrink
     from latprof.compress._trace import trace
@@ -34,23 +37,31 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batches": "_train",
+    "Block": "_blocks",
     "Check": "_export",
     "Compressor": "_compressor",
     "Distillation": "_train",
     "Graph": "_graph",
     "Group": "_groups",
+    "Int8Export": "_export_int8",
+    "Int8Warning": "_export_int8",
+    "LowRank": "_blocks",
     "ParameterSlice": "_groups",
-    "Prune": "_compressor",
+    "Prune": "_blocks",
+    "Quantise": "_blocks",
     "Recipe": "_train",
+    "Sparse": "_blocks",
     "Stats": "_graph",
     "TensorBatches": "_train",
     "Tick": "_train",
     "accuracy": "_train",
     "export": "_export",
+    "export_int8": "_export_int8",
     "largest": "_uniform",
     "load_check": "_export",
     "load_model": "_load",
     "load_shrunk": "_recipe",
+    "recalibrate": "_recalibrate",
     "recipe_of": "_recipe",
     "shrink": "_shrink",
     "trace": "_trace",
@@ -62,23 +73,31 @@ _HOMES = {
 
 __all__ = [
     "Batches",
+    "Block",
     "Check",
     "Compressor",
     "Distillation",
     "Graph",
     "Group",
+    "Int8Export",
+    "Int8Warning",
+    "LowRank",
     "ParameterSlice",
     "Prune",
+    "Quantise",
     "Recipe",
+    "Sparse",
     "Stats",
     "TensorBatches",
     "Tick",
     "accuracy",
     "export",
+    "export_int8",
     "largest",
     "load_check",
     "load_model",
     "load_shrunk",
+    "recalibrate",
     "recipe_of",
     "shrink",
     "trace",

@@ -1,79 +1,99 @@
-"""Budgets as people write them: ``5 ms``, ``250us``, ``0.005 s``, ``60%``."""
+"""Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from latprof._errors import InfeasibleBudgetError, UsageError
-from latprof._units import format_s
+from latprof._units import format_figure
 
 __all__ = ["Budget", "Reach"]
 
-_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+_BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+#: What a budget may be of besides a latency: name -> units.
+_UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES}
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What latencies a model can be given, seconds, by the surrogate.
+    """What a model can be brought to.
 
     Args:
-        least_s: every group at its minimum.
-        full_s: every group at its full size.
+        least: every group at its minimum.
+        full: every group at its full size.
     """
 
-    least_s: float
-    full_s: float
+    least: float
+    full: float
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A latency to stay under: absolute seconds, or a fraction of the original's latency."""
+    """What to stay under: an absolute figure, or a fraction of the original's.
+
+    Args:
+        kind: ``macs``, ``params``, ``bytes``, or a latency's name.
+        value: seconds, MACs, parameters or bytes; None where ``fraction`` is given.
+    """
 
     text: str
-    latency_s: float | None = None
+    kind: str = "latency"
+    value: float | None = None
     fraction: float | None = None
 
     @classmethod
     def parse(cls, text: str | float) -> Self:
-        """From ``5 ms`` or ``60%``; a bare number is seconds. Raises UsageError otherwise."""
-        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|s|ms|us|ns)?\s*", str(text))
+        """From ``5 ms``, ``60%`` or ``KIND=...``; a bare number is seconds.
+
+        Raises:
+            UsageError: none of these.
+        """
+        kind, _, rest = str(text).rpartition("=")
+        kind = kind.strip() or "latency"
+        units = _UNITS.get(kind, _LATENCY)
+        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*)\s*", rest)
         try:
             number = float(match[1]) if match else 0.0
         except ValueError:
             number = 0.0
-        if match is None or number <= 0:
+        if match is None or number <= 0 or (match[2] != "%" and match[2] not in units):
             raise UsageError(
-                f"budget is {text!r}; expected a latency like '5 ms' or a share like '60%'"
+                f"budget is {text!r}; expected a latency like '5 ms', a share like '60%', or one "
+                "of macs, params or bytes like 'macs=50%', 'params=1.2M', 'bytes=4MB'"
             )
         if match[2] == "%":
-            return cls(str(text), fraction=number / 100)
-        return cls(str(text), latency_s=number * _UNITS_S[match[2] or "s"])
+            return cls(str(text), kind, fraction=number / 100)
+        return cls(str(text), kind, value=number * units[match[2]])
 
-    def resolve(self, reach: Reach, original_s: float | None = None) -> float:
-        """Seconds to stay under.
+    def limit(self, original: float) -> float:
+        """The figure to stay under where the original's is ``original``: a share follows it."""
+        return self.value if self.value is not None else (self.fraction or 0.0) * original
 
-        Args:
-            original_s: the original's measured latency, where there is one; else the predicted.
+    def resolve(self, reach: Reach) -> float:
+        """The figure to stay under.
 
         Raises:
             InfeasibleBudgetError: not below the original, or below what any width reaches.
         """
-        full_s = reach.full_s if original_s is None else original_s
-        least_s = reach.least_s * full_s / reach.full_s
-        wanted_s = self.latency_s if self.latency_s is not None else (self.fraction or 0.0) * full_s
+        wanted, told = self.limit(reach.full), partial(format_figure, self.kind)
         reachable = (
-            f"reachable: {format_s(least_s)} to {format_s(full_s)} ({least_s / full_s:.0%} to 100%)"
+            f"reachable: {told(reach.least)} to {told(reach.full)} "
+            f"({reach.least / reach.full:.0%} to 100%)"
         )
-        if wanted_s >= full_s:
+        if wanted >= reach.full:
             raise InfeasibleBudgetError(
-                f"budget {self.text} is {format_s(wanted_s)}, and the original already takes "
-                f"{format_s(full_s)}; {reachable}"
+                f"budget {self.text} is {told(wanted)}, and the original already takes "
+                f"{told(reach.full)}; {reachable}"
             )
-        if wanted_s < least_s:
+        if wanted < reach.least:
             raise InfeasibleBudgetError(
-                f"budget {self.text} is {format_s(wanted_s)}, less than the least that pruning "
-                f"reaches; {reachable}"
+                f"budget {self.text} is {told(wanted)}, less than the least that these blocks "
+                f"reach; {reachable}"
             )
-        return wanted_s
+        return wanted

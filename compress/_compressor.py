@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,18 +11,25 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from latprof._errors import UsageError
-from latprof.compress._budget import Budget
-from latprof.compress._controller import steer, wanted_s
+from latprof.compress._blocks import Block, Prune
+from latprof.compress._controller import ramp, steer
 from latprof.compress._cost import Cost
-from latprof.compress._counts import prepare_counts, soft_counts
-from latprof.compress._select import candidates, select
+from latprof.compress._counts import COUNTS, soft_counts
+from latprof.compress._goals import Goal, Goals
+from latprof.compress._graph import Graph
+from latprof.compress._projection import Projection
+from latprof.compress._ranks import agreed, share
 from latprof.compress._shrink import shrink
+from latprof.compress._space import space_of
 from latprof.compress._trace import trace
+from latprof.compress._weights import Weights
 
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
 
-__all__ = ["Compressor", "Prune"]
+__all__ = ["Compressor"]
+
+Measure = Callable[[nn.Module], float]
 
 #: Share of the mask phase that only watches, with lambda = 0, to learn each channel's importance.
 _WARM = 0.1
@@ -35,36 +42,9 @@ _BETA1, _BETA2 = 0.9, 0.99
 _MEMORY = 200
 #: Times in the mask phase that the masks are projected onto the latency wanted by then.
 _PROJECTIONS = 30
-#: What the scale of a removed channel is taken for when it is judged, and where it restarts.
-_REVIVED = 0.5
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.94, 0.965, 0.985
 _CORRECTIONS = 6
-
-
-@dataclass(frozen=True)
-class Prune:
-    """Remove channels of whole groups.
-
-    Args:
-        count: how a mask counts its channels: ``l1l2`` (the paper's), ``hoyer_square``, ``l1``.
-        init: masks start at ``one``; ``uniform`` in [0, 0.5] (the paper's App. B); or in
-            proportion to each channel's ``importance``. The network computes the same in all
-            three, for a mask counts relative to its start.
-        divisor: counts are multiples of it. Off multiples of 4 runtimes leave their fast paths
-            (ONNX Runtime's depthwise convolution takes ten times as long there).
-        exclude: names or patterns (fnmatch) of modules whose output channels stay.
-    """
-
-    count: str = "l1l2"
-    init: str = "importance"
-    divisor: int = 4
-    exclude: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        prepare_counts(self.count)
-        if self.init not in ("importance", "one", "uniform"):
-            raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
 
 
 class Compressor(nn.Module):
@@ -80,20 +60,25 @@ class Compressor(nn.Module):
         small = comp.shrink()
 
     The model's own parameters are trained, and never replaced: masks multiply the parameters
-    that read each channel group only while ``forward`` runs.
+    that read each channel group only while ``forward`` runs. It may be compiled, and wrapped in
+    ``DistributedDataParallel``; ``penalty`` and ``step`` are then called on the Compressor itself.
 
     Args:
         model: any traceable module, pre-trained.
-        example_inputs: what its forward takes, at the batch size it will be deployed with.
-        surrogate: latency of the target's ops, from ``latprof.surrogate.fit``.
-        budget: ``5 ms``, ``60%``, or seconds.
-        blocks: what may be done to the network.
+        example_inputs: what its forward takes, at the batch size it will be deployed with: a
+            tensor, a tuple of positional inputs, or a dict of named ones.
+        surrogate: latency of the target's ops, from ``latprof.surrogate.fit``; {name: surrogate}
+            for several targets; None where no budget is a latency.
+        budget: ``5 ms``, ``60%``, seconds, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``,
+            ``NAME=5 ms`` of a named target; or several of them.
+        blocks: what may be done to the network, each kind once.
         steps: length of the mask phase, in calls of ``step``; after it the masks are fixed at
             the budget, lambda is 0, and the same loop fine-tunes.
         original_s: the original's measured latency; else the surrogate's prediction. A share is
-            a share of it.
+            a share of it. {name: seconds} for several targets.
         measure: seconds of a shrunk model on the target. Called a few times when the masks are
-            fixed, so that the budget is met by measurement, not by prediction.
+            fixed, so that the budget is met by measurement, not by prediction. {name: callable}
+            for several targets. Of several processes the first measures.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -110,39 +95,43 @@ class Compressor(nn.Module):
     sizes: Tensor
     segment: Tensor
     free: Tensor
+    kinds: Tensor
 
     def __init__(
         self,
         model: nn.Module,
-        example_inputs: tuple[Any, ...],
-        surrogate: Surrogate,
-        budget: str | float = "60%",
+        example_inputs: Any,
+        surrogate: Surrogate | Mapping[str, Surrogate] | None,
+        budget: str | float | Sequence[str | float] = "60%",
         *,
-        blocks: Sequence[Prune] = (Prune(),),
+        blocks: Sequence[Block] = (Prune(),),
         steps: int = 2000,
-        original_s: float | None = None,
-        measure: Callable[[nn.Module], float] | None = None,
+        original_s: float | Mapping[str, float] | None = None,
+        measure: Measure | Mapping[str, Measure] | None = None,
     ) -> None:
         super().__init__()
-        if len(blocks) != 1 or steps < 1:
-            raise UsageError(
-                f"{len(blocks)} blocks, {steps} steps; expected one Prune(), steps >= 1"
-            )
-        self.block, self.steps, self.measure = blocks[0], steps, measure
+        if steps < 1:
+            raise UsageError(f"steps is {steps}; expected at least 1")
+        self.steps, self.measure = steps, _named(measure)
         self.model = model
-        traced = trace(model, example_inputs, exclude=self.block.exclude)
-        self.graph = traced.aligned(self.block.divisor)
-        self.cost = Cost(self.graph, surrogate)
-        reach = self.cost.reach()
-        self.full_s = reach.full_s if original_s is None else original_s
-        self.budget = Budget.parse(budget)
-        self.budget_s = self.budget.resolve(reach, original_s)
-        self.cost.correction.fill_(self.full_s / reach.full_s)
+        self.space, of_group = space_of(
+            model, lambda exclude: trace(model, example_inputs, exclude=exclude), blocks
+        )
+        budgets = [budget] if isinstance(budget, (str, float, int)) else budget
+        self.goals = Goals(
+            self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s))
+        )
+        self.weights = Weights(model, self.space)
+        self._full_s = self.cost.reach().full
 
-        sizes = self.graph.sizes
+        sizes = self.space.sizes
         total = sum(sizes)
         segment = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-        prunable = torch.tensor([g.prunable for g in self.graph.groups])
+        prunable = torch.tensor([g.prunable for g in self.space.groups])
+        kinds = [COUNTS.index(block.count) for block in of_group]
+        self._kind = COUNTS[kinds[0]] if len(set(kinds)) == 1 else None
+        self._inits = [block.init for block in of_group]
+        self._projection = Projection(self.space, self.goals, self.weights)
         self.alpha = nn.Parameter(torch.ones(total))
         state = {
             "start": torch.ones(total),  # masks count relative to where they start
@@ -160,47 +149,78 @@ class Compressor(nn.Module):
             "sizes": torch.tensor(sizes, dtype=torch.float32),
             "segment": segment,
             "free": prunable[segment],
+            "kinds": torch.tensor(kinds),
         }
+        for option in self.space.bits:  # of nested widths the least always stays
+            first = sum(sizes[: option.group.index])
+            of_model["free"][first] = False
         for name, value in of_model.items():
             self.register_buffer(name, value, persistent=False)
         self._pull: Tensor | None = None
 
+    @property
+    def graph(self) -> Graph:
+        """The traced model."""
+        return self.space.graph
+
+    @property
+    def cost(self) -> Cost:
+        """Latency on the first target; without a target, what the first budget is of."""
+        return next(iter(self.goals.costs.values()))  # type: ignore[return-value]
+
+    @property
+    def goal(self) -> Goal | None:
+        """The budget of ``cost``; None where only other figures have one."""
+        return next((g for g in self.goals.each if g.cost is self.cost), None)
+
+    @property
+    def full_s(self) -> float:
+        """Latency of the original on the first target, seconds: measured, else predicted."""
+        return self._full_s
+
+    @property
+    def budget_s(self) -> float | None:
+        """What the first target is allowed, seconds; None where only other figures are."""
+        return self.goal.limit if self.goal else None
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        masked = self.graph.masked(dict(self.model.named_parameters()), self.scales())
-        return functional_call(self.model, masked, args, kwargs)
+        changed = self.weights(self.model, self.scales())
+        return functional_call(self.model, changed, args, kwargs)
 
     def scales(self) -> list[Tensor]:
         """Per group, what multiplies each channel where it is read, (size,); 0 is removed."""
         return self._split(self.alpha / self.start)
 
     def counts(self) -> list[int]:
-        """Channels left, per group."""
+        """Units left, per group of ``space``."""
         return [int((part > 0).sum()) for part in self._split(self.alpha.detach())]
 
     def latency_s(self) -> float:
-        """Predicted latency at the true counts, seconds."""
+        """Predicted latency at the true counts, seconds on the first target."""
         with torch.no_grad():
-            return float(self.cost(torch.tensor(self.counts(), dtype=torch.float32)))
+            return float(self.cost(self._true_counts()))
 
-    def budget_at(self, original_s: float) -> float:
-        """The budget in seconds where the original takes ``original_s``: a share follows it."""
-        return self.budget_s if self.budget.fraction is None else self.budget.fraction * original_s
+    def load(self, way: float = 1.0) -> float:
+        """The largest cost at the true counts over what is wanted of it at this share of the way
+        from the original to the budgets."""
+        with torch.no_grad():
+            return float(self.goals.load(self._true_counts(), way))
 
     def widths(self) -> list[dict[str, Any]]:
-        """Per prunable group, its name and its channels before and after."""
+        """Per group that can shrink, its name and its units before and after."""
         return [
             {"group": group.name, "before": group.size, "after": count}
-            for group, count in zip(self.graph.groups, self.counts(), strict=True)
+            for group, count in zip(self.space.groups, self.counts(), strict=True)
             if group.prunable
         ]
 
     def penalty(self) -> Tensor:
-        """lambda * latency / original latency at the masks' soft counts; 0 once they are fixed."""
+        """lambda * cost / original cost at the masks' soft counts; 0 once they are fixed."""
         if self.fixed:
             return self.alpha.new_zeros(())
         alpha = self.alpha.detach().requires_grad_()
-        counts = soft_counts(alpha, self.segment, self.sizes, self.block.count)
-        relative = self.cost(counts) / self.full_s
+        counts = soft_counts(alpha, self.segment, self.sizes, self._kind or self.kinds)
+        relative = self.goals.relative(counts)
         (self._pull,) = torch.autograd.grad(relative, alpha)
         linear = (self.alpha * self._pull).sum()  # same value and gradient, one backward less
         value: Tensor = self.strength * (relative.detach() + linear - linear.detach())
@@ -216,8 +236,8 @@ class Compressor(nn.Module):
         """
         grad = self.alpha.grad
         self.alpha.copy_(self.last)
-        if self.fixed or grad is None:
-            return
+        if self.fixed or grad is None or not grad.isfinite().all():
+            return  # a loss scaler skips steps that overflow, and so do the masks
         self.taken += 1
         taken, warm = int(self.taken), max(1, round(_WARM * self.steps))
         pull = torch.zeros_like(grad) if self._pull is None else self._pull
@@ -226,25 +246,29 @@ class Compressor(nn.Module):
         if taken == warm:
             self._begin()
         elif taken > warm:
-            progress = (taken - warm) / (self.steps - warm)
-            wanted = wanted_s(progress, self.full_s, self.budget_s)
+            way = ramp((taken - warm) / (self.steps - warm))
             self._move(grad, taken - warm)
-            self._steer(task, pull, wanted)
+            self._steer(task, pull, way)
             if (taken - warm) % max(1, (self.steps - warm) // _PROJECTIONS) == 0:
-                self._project(wanted)
+                self._project(way)
         self.last.copy_(self.alpha)
         if taken >= self.steps:
             self.fix()
 
     def _begin(self) -> None:
         """Start the masks; the function stays the same, for masks count relative to the start."""
-        if self.block.init == "uniform":
-            self.start.uniform_(0, 0.5).clamp_min_(1e-3)
-        elif self.block.init == "importance":
-            weight = self.importance.sqrt()
-            mean = torch.zeros_like(self.sizes).index_add(0, self.segment, weight) / self.sizes
-            self.start.copy_((weight / mean.clamp_min(1e-30)[self.segment]).clamp(0.2, 2.0))
+        weight = self.importance.sqrt()
+        mean = torch.zeros_like(self.sizes).index_add(0, self.segment, weight) / self.sizes
+        weight = (weight / mean.clamp_min(1e-30)[self.segment]).clamp(0.2, 2.0)
+        for init, start, mine in zip(
+            self._inits, self._split(self.start), self._split(weight), strict=True
+        ):
+            if init == "uniform":
+                start.uniform_(0, 0.5).clamp_min_(1e-3)
+            elif init == "importance":
+                start.copy_(mine)
         self.start.masked_fill_(~self.free, 1.0)
+        share(self.start)
         self.alpha.copy_(self.start)
 
     def _move(self, grad: Tensor, taken: int) -> None:
@@ -256,49 +280,32 @@ class Compressor(nn.Module):
         moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0).minimum(self.start)
         # A zero stays until a projection brings it back, so that the network learns to do without.
         moved = torch.where(self.free & (self.alpha > 0), moved, self.alpha)
-        parts = zip(self.graph.groups, self._split(self.alpha), self._split(moved), strict=True)
+        parts = zip(self.space.groups, self._split(self.alpha), self._split(moved), strict=True)
         for group, old, new in parts:
             if int((new > 0).sum()) < group.minimum:
                 new.copy_(old)
+        for option in self.space.bits:  # what is above a width that is gone is gone
+            new = self._split(moved)[option.group.index]
+            new.mul_((new > 0).cumprod(0))
         self.alpha.copy_(moved)
 
-    def _steer(self, task: Tensor, pull: Tensor, wanted: float) -> None:
+    def _steer(self, task: Tensor, pull: Tensor, way: float) -> None:
         if self.strength == 0:
             size = pull.norm()
             if size > 0:
                 self.strength.copy_(_FIRST_PULL * task.norm() / size)
             return
         soft = soft_counts(self.alpha / self.start, self.segment, self.sizes, "hoyer_square")
-        now_s = float(self.cost(soft))
-        self.strength.fill_(
-            steer(float(self.strength), now_s, wanted, self.full_s, self.budget_s, self.steps)
-        )
+        self.strength.fill_(steer(float(self.strength), self.goals.lag(soft, way), self.steps))
 
-    def _project(self, budget_s: float) -> None:
-        """Zero the masks of the least important channels until the true counts fit.
-
-        Importance is first-order Taylor, E[(scale * dL/dscale)^2] (Molchanov et al., 2019,
-        arXiv:1906.10771). A zero mask is judged as if it stood at half its start: it comes back
-        where that is worth more than what it displaces.
-        """
-        scale = self.alpha / self.start
-        worth = self._split(self.importance * scale.clamp_min(_REVIVED).square())
-        counts = select(
-            [w.double().cpu().numpy() for w in worth],
-            [candidates(g) for g in self.graph.groups],
-            lambda rows: self.cost(torch.as_tensor(rows, dtype=torch.float32)).cpu().numpy(),
-            budget_s,
-        )
-        parts = zip(self._split(self.alpha), self._split(self.start), worth, counts, strict=True)
-        for part, start, value, count in parts:
-            chosen = value.argsort(descending=True)[:count]
-            kept = torch.where(part > 0, part, _REVIVED * start)[chosen]
-            part.zero_()
-            part[chosen] = kept
+    def _project(self, way: float, slack: float = 1.0) -> None:
+        self._projection(self.alpha, self.start, self.importance, way, slack)
+        share(self.alpha)  # processes on different machines may round differently
+        self.weights.refit(self.model, self.scales())
 
     @torch.no_grad()
     def fix(self) -> None:
-        """End the mask phase: keep the most important channels that fit the budget.
+        """End the mask phase: keep the most important units that fit the budgets.
 
         Afterwards lambda is 0 and the masks stay. With ``measure`` the shrunk model is timed,
         the cost corrected by what was learnt, and the choice made again, until the measurement
@@ -307,16 +314,44 @@ class Compressor(nn.Module):
         before = self.alpha.clone()
         for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
-            self._project(self.budget_s * _AIM)
-            if self.measure is None:
+            self._project(1.0, _AIM)
+            self._projection.harden(self.alpha, self.start)
+            small = self._shrunk() if self.measure else nn.Identity()
+            verdicts = [
+                self._agrees(name, agreed(partial(timed, small)))
+                for name, timed in self.measure.items()
+            ]
+            if all(verdicts):
                 break
-            measured_s = self.measure(self._shrunk())
-            if _LOW * self.budget_s <= measured_s <= _HIGH * self.budget_s:
-                break
-            self.cost.correction.mul_(measured_s / self.latency_s())
         self.last.copy_(self.alpha)
         self.strength.zero_()
         self.fixed.fill_(True)
+
+    def _agrees(self, target: str, measured_s: float) -> bool:
+        """Whether a measurement lies just under its budget; else the cost is corrected by it."""
+        goal = self.goals.of(target)
+        if goal is None:
+            return True
+        predicted_s = float(goal.cost(self._true_counts()))
+        loose = predicted_s < _LOW * goal.limit  # another budget is the tighter one
+        if (loose or measured_s >= _LOW * goal.limit) and measured_s <= _HIGH * goal.limit:
+            return True
+        goal.cost.correction.mul_(measured_s / predicted_s)
+        return False
+
+    @torch.no_grad()
+    def snapshot(self, way: float) -> tuple[nn.Module, list[int]]:
+        """The network that the masks would leave at this share of the way to the budgets, and its
+        unit counts.
+
+        The masks go on as they were: for looking at a run on its way.
+        """
+        before = self.alpha.clone()
+        try:
+            self._project(way, _AIM)
+            return self._shrunk(), self.counts()
+        finally:
+            self.alpha.copy_(before)
 
     def shrink(self) -> nn.Module:
         """The physically smaller network, of the user's own classes; fixes the masks if need be.
@@ -328,8 +363,28 @@ class Compressor(nn.Module):
         return self._shrunk()
 
     def _shrunk(self) -> nn.Module:
-        return shrink(self.model, self.graph, [s.detach() for s in self.scales()])
+        scales = [s.detach() for s in self.scales()]
+        left = [(s != 0).float() for s in scales[: len(self.graph.groups)]]
+        counts = self.counts()
+        ranks = {
+            o.layer.path: counts[o.group.index]
+            for o in self.space.ranks
+            if o.layer.path in self.goals.paying(counts)
+        }
+        with torch.no_grad():
+            weights = self.weights(self.model, scales)
+        return shrink(self.model, self.graph, left, weights=weights, ranks=ranks)
+
+    def _true_counts(self) -> Tensor:
+        return torch.tensor(self.counts(), dtype=torch.float32)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         """Views of one flat tensor, per group."""
-        return list(torch.split(flat, self.graph.sizes))
+        return list(torch.split(flat, self.space.sizes))
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """What is given for the only target, or for several by name."""
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, Mapping) else {"latency": value}

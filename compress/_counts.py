@@ -16,6 +16,7 @@ from latprof._errors import UsageError
 
 __all__ = ["COUNTS", "prepare_counts", "soft_counts"]
 
+#: By name; ``soft_counts`` relies on their order.
 COUNTS = ("hoyer_square", "l1", "l1l2")
 
 
@@ -26,14 +27,14 @@ def prepare_counts(kind: str) -> str:
     return kind
 
 
-def soft_counts(alpha: Tensor, segment: Tensor, sizes: Tensor, kind: str) -> Tensor:
+def soft_counts(alpha: Tensor, segment: Tensor, sizes: Tensor, kind: str | Tensor) -> Tensor:
     """Counts (G,) of all groups at once.
 
     Args:
         alpha: non-negative masks of all groups, end to end, (sum(sizes),).
         segment: group of each entry of ``alpha``, int64.
         sizes: entries per group, (G,).
-        kind: one of COUNTS.
+        kind: one of COUNTS; or per group its place in COUNTS, (G,).
     """
     l1 = torch.zeros_like(sizes).index_add(0, segment, alpha)
     if kind == "l1":
@@ -42,4 +43,8 @@ def soft_counts(alpha: Tensor, segment: Tensor, sizes: Tensor, kind: str) -> Ten
     l2_squared = l2_squared.clamp_min(torch.finfo(alpha.dtype).tiny)
     if kind == "hoyer_square":
         return l1.square() / l2_squared
-    return sizes.sqrt() * l1 / l2_squared.sqrt()
+    l1l2 = sizes.sqrt() * l1 / l2_squared.sqrt()
+    if isinstance(kind, Tensor):
+        every = torch.stack([l1.square() / l2_squared, l1, l1l2])  # as COUNTS has them
+        return every.gather(0, kind[None])[0]
+    return l1l2

@@ -6,7 +6,6 @@ import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -53,6 +52,9 @@ class Graph:
     buffers: frozenset[str] = frozenset()
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    _placed: dict[torch.device, list[tuple[str, int, Tensor]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def prunable(self) -> tuple[Group, ...]:
@@ -179,7 +181,7 @@ class Graph:
 
     def scales(self, alphas: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
         """{(reader, dim): (size of the dim,) what multiplies each slice}."""
-        if not self._masks:
+        if not self.prunable:
             return {}
         one = alphas[0].new_ones(1)
         parts = [a for a, g in zip(alphas, self.groups, strict=True) if g.prunable]
@@ -207,7 +209,6 @@ class Graph:
             total.index_add_(0, part.index[mine], weight[mine].square().sum(1))
         return total.sqrt()
 
-    @cached_property
     def _masks(self) -> list[tuple[str, int, Tensor]]:
         """(reader, dim, (size of the dim,) positions in the masks end to end, then a 1)."""
         found: dict[tuple[str, int], Tensor] = {}
@@ -222,13 +223,9 @@ class Graph:
             start += g.size
         return [(name, dim, index) for (name, dim), index in found.items()]
 
-    @cached_property
-    def _placed(self) -> dict[torch.device, list[tuple[str, int, Tensor]]]:
-        return {}
-
     def _masks_on(self, device: torch.device) -> list[tuple[str, int, Tensor]]:
         if device not in self._placed:
-            self._placed[device] = [(n, d, i.to(device)) for n, d, i in self._masks]
+            self._placed[device] = [(n, d, i.to(device)) for n, d, i in self._masks()]
         return self._placed[device]
 
     def _params(self, counts: Sequence[int]) -> int:

@@ -1,9 +1,13 @@
-"""Workloads of an ONNX file: batch norm, bias and activations taken as the exporter fused them."""
+"""Workloads of an ONNX file: batch norm, bias and activations taken as the exporter fused them.
+
+Of a quantised (QDQ) file, an op between DequantizeLinear and QuantizeLinear is an int8 workload
+where runtimes have an integer kernel for it; else it runs in floats between the two.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 
 from latprof._errors import ModelLoadError
 from latprof._extras import require
-from latprof._workload import Elementwise, MatMul, Pool, Workload
+from latprof._workload import Elementwise, MatMul, Pool, Workload, workload_from_dict
 from latprof.compress._conv_shapes import conv_transpose_workload, conv_workload
 
 __all__ = ["onnx_workloads"]
@@ -25,6 +29,10 @@ _UNARY = {
     "Softmax": "softmax", "LogSoftmax": "softmax", "Clip": "relu6",
 }  # fmt: skip
 _BINARY = {"Add": "add", "Sub": "add", "Mul": "mul", "Div": "mul"}
+_INTEGER = {
+    "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
+    "Sigmoid",
+}  # fmt: skip
 _NORMS = {
     "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
     "InstanceNormalization", "GroupNormalization",
@@ -43,8 +51,12 @@ def onnx_workloads(path: Path) -> list[Workload]:
     for node in graph.nodes:
         made = _OPS.get(node.op_type, _elementwise)(graph, node)
         if made is not None:
-            found.append(made)
+            found.append(_int8(made) if graph.is_int8(node) else made)
     return found
+
+
+def _int8(workload: Workload) -> Workload:
+    return workload_from_dict({**workload.to_dict(), "dtype": "int8"})
 
 
 class _Graph:
@@ -67,6 +79,10 @@ class _Graph:
                     self.shapes[node.output[0]] = tuple(tensor.dims)
         self.maker = {out: node for node in graph.node for out in node.output}
         self.users = Counter(i for node in graph.node for i in node.input)
+        self._readers = defaultdict(set)
+        for node in graph.node:
+            for name in node.input:
+                self._readers[name].add(node.op_type)
         derived = set(self.constants)
         for node in graph.node:  # computed from constants alone: folded when loaded
             if all(i in derived for i in node.input if i) and node.input:
@@ -81,6 +97,14 @@ class _Graph:
         if name not in self.shapes:
             raise ModelLoadError(f"MODEL {self.path}: shape of {name} cannot be inferred")
         return self.shapes[name]
+
+    def is_int8(self, node: Any) -> bool:
+        """Quantised before and after, with a kernel for it."""
+        makers = [self.maker.get(i) for i in node.input if i not in self.constant]
+        before = {None if m is None else m.op_type for m in makers}
+        after = self._readers[node.output[0]]
+        around = (before, after) == ({"DequantizeLinear"}, {"QuantizeLinear"})
+        return around and node.op_type in _INTEGER
 
     def value(self, name: str) -> NDArray[Any]:
         found: NDArray[Any] = self.onnx.numpy_helper.to_array(self.constants[name])

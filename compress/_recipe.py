@@ -12,15 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from latprof._errors import UsageError
+from latprof.compress._factored import factored, ranks_of
 
 __all__ = ["load_shrunk", "recipe_of"]
 
 # format history: 1 - shapes of the tensors and values of the attributes that differ
-_VERSION = 1
+#                 2 - ranks of the layers that became two
+_VERSION = 2
 
 
 def recipe_of(model: nn.Module, small: nn.Module) -> dict[str, Any]:
     """JSON-ready differences in size between a model and its shrunk copy."""
+    ranks = ranks_of(model, small)
+    model = _with_ranks(model, ranks)
     shapes = {name: list(t.shape) for name, t in _tensors(model)}
     attributes: dict[str, dict[str, Any]] = {}
     for path, module in small.named_modules():
@@ -33,6 +37,7 @@ def recipe_of(model: nn.Module, small: nn.Module) -> dict[str, Any]:
         "model": type(model).__name__,
         "tensors": {n: list(t.shape) for n, t in _tensors(small) if shapes[n] != list(t.shape)},
         "attributes": attributes,
+        "ranks": ranks,
     }
 
 
@@ -48,8 +53,13 @@ def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.
     """
     if not isinstance(recipe, Mapping):
         recipe = _read(Path(recipe))
-    if recipe.get("latprof_recipe") != _VERSION:
-        raise UsageError(f"recipe version is {recipe.get('latprof_recipe')!r}; expected {_VERSION}")
+    version = recipe.get("latprof_recipe")
+    if version not in (1, _VERSION):
+        raise UsageError(f"recipe version is {version!r}; expected at most {_VERSION}")
+    try:
+        model = _with_ranks(model, recipe.get("ranks", {}))
+    except (AttributeError, TypeError) as exc:
+        raise UsageError(f"recipe of {recipe['model']}: {exc}") from exc
     tensors, memo = dict(_tensors(model)), {}
     for name, shape in recipe["tensors"].items():
         old = tensors.get(name)
@@ -74,6 +84,11 @@ def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.
                 small.get_submodule(path), name, tuple(value) if isinstance(value, list) else value
             )
     return small
+
+
+def _with_ranks(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+    """The model, or a copy of it with these layers as two."""
+    return factored(copy.deepcopy(model), ranks) if ranks else model
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from latprof.compress._groups import Group
 
-__all__ = ["candidates", "select"]
+__all__ = ["Floats", "candidates", "n_of_m", "select", "worth_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,46 +43,60 @@ def candidates(group: Group) -> list[int]:
 
 
 def select(
-    importance: Sequence[Floats],
+    values: Sequence[Floats],
     candidates: Sequence[Sequence[int]],
-    latency_s: Callable[[Floats], Floats],
-    budget_s: float,
+    cost: Callable[[Floats], Floats],
+    budget: float,
+    leaps: Sequence[Sequence[int]] | None = None,
 ) -> list[int]:
     """Counts per group, (G,).
 
     Args:
-        importance: per group, importance of each unit, any order, >= 0.
+        values: per group, what keeping 0..n of its units is worth, (n + 1,), see ``worth_of``.
         candidates: per group, the counts it may have, ascending; the last is where it starts.
-        latency_s: (B,) seconds for B rows of counts (B, G).
-        budget_s: seconds to stay under.
+        cost: (B,) seconds, or another figure, for B rows of counts (B, G).
+        budget: the figure to stay under.
+        leaps: per group, how many candidates a move down may pass; (1, 2) by default.
 
     Returns:
-        Counts with ``latency_s(counts) <= budget_s``, or every group at its first candidate.
+        Counts with ``cost(counts) <= budget``, or every group at its first candidate.
     """
-    worth = [_value(unit)[list(c)] for unit, c in zip(importance, candidates, strict=True)]
+    leaps = [(1, 2)] * len(candidates) if leaps is None else leaps
+    worth = [v[list(c)] for v, c in zip(values, candidates, strict=True)]
     place = [len(c) - 1 for c in candidates]
     counts = np.array([c[-1] for c in candidates], dtype=np.float64)
-    now_s = float(latency_s(counts[None])[0])
-    while now_s > budget_s:
+    now = float(cost(counts[None])[0])
+    while now > budget:
         # One step down, or two at once: the first may lie within one stair of the device.
-        moves = [(g, p - d) for g, p in enumerate(place) for d in (1, 2) if p >= d]
+        moves = [(g, p - d) for g, p in enumerate(place) for d in leaps[g] if p >= d]
         if not moves:
             break
-        after_s = latency_s(_moved(counts, candidates, moves))
+        after = cost(_moved(counts, candidates, moves))
         lost = np.array([worth[g][place[g]] - worth[g][to] for g, to in moves])
-        best = int(np.argmin(lost / np.maximum(now_s - after_s, 1e-12)))
+        best = int(np.argmin(lost / np.maximum(now - after, 1e-12 * now)))
         group, place[group] = moves[best]
         counts[group] = candidates[group][place[group]]
-        now_s = float(after_s[best])
+        now = float(after[best])
     while moves := [(g, p + 1) for g, p in enumerate(place) if p + 1 < len(candidates[g])]:
         # Give back what still fits, for the last step down may have overshot.
-        fits = latency_s(_moved(counts, candidates, moves)) <= budget_s
+        fits = cost(_moved(counts, candidates, moves)) <= budget
         if not fits.any():
             break
         gained = np.array([worth[g][to] - worth[g][place[g]] for g, to in moves])
         group, place[group] = moves[int(np.argmax(np.where(fits, gained, -np.inf)))]
         counts[group] = candidates[group][place[group]]
     return [int(c) for c in counts]
+
+
+def n_of_m(worth: Tensor, n: int, m: int) -> Tensor:
+    """(size,) bool: the n most valuable of every m neighbours; size is a multiple of m."""
+    best = worth.view(-1, m).argsort(descending=True, stable=True)[:, :n]
+    return (
+        torch.zeros(worth.numel() // m, m, dtype=torch.bool)
+        .to(worth.device)
+        .scatter_(1, best, True)
+        .view(-1)
+    )
 
 
 def _moved(
@@ -93,12 +109,13 @@ def _moved(
     return rows
 
 
-def _value(importance: Floats) -> Floats:
-    """What keeping the best 0..n units of a group is worth, (n + 1,).
+def worth_of(importance: Floats, *, ordered: bool = False) -> Floats:
+    """What keeping the best 0..n units of a group is worth, (n + 1,); the first, if ``ordered``.
 
     Taylor importances do not add up when most of a group goes, for what is left has to carry
     its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.
     """
     total = max(float(importance.sum()), 1e-30)
-    share = np.concatenate([[0.0], np.cumsum(np.sort(importance)[::-1])]) / total
+    best = importance if ordered else np.sort(importance)[::-1]
+    share = np.concatenate([[0.0], np.cumsum(best)]) / total
     return np.asarray(total * np.log(np.maximum(share, 1e-6)))

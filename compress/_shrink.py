@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from latprof._errors import ShrinkError, UsageError
+from latprof.compress._factored import factored
 from latprof.compress._graph import Graph
 from latprof.compress._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress._quiet import culprit, first_line
@@ -26,6 +27,8 @@ def shrink(
     graph: Graph,
     alphas: Sequence[Tensor] | Mapping[str, Tensor],
     *,
+    weights: Mapping[str, Tensor] = MappingProxyType({}),
+    ranks: Mapping[str, int] = MappingProxyType({}),
     verify: bool = True,
 ) -> nn.Module:
     """A smaller copy of the model that computes what the masked model computes in eval mode.
@@ -35,6 +38,8 @@ def shrink(
         graph: from ``trace``.
         alphas: masks (size,) per group, or {group name: mask} with the other groups left whole;
             0 removes a unit, other values are folded into the weights that read it.
+        weights: values that take the place of the model's parameters, by name.
+        ranks: {layer: rank} of weights that are of no higher rank; such a layer becomes two.
         verify: compare both networks on random inputs afterwards.
 
     Raises:
@@ -43,11 +48,11 @@ def shrink(
         ShrinkError: the small network does not compute what the masked one computes.
     """
     masks = prepare_masks(graph, alphas)
-    small = cut(model, graph, masks)
+    small = factored(cut(model, graph, masks, weights), ranks)
     if verify:
-        error, limit = compare(model, small, graph, masks), tolerance(model)
+        error, limit = compare(model, small, graph, masks, weights), tolerance(model)
         if not error <= limit:  # rounding, or wrong? float64 tells
-            exact = exact_error(model, small, graph, masks)
+            exact = exact_error(model, small, graph, masks, weights)
             error = error if exact is None else exact
         if not error <= limit:
             raise ShrinkError(
@@ -134,7 +139,8 @@ def cut(
                     if (scale := scales.get((owner, dim))) is not None:
                         along = [-1 if d == dim else 1 for d in range(new.ndim)]
                         new = new * scale[left].to(new.dtype).view(along)
-            memo[id(old)] = nn.Parameter(new, old.requires_grad) if name in parameters else new
+            trained = old.requires_grad or name in override
+            memo[id(old)] = nn.Parameter(new, trained) if name in parameters else new
     small = copy.deepcopy(model, memo)
     for path, module in small.named_modules():
         prefix = f"{path}." if path else ""

@@ -107,11 +107,16 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Tick:
-    """One step done."""
+    """One step done.
+
+    Args:
+        loss, accuracy: of the step's batch, before the step; accuracy is a share in [0, 1].
+    """
 
     step: int
     total: int
     loss: float
+    accuracy: float
     model: nn.Module
 
 
@@ -156,7 +161,8 @@ def train(
             if checkpoint and (step == total or time.monotonic() - saved_at >= save_every_s):
                 _save(model, optimizer, step, checkpoint)
                 saved_at = time.monotonic()
-            on_tick(Tick(step, total, float(loss.detach()), model))
+            right = float((logits.detach().argmax(-1) == labels).float().mean())
+            on_tick(Tick(step, total, float(loss.detach()), right, model))
     model.eval()
 
 

@@ -6,28 +6,30 @@ from torch import Tensor, nn
 
 from latprof.compress._cost import Cost
 from latprof.compress._graph import Graph
+from latprof.compress._space import Space
 
 __all__ = ["largest", "uniform_counts"]
 
 
-def uniform_counts(graph: Graph, cost: Cost, budget_s: float) -> list[int]:
-    """Counts (G,) at the largest common share of the widths that is predicted within the budget."""
+def uniform_counts(space: Space, cost: Cost, budget: float) -> list[int]:
+    """Counts (G,) at the largest common share of the widths that is predicted within the budget;
+    ranks and single weights stay."""
     low, high = 0.0, 1.0
     for _ in range(20):
         share = (low + high) / 2
-        if cost.exact(_thinned(graph, share)) <= budget_s:
+        if cost.exact(_thinned(space, share)) <= budget:
             low = share
         else:
             high = share
-    return _thinned(graph, low)
+    return _thinned(space, low)
 
 
-def _thinned(graph: Graph, share: float) -> list[int]:
+def _thinned(space: Space, share: float) -> list[int]:
     counts = []
-    for g in graph.groups:
+    for g in space.graph.groups:
         thinned = round(share * g.size / g.divisor) * g.divisor
         counts.append(max(thinned, g.minimum) if g.prunable else g.size)
-    return counts
+    return [*counts, *(o.group.size for o in space.options)]
 
 
 def largest(model: nn.Module, graph: Graph, counts: list[int]) -> list[Tensor]:
@@ -35,7 +37,7 @@ def largest(model: nn.Module, graph: Graph, counts: list[int]) -> list[Tensor]:
     largest norm, else 0: what ``shrink`` takes."""
     parameters = dict(model.named_parameters())
     scales = []
-    for group, count in zip(graph.groups, counts, strict=True):
+    for group, count in zip(graph.groups, counts[: len(graph.groups)], strict=True):
         norm = graph.norms(parameters, group)  # (size,)
         scale = norm.new_zeros(group.size)
         scale[norm.argsort(descending=True)[:count]] = 1.0

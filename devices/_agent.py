@@ -4,15 +4,16 @@ It is light (standard library, numpy and the one runtime) and arrives over its o
 host needs no latprof. Each request is one JSON object with an ``op``; each gets one answer, with
 ``ok`` true, or ``ok`` false with ``error`` and a one-line ``message``.
 
-    hello        version, runtime, threads, knobs, settings -> version, cpu, runtime_version, ...
-    prepare      id, and workload or path or model (base64) -> seconds
+    hello        version, runtime, threads, gpu, carry, knobs, settings -> version, device, ...
+    prepare      id, and workload, path, model (base64), or nothing: the least call -> seconds
     measure      id, seconds, drop                          -> samples_s, busy, cost_s
     run          path or model, inputs                      -> outputs
     environment                                             -> knobs as read back
     bye                                                     -> nothing; the process ends
 
-Errors: ``version``, ``missing`` (with ``package``), ``usage`` (no such setting), ``refused`` (this
-job will not run), ``protocol``.
+Errors: ``version``, ``missing`` (with ``package``), ``device`` (no such GPU, driver or compiler),
+``usage`` (no such setting), ``refused`` (this job will not run), ``protocol``.
+What ``hello`` answers as ``carry`` spares the next process work, if its ``hello`` brings it.
 The process ends when stdin does, so it never outlives the one who started it.
 """
 
@@ -27,20 +28,31 @@ import os
 import signal
 import sys
 import time
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from latprof._workload import workload_from_dict
-from latprof.devices._clock import clock_resolution_s, time_calls
+from latprof.devices._clock import clock_resolution_s
 from latprof.devices._host import Knobs, describe_cpu, due_share
-from latprof.devices.runtimes._base import Array, Prepared, Refused, Runtime
+from latprof.devices.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 
-__all__ = ["PROTOCOL_VERSION", "RUNTIME_MODULES", "decode_arrays", "encode_arrays", "main"]
+if TYPE_CHECKING:
+    from latprof.devices.cuda._nvml import GpuState
+
+__all__ = [
+    "GPU_RUNTIME_MODULES",
+    "PROTOCOL_VERSION",
+    "RUNTIME_MODULES",
+    "decode_arrays",
+    "encode_arrays",
+    "main",
+]
 
 # Protocol history
 # 1: first.
-PROTOCOL_VERSION = 1
+# 2: hello names a GPU, and may carry what an earlier process made; prepare may name nothing.
+PROTOCOL_VERSION = 2
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {
@@ -48,6 +60,14 @@ RUNTIME_MODULES = {
     "tflite": ("latprof.devices.runtimes._tflite", "TfliteRuntime"),
     "torch": ("latprof.devices.runtimes._torch", "TorchRuntime"),
 }
+#: The same on a GPU.
+GPU_RUNTIME_MODULES = {
+    "cuda": ("latprof.devices.cuda._runtime", "CudaRuntime"),
+    "onnxruntime": ("latprof.devices.cuda._onnxruntime", "OnnxRuntimeOnGpu"),
+    "torch": ("latprof.devices.cuda._torch", "TorchOnGpu"),
+}
+#: What a runtime is given whether or not the user sets anything.
+_GIVEN = ("threads", "gpu", "carry")
 
 
 class _Problem(Exception):
@@ -64,8 +84,9 @@ class Agent:
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         self._knobs: Knobs | None = None
+        self._gpu: GpuState | None = None
         self._prepared: dict[int, Prepared] = {}
-        self._resolution_s = clock_resolution_s()
+        self._resolution_s = 0.0
 
     def serve(self, requests: IO[str], answers: IO[str]) -> None:
         try:
@@ -76,6 +97,8 @@ class Agent:
                 if answer.get("bye"):
                     return
         finally:
+            if self._gpu is not None:
+                self._gpu.restore()
             if self._knobs is not None:
                 self._knobs.restore()
 
@@ -91,6 +114,8 @@ class Agent:
             return exc.answer
         except Refused as exc:
             return _Problem("refused", str(exc)).answer
+        except NoDevice as exc:
+            return _Problem("device", str(exc)).answer
         except Exception as exc:  # noqa: BLE001  whatever a runtime raises is the job's failure
             why = " ".join(str(exc).split())[:300]
             return _Problem("refused", f"{type(exc).__name__}: {why}").answer
@@ -102,33 +127,51 @@ class Agent:
         threads: int,
         knobs: dict[str, str],
         settings: dict[str, str],
+        gpu: int | None = None,
+        carry: str = "",
     ) -> dict[str, Any]:
         if version != PROTOCOL_VERSION:
             raise _Problem("version", f"protocol {version}; this agent speaks {PROTOCOL_VERSION}")
+        gpu_clock = knobs.pop("gpu_clock", "")
         self._knobs = Knobs(threads, **knobs)  # before the runtime starts its threads
-        module, name = RUNTIME_MODULES[runtime]
+        given: dict[str, Any] = {"threads": threads, "carry": carry}
+        device, modules = describe_cpu(), RUNTIME_MODULES
+        if gpu is not None:  # what a GPU needs is sent to hosts that measure one
+            from latprof.devices.cuda._driver import describe_gpu
+            from latprof.devices.cuda._nvml import GpuState
+
+            given["gpu"] = info = describe_gpu(gpu)
+            device, modules = info.name, GPU_RUNTIME_MODULES
+        module, name = modules[runtime]
         try:
             factory = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as exc:
             raise _Problem("missing", str(exc), package=exc.name) from exc
-        known = [name for name in inspect.signature(factory).parameters if name != "threads"]
+        parameters = inspect.signature(factory).parameters
+        known = [name for name in parameters if name not in _GIVEN]
         if unknown := sorted(set(settings) - set(known)):
             raise _Problem(
                 "usage",
                 f"{runtime} has no setting {unknown[0]!r}; it has {', '.join(known)}; "
                 "every device here has python, affinity, governor",
             )
+        given = {name: value for name, value in given.items() if name in parameters}
         try:
-            self._runtime = factory(threads, **settings)
+            if gpu is not None:
+                self._gpu = GpuState(info, gpu_clock)
+            self._runtime = factory(**given, **settings)
         except Refused as exc:
             raise _Problem("usage", str(exc)) from exc
         assert self._runtime is not None
+        self._resolution_s = self._runtime.resolution_s or clock_resolution_s()
         return {
             "version": PROTOCOL_VERSION,
-            "cpu": describe_cpu(),
+            "device": device,
             "runtime_version": self._runtime.version,
             "delegate": self._runtime.delegate,
+            "precision": self._runtime.precision,
             "settings": self._runtime.settings,
+            "carry": self._runtime.carry,
             "clock_resolution_s": self._resolution_s,
         }
 
@@ -147,12 +190,13 @@ class Agent:
             raise _Problem("protocol", "hello comes first")
         if workload is not None:
             return self._runtime.workload(workload_from_dict(workload))
+        if path is None and model is None:
+            return self._runtime.least()
         return self._runtime.model(base64.b64decode(model) if model is not None else str(path))
 
     def _on_measure(self, id: int, seconds: float, drop: bool) -> dict[str, Any]:
-        call = self._prepared[id].call
-        samples_s, busy, cost_s = time_calls(
-            call, measure_s=seconds, resolution_s=self._resolution_s
+        samples_s, busy, cost_s = self._prepared[id].time(
+            measure_s=seconds, resolution_s=self._resolution_s
         )
         busy = min(busy, due_share())
         if drop:
@@ -165,7 +209,8 @@ class Agent:
 
     def _on_environment(self) -> dict[str, Any]:
         assert self._knobs is not None
-        return {"numpy": np.__version__, **self._knobs.read_back()}
+        gpu = {"gpu": self._gpu.read()} if self._gpu is not None else {}
+        return {"numpy": np.__version__, **self._knobs.read_back(), **gpu}
 
     def _on_bye(self) -> dict[str, Any]:
         return {"bye": True}

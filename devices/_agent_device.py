@@ -11,14 +11,13 @@ import numpy as np
 
 from latprof._errors import DeviceLostError, ModelLoadError, UnknownDeviceError, WorkloadError
 from latprof._target import Target
-from latprof._workload import Elementwise, Workload
+from latprof._workload import MatMul, Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
 from latprof.devices._client import AgentProcess, Hint
 from latprof.devices._device import Array, Device, Job, Reading
 
 __all__ = ["AgentDevice"]
 
-_NEXT_TO_NOTHING = Elementwise("relu", 1, 1, 1)
 _DISPATCH_S = 0.005
 
 
@@ -30,8 +29,10 @@ class AgentDevice(Device):
         command: argv that runs the agent's bootstrap there.
         shares_files: True where the agent sees this machine's files.
         hints: see AgentProcess.
+        gpu: the index of the GPU there that the runtime is to use; None for the CPU.
         limit_s: seconds without an answer before DeviceTimeoutError.
-        knobs: ``affinity`` and ``governor``; see latprof.devices._host.Knobs.
+        knobs: ``affinity`` and ``governor``, see latprof.devices._host.Knobs; ``gpu_clock``, see
+            latprof.devices.cuda._nvml.GpuState.
         settings: the runtime's own.
     """
 
@@ -43,6 +44,7 @@ class AgentDevice(Device):
         runtime: str,
         threads: int,
         shares_files: bool,
+        gpu: int | None = None,
         limit_s: float = 60.0,
         hints: Sequence[Hint] = (),
         knobs: Mapping[str, str] | None = None,
@@ -53,6 +55,7 @@ class AgentDevice(Device):
             "name": name,
             "runtime": runtime,
             "threads": threads,
+            "gpu": gpu,
             "knobs": dict(knobs or {}),
             "settings": dict(settings or {}),
             "limit_s": limit_s,
@@ -60,16 +63,18 @@ class AgentDevice(Device):
         }
         with self._agent() as agent:
             hello, self._environment = agent.hello, agent.ask("environment")
-            agent.ask("prepare", id=0, workload=_NEXT_TO_NOTHING.to_dict())
+            agent.ask("prepare", id=0)
             least = agent.ask("measure", takes_s=_DISPATCH_S, id=0, seconds=_DISPATCH_S, drop=True)
+        self._start["carry"] = hello["carry"]
         changed = dict(hello["settings"])
         if self._start["knobs"].get("governor"):
             changed["governor"] = str(self._environment["governor"])  # as read back
         self._target = Target(
-            device=str(hello["cpu"]),
+            device=str(hello["device"]),
             runtime=runtime,
             runtime_version=str(hello["runtime_version"]),
             threads=threads,
+            precision=str(hello["precision"]),
             delegate=str(hello["delegate"]),
             settings=tuple(sorted(changed.items())),
         )
@@ -77,6 +82,8 @@ class AgentDevice(Device):
         # What one call costs however little it computes; every row holds it once.
         self._environment["dispatch_s"] = float(np.percentile(least["samples_s"], 20))
         del self._environment["ok"]
+        self._gpu_after: dict[str, Any] = {}
+        self._slowed_by: set[str] = set()
 
     def _agent(self) -> AgentProcess:
         return AgentProcess(self._command, **self._start)
@@ -91,6 +98,11 @@ class AgentDevice(Device):
     @property
     def target(self) -> Target:
         return self._target
+
+    @property
+    def sentinel(self) -> Workload:
+        # A GPU needs more work than a core does before its clocks matter.
+        return super().sentinel if self._start["gpu"] is None else MatMul(1024, 1024, 1024)
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
         last_use = {job: i for i, job in enumerate(jobs)}
@@ -111,6 +123,9 @@ class AgentDevice(Device):
                 except WorkloadError as exc:
                     yield Reading(error=str(exc))
                     continue
+                if self._start["gpu"] is not None and i == len(jobs) - 1:  # while it is warm
+                    self._gpu_after = agent.ask("environment")["gpu"]
+                    self._slowed_by |= set(self._gpu_after.get("slowed_by", ()))
                 yield Reading(
                     samples_s=tuple(answer["samples_s"]),
                     busy=answer["busy"],
@@ -124,7 +139,10 @@ class AgentDevice(Device):
         return [outputs[str(i)] for i in range(len(outputs))]
 
     def environment(self) -> dict[str, Any]:
-        return dict(self._environment)
+        if not self._gpu_after:
+            return dict(self._environment)
+        after = {"gpu_after": self._gpu_after, "gpu_slowed_by": sorted(self._slowed_by)}
+        return {**self._environment, **after}
 
     def close(self) -> None:
         """Nothing outlives a round here: the agent restores its knobs when it ends."""

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import importlib.resources
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -77,12 +79,18 @@ _AGENT_MODULES = (
     "latprof.devices._host",
     "latprof.devices.runtimes._base",
 )
-#: What each runtime needs besides.
+#: What each runtime needs besides, under latprof.devices.
 _RUNTIME_MODULES = {
-    "onnxruntime": ("_onnx_model", "_onnx_int8", "_onnxruntime"),
-    "tflite": ("_tflite_model", "_tflite_int8", "_tflite"),
-    "torch": ("_torch",),
+    "onnxruntime": ("runtimes._onnx_model", "runtimes._onnx_int8", "runtimes._onnxruntime"),
+    "tflite": ("runtimes._tflite_model", "runtimes._tflite_int8", "runtimes._tflite"),
+    "torch": ("runtimes._torch",),
+    "cuda": ("cuda._compiler", "cuda._cublas", "cuda._kernels", "cuda._products", "cuda._runtime"),
 }
+#: And on a GPU.
+_GPU_MODULES = ("cuda._driver", "cuda._library", "cuda._nvml", "cuda._replay", "cuda._settings",
+                "cuda._onnxruntime", "cuda._torch")  # fmt: skip
+#: To compile the kernels of a GPU, at most.
+_COMPILE_S = 300.0
 _ERROR_TAIL_LINES = 20
 _GRACE_S = 1.0
 
@@ -93,6 +101,8 @@ class AgentProcess:
     Args:
         command: argv that runs BOOTSTRAP in a Python, here or over ssh.
         name: the device, for messages.
+        gpu: the index of a GPU there.
+        carry: what an earlier process of the same device answered as such.
         hints: what the transport's own last words mean: (pattern, error, message).
         limit_s: no answer for this long, beyond what the request itself takes, is a timeout.
 
@@ -115,6 +125,8 @@ class AgentProcess:
         knobs: dict[str, str],
         settings: dict[str, str],
         limit_s: float,
+        gpu: int | None = None,
+        carry: str = "",
         hints: Sequence[Hint] = (),
     ) -> None:
         self._name, self._limit_s, self._hints = name, limit_s, hints
@@ -138,12 +150,15 @@ class AgentProcess:
         self._reader = Thread(target=self._read_errors, daemon=True)
         self._reader.start()
         try:
-            self._send(_sources(runtime))
+            self._send(_sources(runtime, gpu=gpu is not None))
             self.hello = self.ask(
                 "hello",
+                takes_s=_COMPILE_S if gpu is not None and not carry else 0.0,
                 version=PROTOCOL_VERSION,
                 runtime=runtime,
                 threads=threads,
+                gpu=gpu,
+                carry=carry,
                 knobs=knobs,
                 settings=settings,
             )
@@ -193,6 +208,8 @@ class AgentProcess:
                     f"{self._name} has Python {answer.get('version')}; expected 3.11 or later; "
                     "name another with the setting python=/path/to/python3"
                 )
+            case "device":
+                raise UnknownDeviceError(message)
             case "usage":
                 raise UsageError(message)
             case "refused":
@@ -296,14 +313,29 @@ def _missing(name: str, package: str) -> LatprofError:
     return MissingExtraError(package, extra, f"measuring on {name}")
 
 
-def _sources(runtime: str) -> dict[str, Any]:
+def _sources(runtime: str, *, gpu: bool) -> dict[str, Any]:
     """The agent's own code, and what it may lack of the pure-Python packages it uses."""
-    modules = dict.fromkeys(("latprof", "latprof.devices", "latprof.devices.runtimes"), "")
-    names = [f"latprof.devices.runtimes.{m}" for m in _RUNTIME_MODULES[runtime]]
-    for name in (*_AGENT_MODULES, *names):
+    packages = ("latprof", "latprof.devices", "latprof.devices.cuda", "latprof.devices.runtimes")
+    modules = dict.fromkeys(packages, "")
+    wanted = (*_RUNTIME_MODULES[runtime], *(_GPU_MODULES if gpu else ()))
+    for name in (*_AGENT_MODULES, *(f"latprof.devices.{m}" for m in wanted)):
         package, _, module = name.rpartition(".")
         modules[name] = importlib.resources.files(package).joinpath(f"{module}.py").read_text()
-    return {"modules": modules, "spare": _flatbuffers() if runtime == "tflite" else {}}
+    if gpu:
+        from latprof.cuda_src import SOURCES
+
+        modules["latprof.cuda_src"] = f"SOURCES = {SOURCES!r}"
+    spare = _flatbuffers() if runtime == "tflite" else {}
+    return {"modules": modules, "spare": spare | (_nvml() if gpu else {})}
+
+
+@functools.cache
+def _nvml() -> dict[str, str]:
+    """Reading a GPU's clocks needs nvidia-ml-py, which is one module of pure Python."""
+    found = importlib.util.find_spec("pynvml")
+    if found is None or found.origin is None:  # then the host must have it, or goes without
+        return {}
+    return {"pynvml": Path(found.origin).read_text(encoding="utf-8")}
 
 
 @functools.cache

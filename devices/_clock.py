@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 __all__ = ["clock_resolution_s", "thin", "time_calls"]
 
@@ -75,10 +75,10 @@ def time_calls(
     return samples_s, busy, (end - begin) * 1e-9
 
 
-def thin(samples: list[int], keep: int) -> list[int]:
+def thin(samples: Sequence[float], keep: int) -> list[float]:
     """``keep`` evenly spaced order statistics, the smallest and largest included."""
     if len(samples) <= keep:
-        return samples
+        return list(samples)
     ordered = sorted(samples)
     return [ordered[round(i * (len(ordered) - 1) / (keep - 1))] for i in range(keep)]
 

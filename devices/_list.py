@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import subprocess
 from collections.abc import Iterable
 
 from latprof._errors import LatprofError
@@ -21,8 +19,6 @@ _PACKAGES = {
     "tflite": (("ai_edge_litert", "tflite_runtime"), "tflite"),
     "torch": (("torch",), "train"),
 }
-_GPU_QUERY = ("nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader")
-_GPU_LIMIT_S = 10.0
 
 
 def list_devices(hosts: Iterable[str] = ()) -> list[DeviceInfo]:
@@ -44,18 +40,9 @@ def _local() -> DeviceInfo:
 
 
 def _gpus() -> list[DeviceInfo]:
-    if shutil.which(_GPU_QUERY[0]) is None:
-        return []
-    try:
-        found = subprocess.run(
-            _GPU_QUERY, capture_output=True, text=True, timeout=_GPU_LIMIT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as exc:
-        why = f"nvidia-smi fails: {exc}"
-        return [DeviceInfo("cuda", "NVIDIA GPU", missing=(("cuda", why),))]
-    gpus = [line.split(", ", 1) for line in found.stdout.splitlines() if ", " in line]
-    missing = (("cuda", "this version of latprof measures CPUs and phones only"),)
-    return [DeviceInfo(f"cuda:{index}", name, missing=missing) for index, name in gpus]
+    from latprof.devices.cuda import list_gpus
+
+    return list_gpus()
 
 
 def _ssh(host: str) -> DeviceInfo:

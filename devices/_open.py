@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 from latprof._errors import UnknownDeviceError, UsageError
 from latprof._target import Target
-from latprof.devices._agent import RUNTIME_MODULES
+from latprof.devices._agent import GPU_RUNTIME_MODULES, RUNTIME_MODULES
 from latprof.devices._agent_device import AgentDevice
 from latprof.devices._client import BOOTSTRAP
 from latprof.devices._device import Device
@@ -16,7 +17,7 @@ from latprof.devices._ssh import ssh_command, ssh_hints
 
 __all__ = ["open_device", "open_target"]
 
-_KNOBS = ("affinity", "governor")
+_KNOBS = ("affinity", "governor", "gpu_clock")
 
 
 def open_device(
@@ -30,16 +31,18 @@ def open_device(
     """Open a device by its spec; use it in a ``with`` block.
 
     Args:
-        spec: ``local``; ``ssh:HOST``, as ssh would name it; ``adb:SERIAL`` or ``adb:HOST:PORT``,
+        spec: ``local``; ``cuda:N``, a GPU as nvidia-smi counts them; ``ssh:HOST``, as ssh would
+            name it, or a GPU there, ``ssh:HOST/cuda:N``; ``adb:SERIAL`` or ``adb:HOST:PORT``,
             a phone, with ``/CLUSTER`` to choose its cores; or ``fake``, which has a latency law
             instead of hardware.
-        runtime: ``onnxruntime``, ``tflite`` or ``torch``.
+        runtime: ``onnxruntime``, ``tflite`` or ``torch``; on a GPU ``cuda``, ``onnxruntime`` or
+            ``torch``.
         threads: intra-op threads.
         limit_s: seconds without an answer before the device counts as hung.
         settings: ``python`` (the interpreter that has the runtime), ``affinity`` (``auto``,
             ``none``, or cores such as ``0,1``), ``governor`` (to ask for), and the runtime's own:
-            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch. Phones have
-            their own: latprof.devices.adb.SETTINGS.
+            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch. GPUs have
+            theirs: docs/gpus.md; and phones: latprof.devices.adb.SETTINGS.
 
     Raises:
         UnknownDeviceError: no device answers to ``spec``, or it lacks what the runtime needs.
@@ -52,27 +55,31 @@ def open_device(
         from latprof.devices.adb import open_phone
 
         return open_phone(spec, runtime=runtime, threads=threads, limit_s=limit_s, **settings)
-    if runtime not in RUNTIME_MODULES:
-        raise UnknownDeviceError(
-            f"runtime is {runtime!r}; {spec} knows {', '.join(RUNTIME_MODULES)}"
-        )
+    host, gpu = _place(spec)
+    runtimes = RUNTIME_MODULES if gpu is None else GPU_RUNTIME_MODULES
+    if runtime not in runtimes:
+        raise UnknownDeviceError(f"runtime is {runtime!r}; {spec} knows {', '.join(runtimes)}")
     common: dict[str, Any] = {
         "runtime": runtime,
         "threads": threads,
+        "gpu": gpu,
         "limit_s": limit_s,
         "knobs": {k: v for k, v in settings.items() if k in _KNOBS},
         "settings": {k: v for k, v in settings.items() if k not in (*_KNOBS, "python")},
     }
-    if spec == "local":
+    if gpu is None and "gpu_clock" in settings:
+        raise UsageError(f"{spec} has no setting 'gpu_clock'; it is for GPUs, such as cuda:0")
+    if not host:
         command = [settings.get("python", sys.executable), "-P", "-c", BOOTSTRAP]
         return AgentDevice(spec, command, shares_files=True, **common)
-    if spec.startswith("ssh:"):
-        host, python = _ssh_host(spec), settings.get("python", "python3")
-        hints = ssh_hints(host, python)
-        return AgentDevice(
-            spec, ssh_command(host, python), shares_files=False, hints=hints, **common
-        )
-    raise UnknownDeviceError(f"device is {spec!r}; expected local, ssh:HOST or adb:SERIAL")
+    python = settings.get("python", "python3")
+    return AgentDevice(
+        spec,
+        ssh_command(host, python),
+        shares_files=False,
+        hints=ssh_hints(host, python),
+        **common,
+    )
 
 
 def open_target(spec: str, target: Target, **settings: Any) -> Device:
@@ -96,15 +103,21 @@ def open_target(spec: str, target: Target, **settings: Any) -> Device:
     return device
 
 
-def _ssh_host(spec: str) -> str:
-    host, slash, inner = spec.removeprefix("ssh:").partition("/")
-    if not host or host.startswith("-"):
-        raise UnknownDeviceError(f"device is {spec!r}; expected ssh:HOST")
-    if slash and inner != "local":
+def _place(spec: str) -> tuple[str, int | None]:
+    """(ssh host or nothing, index of a GPU or None)."""
+    host, inner = "", spec
+    if spec.startswith("ssh:"):
+        host, _, inner = spec.removeprefix("ssh:").partition("/")
+        if not host or host.startswith("-"):
+            raise UnknownDeviceError(f"device is {spec!r}; expected ssh:HOST or ssh:HOST/cuda:0")
+    if inner == "local" or (host and not inner):
+        return host, None
+    gpu = re.fullmatch(r"cuda:(\d+)", inner)
+    if gpu is None:
         raise UnknownDeviceError(
-            f"device is {spec!r}; over ssh this version measures CPUs only: use ssh:{host}"
+            f"device is {spec!r}; expected local, cuda:0, ssh:HOST, ssh:HOST/cuda:0 or adb:SERIAL"
         )
-    return host
+    return host, int(gpu[1])
 
 
 def _fake_settings(settings: dict[str, str]) -> dict[str, Any]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from latprof._errors import DeviceError, UsageError
+from latprof._layers import layers, staircases
+from latprof._trail import Trail, save_small
+from latprof._watching import Progress, Watch
 from latprof.compress import (
     Batches,
+    Block,
     Compressor,
     Distillation,
     Prune,
@@ -24,14 +27,15 @@ from latprof.compress import (
     export,
     train,
 )
+from latprof.compress._cost import MacsCost
 from latprof.devices import Device, measure_files
 from latprof.surrogate import Surrogate
 
-__all__ = ["Figures", "Progress", "Settings", "Workshop", "compress_in", "conclude"]
+if TYPE_CHECKING:
+    from latprof.integrations import TensorBoard
 
-#: Called with the phase, what is done and the total, and the latest tick.
-Progress = Callable[[str, Tick], None]
-_LOG_EVERY = 10
+__all__ = ["Compression", "Figures", "Settings", "Workshop", "compress_in", "conclude"]
+
 #: Measurements of the same files before a busy device is given up.
 _TRIES = 5
 
@@ -41,19 +45,22 @@ class Settings:
     """What a run is asked to do; ``latprof compress`` reads it from RUN.toml.
 
     Args:
-        budget: ``5 ms`` or ``60%``.
+        budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
+        blocks: what may be done to the network.
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
+        trail: networks to leave on the way, evenly between the original and the budget.
     """
 
     budget: str = "60%"
-    block: Prune = field(default_factory=Prune)
+    blocks: tuple[Block, ...] = (Prune(),)
     masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
     fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
     coefficient: float = 0.5
     temperature: float = 3.0
     seed: int = 0
     save_every_s: float = 20.0
+    trail: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,46 +118,66 @@ class Workshop:
         return original_s * candidate_s / beside_s
 
 
+@dataclass(frozen=True)
+class Compression:
+    """What a run made.
+
+    Args:
+        comp: its masks fixed.
+        small: shrunk and fine-tuned, in eval mode.
+        trail: the networks left on the way, by name, each with its group counts.
+    """
+
+    comp: Compressor
+    small: nn.Module
+    trail: dict[str, tuple[nn.Module, list[int]]]
+
+
 def compress_in(
     workshop: Workshop,
     model: nn.Module,
     surrogate: Surrogate,
     settings: Settings,
     batches: Batches,
-    on_progress: Progress = lambda phase, tick: None,
-) -> tuple[Compressor, nn.Module]:
+    on_progress: Progress = lambda row: None,
+    board: TensorBoard | None = None,
+) -> Compression:
     """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
 
-    The folder holds the checkpoints of both phases and ``log.jsonl``; the same call goes on from
-    them after a kill, to the same weights.
-
-    Returns:
-        The compressor, its masks fixed, and the shrunk and fine-tuned network in eval mode.
+    The folder holds the checkpoints of both phases, ``log.jsonl``, and in the end the network as
+    ``compressed.json`` and ``compressed.pt``; the same call goes on from the checkpoints after a
+    kill, to the same weights.
     """
     folder = workshop.folder
     original = workshop.export(model.eval(), "original")
-    (original_s,) = workshop.time(original)
+    timed = folder / "original.json"  # once per run: a share of another time is another budget
+    if timed.is_file():
+        original_s = float(json.loads(timed.read_text())["latency_s"])
+    else:
+        (original_s,) = workshop.time(original)
     teacher = _frozen(model)
     distillation = Distillation(teacher, settings.coefficient, settings.temperature)
     comp = Compressor(
         copy.deepcopy(model),
         workshop.example_inputs,
         surrogate,
-        settings.budget,
-        blocks=[settings.block],
+        [text.strip() for text in settings.budget.split(",")],
+        blocks=settings.blocks,
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,
         measure=lambda small: workshop.time_beside(original, original_s, small),
     )
     _claim(folder, settings)
-    with (folder / "log.jsonl").open("a") as log:
+    timed.write_text(json.dumps({"latency_s": original_s}) + "\n")
+    trail = Trail(folder / "trail", comp, batches, settings.trail)
+    with Watch(folder, comp, on_progress, board) as watch:
 
-        def phase(name: str, module: nn.Module, recipe: Recipe) -> None:
+        def phase(name: str, module: nn.Module, recipe: Recipe, after: int) -> None:
+            watch.begin(after)
+
             def on_tick(tick: Tick) -> None:
-                if tick.step % _LOG_EVERY == 0 or tick.step == tick.total:
-                    log.write(json.dumps(_log_row(name, tick, comp)) + "\n")
-                    log.flush()
-                on_progress(name, tick)
+                if watch.see(name, tick) and not comp.fixed:
+                    trail.see()
 
             train(
                 module,
@@ -163,44 +190,65 @@ def compress_in(
                 on_tick=on_tick,
             )
 
-        phase("masks", comp, settings.masks)
-        small = comp.shrink()
-        phase("fine_tune", small, settings.fine_tune)
-    return comp, small.eval()
+        phase("masks", comp, settings.masks, 0)
+        after = settings.masks.epochs * len(batches)
+        if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
+            phase("fine_tune", comp, settings.fine_tune, after)
+            small = comp.shrink()
+        else:
+            small = comp.shrink()
+            phase("fine_tune", small, settings.fine_tune, after)
+    save_small(folder / "compressed", model, small, comp.counts())
+    return Compression(comp, small.eval(), trail.networks(model))
 
 
 def conclude(
     workshop: Workshop,
     networks: dict[str, tuple[nn.Module, list[int]]],
-    comp: Compressor,
+    done: Compression,
     test: tuple[Tensor, Tensor],
 ) -> dict[str, Any]:
     """Export and measure networks in the same weather; writes and returns ``result.json``.
 
     Args:
-        networks: by name, each with its group counts; one is ``original``.
+        networks: by name, each with its unit counts; among them ``original`` and ``compressed``.
+            Those of the trail are measured with them.
         test: inputs (N, ...) and labels (N,).
     """
-    files = [workshop.export(model, name) for name, (model, _) in networks.items()]
+    comp, every = done.comp, networks | done.trail
+    files = [workshop.export(model, name) for name, (model, _) in every.items()]
     seconds = workshop.time(*files)
+    macs = MacsCost(comp.space)
     figures = {
         name: Figures(
             accuracy=accuracy(model, *test),
             latency_s=latency_s,
             predicted_s=comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
-            macs=comp.graph.stats(counts).macs,
+            macs=round(macs.exact(counts)),
             file=str(file),
-        )
+        ).to_dict()
         for (name, (model, counts)), file, latency_s in zip(
-            networks.items(), files, seconds, strict=True
+            every.items(), files, seconds, strict=True
         )
     }
+    original_s, compressed_s = (figures[n]["latency_s"] for n in ("original", "compressed"))
+    budgets = []
+    for goal in comp.goals.each:
+        timed = goal.cost is comp.cost
+        limit = goal.budget.limit(original_s) if timed else goal.limit
+        reached = compressed_s if timed else goal.cost.exact(comp.counts())
+        kind, text = goal.budget.kind, goal.budget.text
+        budgets.append({"kind": kind, "text": text, "limit": limit, "reached": reached})
     result = {
-        "budget_s": comp.budget_at(figures["original"].latency_s),
-        **{name: figure.to_dict() for name, figure in figures.items()},
+        "budget_s": next((b["limit"] for b in budgets if b["kind"] == "latency"), None),
+        "budgets": budgets,
+        **{name: figures[name] for name in networks},
+        "trail": [{"name": name, **figures[name]} for name in done.trail],
         "target": workshop.device.target.to_dict(),
         "widths": comp.widths(),
+        "layers": layers(comp, workshop.device),
+        "staircases": staircases(comp),
     }
     (workshop.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
@@ -220,18 +268,6 @@ def _claim(folder: Path, settings: Settings) -> None:
             "choose another folder, or remove this one"
         )
     path.write_text(json.dumps(mine, indent=1) + "\n")
-
-
-def _log_row(phase: str, tick: Tick, comp: Compressor) -> dict[str, Any]:
-    row = {"phase": phase, "step": tick.step, "total": tick.total, "loss": tick.loss}
-    if phase == "masks":
-        row |= {
-            "latency_s": comp.latency_s(),
-            "budget_s": comp.budget_s,
-            "strength": float(comp.strength),
-            "channels": sum(comp.counts()),
-        }
-    return row
 
 
 def _frozen(model: nn.Module) -> nn.Module:

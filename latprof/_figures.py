@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from latprof._units import format_count, format_s
+from latprof._units import format_count, format_figure, format_s
 
-__all__ = ["COLUMNS", "NAMES", "figure_row"]
+__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text", "verdict"]
 
 COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
 
@@ -25,3 +25,23 @@ def figure_row(name: str, figures: Mapping[str, Any]) -> list[str]:
         format_count(figures["params"]),
         format_count(figures["macs"]),
     ]
+
+
+def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
+    """(``met`` or ``missed``, the rest of the sentence) of one of a result's budgets."""
+    limit, reached = budget["limit"], budget["reached"]
+    return (
+        "met" if reached <= limit else "missed",
+        f"{budget['text']} is {format_figure(budget['kind'], limit)}, reached "
+        f"{format_figure(budget['kind'], reached)} ({reached / limit:.1%} of it)",
+    )
+
+
+def progress_text(row: Mapping[str, Any]) -> str:
+    """Where a run stands, for its progress line."""
+    budget = f", budget {format_s(row['budget_s'])}" if "budget_s" in row else ""
+    return (
+        f"{row['phase'].replace('_', '-')}: loss {row['loss']:.3f}, "
+        f"accuracy {row['accuracy']:.1%}, predicted {format_s(row['latency_s'])}{budget}, "
+        f"{row['channels']} channels"
+    )

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from latprof._errors import UsageError
 from latprof._workload import Workload
 
-__all__ = ["model_workloads"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["at_batch", "load_weights", "model_workloads"]
+
+
+def at_batch(workloads: Sequence[Workload], batch: int) -> list[Workload]:
+    """The same ops for ``batch`` times as many inputs at once.
+
+    Attention products hold their heads as batch, and those of every input.
+    """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; expected a whole number >= 1")
+    return [replace(w, batch=w.to_dict()["batch"] * batch) for w in workloads]  # type: ignore[call-arg]
 
 
 def model_workloads(spec: str) -> list[Workload]:
@@ -24,3 +41,17 @@ def model_workloads(spec: str) -> list[Workload]:
 
     model, example_inputs, _ = load_model(spec)
     return trace(model, example_inputs).workloads()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict into ``model``.
+
+    Raises:
+        UsageError: no such file, or it is another network's.
+    """
+    import torch
+
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True))
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise UsageError(f"weights {path}: {str(exc).splitlines()[0]}") from exc

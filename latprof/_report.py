@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latprof import _plots
 from latprof._errors import UsageError
-from latprof._figures import COLUMNS, NAMES, figure_row
+from latprof._figures import COLUMNS, NAMES, figure_row, verdict
 from latprof._target import Target
 from latprof._units import format_s
 
@@ -46,21 +46,27 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def write_report(folder: Path) -> Path:
     """``report.html`` in the folder, with nothing to load from elsewhere; returns its path."""
     result, log = read_run(folder)
-    budget_s, latency_s = result["budget_s"], result["compressed"]["latency_s"]
-    verdict = "met" if latency_s <= budget_s else "missed"
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>latprof report</title>",
         f"<style>{_STYLE}</style><h1>latprof: {html.escape(folder.resolve().name)}</h1>",
         f"<p>{html.escape(str(Target.from_dict(result['target'])))}</p>",
-        f"<p>Budget {format_s(budget_s)}: <strong class='{verdict}'>{verdict}</strong>, measured "
-        f"{format_s(latency_s)} ({latency_s / budget_s:.1%} of it).</p>",
+        *map(_budget, result["budgets"]),
         _table(result),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
         "<h2>The controller's way to the budget</h2>",
         _plots.svg(_plots.trajectory(log)),
+        "<h2>Training</h2>",
+        _plots.svg(_plots.curves(log)),
         "<h2>Widths</h2>",
         _plots.svg(_plots.widths(result["widths"])),
+        "<h2>Widths on their staircases</h2>",
+        "<p>Predicted latency of the whole network along one width, the others as they ended: "
+        "pale at every count, dark through those that the run chooses from.</p>",
+        _plots.svg(_plots.staircases(result["staircases"])),
+        "<h2>Layer by layer</h2>",
+        _plots.svg(_plots.layers(result["layers"])),
+        _layers(result["layers"]),
         "</html>",
     ]
     path = folder / "report.html"
@@ -68,9 +74,34 @@ def write_report(folder: Path) -> Path:
     return path
 
 
+def _budget(budget: Mapping[str, Any]) -> str:
+    word, rest = verdict(budget)
+    return f"<p>Budget <strong class='{word}'>{word}</strong>: {html.escape(rest)}.</p>"
+
+
 def _table(result: Mapping[str, Any]) -> str:
     rows = [figure_row(name, result[key]) for key, name in NAMES.items() if key in result]
+    rows[1:1] = [figure_row(figures["name"], figures) for figures in result["trail"]]
+    return _cells(COLUMNS, rows)
+
+
+def _layers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every op, to be unfolded."""
+    head = ("module", "op", "channels before", "after", "measured", "predicted", "error")
+    body = []
+    for row in rows:
+        before, after = ("x".join(map(str, row[key])) for key in ("before", "after"))
+        measured_s, predicted_s = row["latency_s"], row["predicted_s"]
+        told = ["disturbed", format_s(predicted_s), ""]
+        if measured_s is not None:
+            error = f"{predicted_s / measured_s - 1:+.1%}"
+            told = [format_s(measured_s), format_s(predicted_s), error]
+        body.append([row["module"], row["op"], before, after, *told])
+    return f"<details><summary>every op</summary>{_cells(head, body)}</details>"
+
+
+def _cells(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = "".join(
         "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in COLUMNS)}</tr>{cells}</table>"
+    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{cells}</table>"

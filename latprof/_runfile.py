@@ -11,11 +11,19 @@ from typing import Any, Self, TypeVar
 
 from latprof._compression import Settings
 from latprof._errors import UsageError
-from latprof.compress import Prune, Recipe
+from latprof.compress import Block, LowRank, Prune, Quantise, Recipe, Sparse
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", Prune, Recipe)
+T = TypeVar("T", bound="Block | Recipe")
+
+#: Sections that say what may be done to the network; [prune] where none is given.
+_BLOCKS: dict[str, Block] = {
+    "prune": Prune(),
+    "low_rank": LowRank(),
+    "sparse": Sparse(),
+    "quantise": Quantise(),
+}
 
 _TEXT = ("model", "data", "table", "out")
 
@@ -30,8 +38,10 @@ class RunFile:
         table: latency table of the target.
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
+        device_settings: of the device and the runtime, by name, as ``--set`` takes them.
         weights: state dict of the pre-trained model, or None where MODEL brings its own.
-        settings: budget, phases, distillation, seed.
+        settings: budget, phases, distillation, seed, trail.
+        text: of the file, to be kept with the run.
     """
 
     model: str
@@ -39,8 +49,10 @@ class RunFile:
     table: Path
     out: Path
     device: str
+    device_settings: Mapping[str, str]
     weights: Path | None
     settings: Settings
+    text: str
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -50,7 +62,8 @@ class RunFile:
             UsageError: not there, not TOML, a key missing, unknown, or of the wrong type.
         """
         try:
-            raw = tomllib.loads(path.read_text())
+            text = path.read_text()
+            raw = tomllib.loads(text)
         except OSError as exc:
             raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -58,11 +71,13 @@ class RunFile:
         known = {
             *_TEXT,
             "device",
+            "device_settings",
             "weights",
             "budget",
             "save_every_s",
             "seed",
-            "prune",
+            *_BLOCKS,
+            "trail",
             "masks",
             "fine_tune",
             "distillation",
@@ -72,14 +87,15 @@ class RunFile:
             if not isinstance(raw.get(key), str):
                 raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
         try:
-            return cls._of(path, raw)
+            return cls._of(path, raw, text)
         except (TypeError, ValueError) as exc:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
-    def _of(cls, path: Path, raw: Mapping[str, Any]) -> Self:
+    def _of(cls, path: Path, raw: Mapping[str, Any], text: str) -> Self:
         here = path.parent
         settings = Settings()
+        budget = raw.get("budget", settings.budget)
         distillation = raw.get("distillation", {})
         _refuse_unknown(path, "distillation.", distillation, {"coefficient", "temperature"})
         return cls(
@@ -88,18 +104,41 @@ class RunFile:
             table=here / raw["table"],
             out=here / raw["out"],
             device=str(raw.get("device", "local")),
+            device_settings=_device_settings(path, raw.get("device_settings", {})),
             weights=here / raw["weights"] if "weights" in raw else None,
             settings=Settings(
-                budget=str(raw.get("budget", settings.budget)),
-                block=_section(path, raw, "prune", Prune()),
+                budget=budget if isinstance(budget, str) else ", ".join(map(str, budget)),
+                blocks=tuple(
+                    _section(path, raw, name, block)
+                    for name, block in _BLOCKS.items()
+                    if name in raw
+                )
+                or settings.blocks,
                 masks=_section(path, raw, "masks", settings.masks),
                 fine_tune=_section(path, raw, "fine_tune", settings.fine_tune),
                 coefficient=float(distillation.get("coefficient", settings.coefficient)),
                 temperature=float(distillation.get("temperature", settings.temperature)),
                 seed=int(raw.get("seed", settings.seed)),
                 save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
+                trail=int(raw.get("trail", settings.trail)),
             ),
+            text=text,
         )
+
+
+def _device_settings(path: Path, given: Any) -> dict[str, str]:
+    """Names and texts; a text that names a file beside RUN.toml becomes its path."""
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            f"{path}: device_settings is {given!r}; expected a [device_settings] section"
+        )
+    for name, text in given.items():
+        if not isinstance(text, str):
+            raise UsageError(f"{path}: device_settings.{name} is {text!r}; expected a string")
+    return {
+        name: str(path.parent / text) if (path.parent / text).is_file() else text
+        for name, text in given.items()
+    }
 
 
 def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
@@ -108,9 +147,17 @@ def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
     now = dataclasses.asdict(default)
     _refuse_unknown(path, f"{name}.", given, set(now))
     try:
-        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in given.items()})
+        values = {
+            k: (v,) if type(now[k]) is tuple and isinstance(v, str) else v for k, v in given.items()
+        }
+        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in values.items()})
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{path}: [{name}] {exc}") from exc
+
+
+def _like(now: Any, value: Any) -> Any:
+    """The value in the type of what it replaces; one string is a tuple of one."""
+    return (value,) if type(now) is tuple and isinstance(value, str) else type(now)(value)
 
 
 def _refuse_unknown(path: Path, prefix: str, given: Any, known: set[str]) -> None:

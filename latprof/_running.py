@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from latprof._compression import Progress, Workshop, compress_in, conclude
-from latprof._errors import UsageError
+from latprof._compression import Workshop, compress_in, conclude
 from latprof._extras import load_callable
+from latprof._models import load_weights
 from latprof._runfile import RunFile
-from latprof._units import format_s
+from latprof._watching import Progress
 from latprof.compress import load_model
 from latprof.devices import open_target
 from latprof.surrogate import fit
@@ -20,31 +18,47 @@ from latprof.tables import LatencyTable
 __all__ = ["run_file"]
 
 
-def run_file(config: RunFile, on_progress: Progress, say: Callable[[str], None]) -> dict[str, Any]:
+def run_file(
+    config: RunFile,
+    on_progress: Progress,
+    say: Callable[[str], None],
+    *,
+    tensorboard: bool = False,
+    **settings: str,
+) -> dict[str, Any]:
     """Train, shrink, export and measure; returns the figures of the original and the compressed.
 
+    Args:
+        tensorboard: write scalars to ``tensorboard/`` in the run folder.
+        settings: of the device, before those of the run file.
+
     Raises:
+        MissingExtraError: tensorboardX is asked for and not installed.
         UsageError: a name does not import, the table is of another target, the budget cannot
             be met; all before any training.
     """
     table = LatencyTable.load(config.table)
     model, example_inputs, _ = load_model(config.model)
     if config.weights is not None:
-        try:
-            model.load_state_dict(torch.load(config.weights, weights_only=True))
-        except (OSError, RuntimeError, ValueError) as exc:
-            raise UsageError(f"weights {config.weights}: {str(exc).splitlines()[0]}") from exc
+        load_weights(model, config.weights)
     batches, test = load_callable(config.data)()
     target = table.target
     config.out.mkdir(parents=True, exist_ok=True)
-    with open_target(config.device, target) as device:
+    (config.out / "run.toml").write_text(config.text)
+    board = None
+    if tensorboard:
+        from latprof.integrations import TensorBoard
+
+        board = TensorBoard(config.out / "tensorboard")
+    with open_target(config.device, target, **{**config.device_settings, **settings}) as device:
         workshop = Workshop(device, config.out, example_inputs)
-        comp, small = compress_in(
-            workshop, model, fit(table), config.settings, batches, on_progress
+        done = compress_in(
+            workshop, model, fit(table), config.settings, batches, on_progress, board
         )
-        say(f"budget {config.settings.budget} = {format_s(comp.budget_s)}")
+        comp = done.comp
+        say(f"budget {comp.goals}")
         networks = {
-            "original": (model, comp.graph.sizes),
-            "compressed": (small, comp.counts()),
+            "original": (model, comp.space.sizes),
+            "compressed": (done.small, comp.counts()),
         }
-        return conclude(workshop, networks, comp, test)
+        return conclude(workshop, networks, done, test)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["format_count", "format_s"]
+__all__ = ["format_count", "format_figure", "format_s"]
+
+_NOUNS = {"macs": " MACs", "params": " parameters", "bytes": "B"}
 
 
 def format_s(seconds: float) -> str:
@@ -23,6 +25,11 @@ def format_count(count: float) -> str:
         if abs(count) >= scale:
             return f"{_three(count / scale)} {suffix}"
     return f"{count:.0f}"
+
+
+def format_figure(kind: str, value: float) -> str:
+    """A budget's figure: of ``macs``, ``params`` or ``bytes``; of any other kind, seconds."""
+    return f"{format_count(value)}{_NOUNS[kind]}" if kind in _NOUNS else format_s(value)
 
 
 def _three(value: float) -> str:

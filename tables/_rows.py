@@ -104,16 +104,20 @@ def frame(table: LatencyTable) -> pd.DataFrame:
             "family": m.workload.family,
             "c_in": m.workload.channels[0],
             "c_out": m.workload.channels[1],
+            "batch": batch,
             "macs": m.workload.macs,
             "status": m.status,
             **{
                 name: getattr(m, name) if m.samples_s else None
                 for name in ("latency_s", "min_s", "p20_s", "median_s", "p90_s", "spread")
             },
+            # Of a batch's members: images, sequences; heads of an attention product.
+            "throughput_per_s": batch / m.latency_s if m.samples_s else None,
             "rounds": len(m.samples_s),
             "samples": sum(map(len, m.samples_s)),
             "measured_at": m.measured_at,
         }
         for m in table.measurements
+        for batch in (m.workload.to_dict()["batch"],)
     ]
     return pd.DataFrame(rows)

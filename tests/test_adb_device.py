@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adbd import Phone, elf
+from phone_jobs import JOBS, QUICK, Open
 
 from latprof._errors import (
     DeviceError,
@@ -22,24 +23,12 @@ from latprof._errors import (
     UnknownDeviceError,
     UsageError,
 )
-from latprof._workload import Conv2d, Elementwise, MatMul, Workload
-from latprof.devices import ScheduleSettings, measure_files, run_file
+from latprof._workload import Conv2d, Elementwise
+from latprof.devices import measure_files, run_file
 from latprof.devices.adb import SETTINGS, list_phones, open_phone
-from latprof.devices.adb._device import AdbDevice
 from latprof.devices.runtimes._tflite_model import write_tflite
 
 pytest_plugins = ["helpers_adb"]
-
-Open = Callable[..., AdbDevice]
-
-JOBS: list[Workload] = [
-    Conv2d(14, 14, 64, 80),
-    Conv2d(14, 14, 32, 32, kernel=3, groups=32),
-    MatMul(1, 256, 128),
-    Elementwise("scale", 7, 7, 96),
-]
-MORE = ScheduleSettings(round_s=0.02, min_rounds=3, max_rounds=3, sentinel_limit=50, noisy=9)
-QUICK = ScheduleSettings(round_s=0.02, min_rounds=2, max_rounds=2, sentinel_limit=50, noisy=9)
 
 
 @pytest.fixture

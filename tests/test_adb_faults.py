@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adbd import Phone
+from phone_jobs import JOBS, MORE, QUICK, Open
 
 from latprof._errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
 )
-from latprof._workload import Conv2d, Elementwise, MatMul, Workload
-from latprof.devices import Event, ScheduleSettings, profile
+from latprof._workload import Workload
+from latprof.devices import Event, profile
 from latprof.devices.adb._device import AdbDevice
 
 pytest_plugins = ["helpers_adb"]
-
-Open = Callable[..., AdbDevice]
-
-JOBS: list[Workload] = [
-    Conv2d(14, 14, 64, 80),
-    Conv2d(14, 14, 32, 32, kernel=3, groups=32),
-    MatMul(1, 256, 128),
-    Elementwise("scale", 7, 7, 96),
-]
-MORE = ScheduleSettings(round_s=0.02, min_rounds=3, max_rounds=3, sentinel_limit=50, noisy=9)
-QUICK = ScheduleSettings(round_s=0.02, min_rounds=2, max_rounds=2, sentinel_limit=50, noisy=9)
 
 
 @pytest.fixture
@@ -50,9 +39,9 @@ def _profile(
 @pytest.mark.parametrize(
     "fault",
     [
-        "unplug_run",
-        "reboot_run",
+        "reboot_run",  # which is unplugged too
         "truncate_push",
+        pytest.param("unplug_run", marks=pytest.mark.slow),
         pytest.param("unplug_push", marks=pytest.mark.slow),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,40 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers_cli import RUN, TINY, answer, run
 
 from latprof import LatencyTable
-from latprof._cli import main
-
-TINY = """
-import torch
-from torch import nn
-
-def net():
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 1)]
-    layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)]
-    return nn.Sequential(*layers), (torch.zeros(1, 1, 16, 16),)
-
-def data():
-    from latprof.compress import TensorBatches
-    dice = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 4, (256,), generator=dice)
-    images = torch.randn(256, 1, 16, 16, generator=dice) + labels.view(-1, 1, 1, 1)
-    return TensorBatches(images, labels, 32), (images, labels)
-"""
-RUN = """
-model = "tiny:net"
-data = "tiny:data"
-table = "tiny.parquet"
-out = "run"
-budget = "{budget}"
-
-[masks]
-epochs = 3
-
-[fine_tune]
-epochs = 1
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +40,6 @@ def user(measured: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return measured
 
 
-def run(patch: pytest.MonkeyPatch, *args: str) -> int:
-    """The command's exit code."""
-    patch.setattr("sys.argv", ["latprof", *args])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
-def answer(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
-) -> dict[str, object]:
-    """What the command prints with --json, which is one line and nothing else."""
-    capsys.readouterr()
-    assert run(patch, *args, "--json") == 0
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    return dict(json.loads(out))
-
-
 def complaint(
     patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str
 ) -> tuple[int, str]:
@@ -109,7 +60,12 @@ def test_the_road_by_commands(
     groups = answer(monkeypatch, capsys, "inspect", "tiny:net", "--table", "tiny.parquet")
     assert groups["groups"]
     (user / "run.toml").write_text(RUN.format(budget="85%"))
-    result = answer(monkeypatch, capsys, "compress", "run.toml")
+    watch = ["--tensorboard"] if importlib.util.find_spec("tensorboardX") else []
+    result = answer(monkeypatch, capsys, "compress", "run.toml", "--trail", "1", *watch)
+    assert [n["name"] for n in result["trail"]] == ["trail/1"]  # type: ignore[attr-defined]
+    assert (user / "run/trail/1.onnx").is_file()
+    assert (user / "run/run.toml").read_text() == (user / "run.toml").read_text()
+    assert bool(watch) == (user / "run/tensorboard").is_dir()
     small = result["compressed"]
     assert isinstance(small, dict)
     assert small["params"] < result["original"]["params"]  # type: ignore[index]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from latprof import InfeasibleBudgetError, UsageError
 from latprof.compress._budget import Budget, Reach
-from latprof.compress._controller import steer, wanted_s
+from latprof.compress._controller import ramp, steer
 from latprof.compress._counts import COUNTS, soft_counts
-from latprof.compress._select import select
+from latprof.compress._select import n_of_m, select, worth_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,35 @@ def test_budgets_as_people_write_them(text: str, expected_s: float) -> None:
     assert Budget.parse(text).resolve(Reach(1e-3, 10e-3)) == pytest.approx(expected_s)
 
 
-@pytest.mark.parametrize("text", ["", "fast", "-5 ms", "0%", "5 furlongs", "1.2.3 ms"])
+@pytest.mark.parametrize(
+    ("text", "kind", "limit"),
+    [
+        ("macs=50%", "macs", 5e6),
+        ("params = 1.2M", "params", 1.2e6),
+        ("bytes=4MB", "bytes", 4e6),
+        ("bytes=2KiB", "bytes", 2048),
+        ("pixel6=3 ms", "pixel6", 3e-3),
+    ],
+)
+def test_budgets_of_other_kinds(text: str, kind: str, limit: float) -> None:
+    budget = Budget.parse(text)
+    assert (budget.kind, budget.limit(1e7)) == (kind, pytest.approx(limit))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "macs=5 ms",
+        "bytes=4 furlongs",
+        "params=-1",
+        "",
+        "fast",
+        "-5 ms",
+        "0%",
+        "5 furlongs",
+        "1.2.3 ms",
+    ],
+)
 def test_nonsense_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="expected a latency like '5 ms'") as caught:
         Budget.parse(text)
@@ -34,10 +62,6 @@ def test_nonsense_is_one_line(text: str) -> None:
 def test_infeasible_budgets_say_what_is_reachable(text: str) -> None:
     with pytest.raises(InfeasibleBudgetError, match=r"reachable: 1\.00 ms to 10\.0 ms"):
         Budget.parse(text).resolve(Reach(1e-3, 10e-3))
-
-
-def test_share_is_of_the_measured_latency() -> None:
-    assert Budget.parse("50%").resolve(Reach(1e-3, 10e-3), original_s=12e-3) == pytest.approx(6e-3)
 
 
 masks = st.lists(st.floats(0, 2), min_size=1, max_size=40).filter(lambda a: max(a) > 1e-3)
@@ -77,14 +101,32 @@ def test_count_gradients(kind: str) -> None:
     assert torch.autograd.gradcheck(lambda a: soft_counts(a, segment, sizes, kind), (alpha,))
 
 
+def test_every_group_counts_in_its_own_way() -> None:
+    alpha = torch.rand(12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    segment, sizes = torch.tensor([0] * 5 + [1] * 7), torch.tensor([5.0, 7.0], dtype=torch.float64)
+    alone = [soft_counts(alpha, segment, sizes, kind) for kind in COUNTS]
+    for first in range(3):
+        for second in range(3):
+            mixed = soft_counts(alpha, segment, sizes, torch.tensor([first, second]))
+            assert mixed.tolist() == [alone[first][0], alone[second][1]]
+
+
 def test_controller_pulls_towards_the_line() -> None:
-    wanted = wanted_s(0.5, 10.0, 6.0)
-    assert 6.0 < wanted < 10.0
-    assert steer(1.0, wanted + 1, wanted, 10.0, 6.0, 100) > 1.0
-    assert steer(1.0, wanted - 1, wanted, 10.0, 6.0, 100) < 1.0
-    assert steer(1.0, wanted, wanted, 10.0, 6.0, 100) == 1.0
-    assert wanted_s(0.0, 10.0, 6.0) == 10.0
-    assert wanted_s(1.0, 10.0, 6.0) == 6.0
+    assert ramp(0.0) == 0.0
+    assert 0.0 < ramp(0.5) < 1.0
+    assert ramp(1.0) == 1.0
+    assert steer(1.0, 0.1, 100) > 1.0
+    assert steer(1.0, -0.1, 100) < 1.0
+    assert steer(1.0, 0.0, 100) == 1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=8, max_size=8), st.integers(1, 3))
+def test_n_of_m_keeps_the_best_of_every_block(worth: list[float], n: int) -> None:
+    value = torch.tensor(worth)
+    keep = n_of_m(value, n, 4)
+    for block, kept in zip(value.view(-1, 4), keep.view(-1, 4), strict=True):
+        assert int(kept.sum()) == n
+        assert block[kept].min() >= block[~kept].max()
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.95))
@@ -100,7 +142,7 @@ def test_selection_fits_the_budget_and_leaves_no_room(seed: int, share: float) -
 
     least = latency_s(np.ones(4))
     budget_s = float(least + share * (latency_s(sizes) - least))
-    counts = np.array(select(importance, choices, latency_s, budget_s))
+    counts = np.array(select([worth_of(i) for i in importance], choices, latency_s, budget_s))
     assert latency_s(counts) <= budget_s
     for group in range(4):
         if counts[group] < sizes[group]:

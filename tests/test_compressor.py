@@ -3,80 +3,15 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from helpers_compressor import EXAMPLE, Net, batches, network, run, surrogate
+from torch import nn
 
-from latprof import Compressor, InfeasibleBudgetError, LatencyTable, Prune, UsageError
-from latprof.compress import Recipe, TensorBatches, Tick, trace, train
-from latprof.devices import profile
-from latprof.devices._fake import FakeDevice
-from latprof.surrogate import Surrogate, fit
-from latprof.tables import plan
-
-EXAMPLE = (torch.zeros(1, 1, 12, 12),)
-
-
-class Net(nn.Module):
-    """A stem, a depthwise residual block with squeeze-excite, and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16))
-        self.expand = nn.Sequential(nn.Conv2d(16, 48, 1, bias=False), nn.BatchNorm2d(48))
-        self.depthwise = nn.Conv2d(48, 48, 3, padding=1, groups=48)
-        self.squeeze, self.excite = nn.Conv2d(48, 16, 1), nn.Conv2d(16, 48, 1)
-        self.project = nn.Sequential(nn.Conv2d(48, 16, 1, bias=False), nn.BatchNorm2d(16))
-        self.head = nn.Linear(16, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.stem(x))
-        y = torch.relu(self.depthwise(torch.relu(self.expand(x))))
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
-        return self.head((x + self.project(y * gate)).mean((2, 3)))
-
-
-@cache
-def surrogate() -> Surrogate:
-    torch.manual_seed(0)
-    workloads = trace(Net(), EXAMPLE).workloads()
-    with FakeDevice(seed=3, stair=8) as device:
-        rows = tuple(profile(device, plan(workloads, n_shapes=80)))
-        return fit(LatencyTable(device.target, rows))
-
-
-def network() -> Net:
-    torch.manual_seed(1)
-    model = Net()
-    model.train()
-    with torch.no_grad():
-        for _ in range(5):
-            model(torch.randn(32, 1, 12, 12))  # non-trivial batch-norm statistics
-    return model.eval()
-
-
-def batches(batch: int = 32) -> TensorBatches:
-    dice = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 4, (320,), generator=dice)
-    images = torch.randn(320, 1, 12, 12, generator=dice) + labels.view(-1, 1, 1, 1)
-    return TensorBatches(images, labels, batch)
-
-
-def run(comp: Compressor, steps: int, make: type[torch.optim.Optimizer], lr: float) -> None:
-    """The loop of the README."""
-    optimizer = make(comp.parameters(), lr=lr)  # type: ignore[call-arg]
-    done = 0
-    while done < steps:
-        for x, y in batches().epoch(done):
-            loss = nn.functional.cross_entropy(comp(x), y) + comp.penalty()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            comp.step()
-            done += 1
+from latprof import Compressor, InfeasibleBudgetError, Prune, UsageError
+from latprof.compress import Recipe, Tick, trace, train
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])

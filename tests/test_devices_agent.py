@@ -45,8 +45,8 @@ def bad_agent(script: str, limit_s: float = 1.0) -> AgentDevice:
         "import json, sys, time, os\n"
         "def say(**a): print(json.dumps(a), flush=True)\n"
         "def hear(): return json.loads(sys.stdin.readline())\n"
-        f"hello = dict(ok=True, version={PROTOCOL_VERSION}, cpu='bad', runtime_version='0',"
-        " delegate='', settings={}, clock_resolution_s=1e-8)\n"
+        f"hello = dict(ok=True, version={PROTOCOL_VERSION}, device='bad', runtime_version='0',"
+        " delegate='', precision='float32', carry='', settings={}, clock_resolution_s=1e-8)\n"
         "hear()\n"  # the modules
     )
     return AgentDevice(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latprof._workload import Workload
+from latprof._workload import Elementwise, Workload
+from latprof.devices._clock import time_calls
 
-__all__ = ["Array", "Prepared", "Refused", "Runtime", "fill"]
+__all__ = ["Array", "Lost", "NoDevice", "Prepared", "Refused", "Runtime", "fill"]
 
 Array = npt.NDArray[Any]
 
@@ -20,11 +21,23 @@ class Refused(Exception):
     """The runtime will not run this job; the message is one line."""
 
 
+class NoDevice(Exception):
+    """The runtime cannot be used here: no such device, driver or compiler. One line."""
+
+
+class Lost(BaseException):
+    """The device serves this process no more: no job's fault, so the process must end."""
+
+
 class Prepared(ABC):
     """A loaded model, with inputs bound."""
 
     #: One inference, at the least overhead the runtime allows.
     call: Callable[[], object]
+
+    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+        """Samples in seconds per call, the share of its core that this had, seconds spent."""
+        return time_calls(self.call, measure_s=measure_s, resolution_s=resolution_s)
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
@@ -44,6 +57,16 @@ class Runtime(ABC):
     delegate: str
     #: Settings that change latency, for the target.
     settings: dict[str, str]
+    #: What the arithmetic is done in.
+    precision: str = "float32"
+    #: What spares the next process of this runtime work that this one did; text.
+    carry: str = ""
+    #: The smallest step of the clock that times it, where that is not the host's.
+    resolution_s: float | None = None
+
+    def least(self) -> Prepared:
+        """What costs no more than a call itself."""
+        return self.workload(Elementwise("relu", 1, 1, 1))
 
     @abstractmethod
     def workload(self, workload: Workload) -> Prepared: ...

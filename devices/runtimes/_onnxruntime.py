@@ -13,7 +13,7 @@ from latprof.devices.runtimes._base import Array, Prepared, Refused, Runtime, fi
 from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.runtimes._onnx_model import write_onnx
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "example_input", "one_line"]
 
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -58,7 +58,7 @@ class OnnxRuntime(Runtime):
             session = ort.InferenceSession(source, self._options, providers=[_PROVIDER])
             return _Session(session)
         except Exception as exc:
-            raise Refused(_one_line(exc)) from exc
+            raise Refused(one_line(exc)) from exc
 
 
 class _Session(Prepared):
@@ -67,7 +67,7 @@ class _Session(Prepared):
         binding = session.io_binding()
         self._held = []  # a binding does not keep its inputs alive
         for node in session.get_inputs():
-            value = ort.OrtValue.ortvalue_from_numpy(_example(node))
+            value = ort.OrtValue.ortvalue_from_numpy(example_input(node))
             self._held.append(value)
             binding.bind_ortvalue_input(node.name, value)
         for node in session.get_outputs():
@@ -86,10 +86,10 @@ class _Session(Prepared):
         try:
             return list(self._session.run(None, dict(inputs)))
         except Exception as exc:
-            raise Refused(_one_line(exc)) from exc
+            raise Refused(one_line(exc)) from exc
 
 
-def _example(node: Any) -> Array:
+def example_input(node: Any) -> Array:
     """Random values of an input's shape; open dimensions are 1."""
     if node.type not in _DTYPES:
         raise Refused(f"input {node.name} is a {node.type}; expected one of {', '.join(_DTYPES)}")
@@ -102,5 +102,5 @@ def _example(node: Any) -> Array:
     return np.zeros(shape, dtype)
 
 
-def _one_line(exc: BaseException) -> str:
+def one_line(exc: BaseException) -> str:
     return " ".join(str(exc).split())[:300] or type(exc).__name__

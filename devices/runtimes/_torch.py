@@ -13,7 +13,7 @@ from torch.nn import functional
 from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices.runtimes._base import Array, Prepared, Refused, Runtime, fill
 
-__all__ = ["TorchRuntime"]
+__all__ = ["TorchRuntime", "build"]
 
 _UNARY = {
     "gelu": functional.gelu,
@@ -49,7 +49,7 @@ class TorchRuntime(Runtime):
         if workload.dtype_name not in ("float32", "float16"):
             raise Refused(f"torch {workload.kind} in {workload.dtype_name}: expected a float")
         dtype = getattr(torch, workload.dtype_name)
-        module, shapes = _build(workload)
+        module, shapes = build(workload)
         inputs = {
             name: torch.from_numpy(fill(shape, seed)).to(dtype)
             for seed, (name, shape) in enumerate(shapes.items())
@@ -99,7 +99,7 @@ class _Op(nn.Module):
         return self._function(*inputs)  # type: ignore[operator,no-any-return]
 
 
-def _build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
+def build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
     """The op as a module, and the shapes of its inputs."""
     match w:
         case Conv2d():

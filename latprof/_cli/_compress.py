@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from latprof._cli._output import json_option, note, print_figures, print_json, progress
+from latprof._cli._settings import settings_options
+from latprof._figures import progress_text
 
 
 @click.command("compress")
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--trail",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=4,
+    metavar="[N]",
+    help="Leave N (4) smaller and smaller networks on the way to the budget, each measured.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard too.")
+@settings_options
 @json_option
-def command(run: Path, as_json: bool) -> None:
+def command(
+    run: Path, trail: int | None, tensorboard: bool, settings: dict[str, Any], as_json: bool
+) -> None:
     """Train a model to a latency budget as RUN.toml says; the same command goes on after a stop.
 
-    See docs/compress.md for every key of RUN.toml.
+    See docs/compress.md for every key of RUN.toml. --set and --benchmark-model go before its
+    [device_settings].
     """
     from latprof._extras import require
 
@@ -24,11 +41,15 @@ def command(run: Path, as_json: bool) -> None:
     from latprof._running import run_file
 
     config = RunFile.load(run)
+    if trail is not None:
+        config = replace(config, settings=replace(config.settings, trail=trail))
     with progress("masks") as update:
         result = run_file(
             config,
-            on_progress=lambda phase, tick: update(tick.step, tick.total, phase.replace("_", "-")),
+            on_progress=lambda row: update(row["step"], row["total"], progress_text(row)),
             say=note,
+            tensorboard=tensorboard,
+            **settings,
         )
     if as_json:
         print_json(result)

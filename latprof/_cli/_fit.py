@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from latprof._cli._output import json_option, note, print_json, print_table, progress
+from latprof._cli._settings import settings_options
 from latprof._errors import FitError
 from latprof.surrogate import METHODS, HeldOut, Surrogate, compare, fit
 from latprof.tables import Family, LatencyTable, families_of
@@ -26,6 +27,7 @@ from latprof.tables import Family, LatencyTable, families_of
 )
 @click.option("--variants", default=12, show_default=True, help="With --calibrate: how many.")
 @click.option("--device", default="local", show_default=True, help="With --calibrate: where.")
+@settings_options
 @json_option
 def command(
     table: Path,
@@ -35,12 +37,13 @@ def command(
     model: str | None,
     variants: int,
     device: str,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Fit TABLE by every method and print how each predicts rows it has not seen."""
     loaded = LatencyTable.load(table)
     if model is not None:
-        loaded = _calibrated(table, loaded, model, variants, device, seed)
+        loaded = _calibrated(table, loaded, model, variants, device, settings, seed)
     surrogate = fit(loaded, method=method, seed=seed)
     compared = compare(loaded, seed=seed)
     families = families_of([m.workload for m in loaded.usable])
@@ -69,7 +72,13 @@ def command(
 
 
 def _calibrated(
-    path: Path, table: LatencyTable, model: str, variants: int, device: str, seed: int
+    path: Path,
+    table: LatencyTable,
+    model: str,
+    variants: int,
+    device: str,
+    settings: dict[str, Any],
+    seed: int,
 ) -> LatencyTable:
     """The table with whole-model rows of MODEL and its variants, measured where it has none."""
     from latprof._calibration import calibrate_into
@@ -78,7 +87,10 @@ def _calibrated(
 
     module, example_inputs, name = load_model(model)
     graph = trace(module, example_inputs)
-    with open_target(device, table.target) as opened, progress("exporting variants") as update:
+    with (
+        open_target(device, table.target, **settings) as opened,
+        progress("exporting variants") as update,
+    ):
         return calibrate_into(
             path,
             opened,

@@ -19,8 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from latprof._figures import COLUMNS, figure_row
-from latprof._units import format_s
+from latprof._figures import COLUMNS, figure_row, verdict
 
 __all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
 
@@ -55,12 +54,15 @@ def print_table(
 
 def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """The networks of a run's result, one row each, as ``names`` calls them."""
+    shown = [(name, result[key]) for key, name in names.items()]
+    shown[1:1] = [(figures["name"], figures) for figures in result["trail"]]
     rows = []
-    for key, name in names.items():
-        row = figure_row(name, result[key])
-        row[2] += f" ({result[key]['latency_s'] / result['original']['latency_s']:.1%})"
+    for name, figures in shown:
+        row = figure_row(name, figures)
+        row[2] += f" ({figures['latency_s'] / result['original']['latency_s']:.1%})"
         rows.append(row)
-    print_table(f"budget {format_s(result['budget_s'])}", COLUMNS, rows)
+    told = (" ".join(verdict(budget)) for budget in result["budgets"])
+    print_table("\n".join(f"budget {line}" for line in told), COLUMNS, rows)
 
 
 @contextmanager

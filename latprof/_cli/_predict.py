@@ -22,16 +22,17 @@ from latprof._units import format_count, format_s
     show_default=True,
     help="Surrogate: auto, tile, linear, pchip or cubic.",
 )
+@click.option("--batch", default=1, show_default=True, help="Inputs at once.")
 @json_option
-def command(model: str, path: Path, method: str, as_json: bool) -> None:
+def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
-    from latprof._models import model_workloads
+    from latprof._models import at_batch, model_workloads
     from latprof.surrogate import fit
     from latprof.tables import LatencyTable, family_text
 
     table = LatencyTable.load(path)
     surrogate = fit(table, method=method)
-    workloads = model_workloads(model)
+    workloads = at_batch(model_workloads(model), batch)
     whole = surrogate.predict_model(workloads)
     each = surrogate.predict(workloads)
     for warning in whole.warnings:
@@ -44,14 +45,16 @@ def command(model: str, path: Path, method: str, as_json: bool) -> None:
             {"workload": w.to_dict(), "latency_s": float(s)}
             for w, s in zip(workloads, each.latency_s, strict=True)
         ]
-        figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s}
+        figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s,
+                   "batch": batch, "throughput_per_s": batch / latency_s}  # fmt: skip
         print_json({**figures, "target": table.target.to_dict(), "ops": ops})
         return
     click.echo(f"{model} on {table.target}")
     click.echo(
         f"{format_s(latency_s)} +- {format_s((upper_s - lower_s) / 2)} (90% interval "
         f"{format_s(lower_s)} to {format_s(upper_s)}), {len(workloads)} ops, "
-        f"{format_count(sum(w.macs for w in workloads))} MACs"
+        f"{format_count(sum(w.macs for w in workloads))} MACs, "
+        f"{batch / latency_s:.4g} inputs per second"
     )
     slowest = sorted(zip(each.latency_s, workloads, strict=True), key=lambda p: -p[0])[:10]
     rows = [

@@ -13,6 +13,7 @@ from latprof._cli._settings import settings_options
 from latprof._units import format_s
 
 if TYPE_CHECKING:
+    from latprof._workload import Workload
     from latprof.tables import LatencyTable
 
 
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     required=True,
     help="Table to write or continue.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    default="1",
+    show_default=True,
+    help="Inputs at once; several, as in 1,64, share the shapes and the table.",
 )
 @click.option(
     "--budget-shapes", "n_shapes", default=200, show_default=True, help="Shapes to measure at most."
@@ -56,6 +64,7 @@ def command(
     threads: int,
     model: str,
     out: Path,
+    batches: str,
     n_shapes: int,
     method: str,
     target_error: float | None,
@@ -63,16 +72,17 @@ def command(
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Measure MODEL's ops on DEVICE (local, ssh:HOST, adb:SERIAL) into a latency table.
+    """Measure MODEL's ops on DEVICE into a latency table.
 
+    DEVICE is local, cuda:0, ssh:HOST, ssh:HOST/cuda:0 or adb:SERIAL.
     The same command goes on where it was stopped, and adds to a table of the same target. Several
     DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
-    from latprof._models import model_workloads
     from latprof._profiling import profile_into
     from latprof._profiling_many import profile_many_into
     from latprof.devices import open_device
 
+    sizes = _batches(batches)
     if len(devices) > 1:
         if target_error is not None:
             raise click.UsageError("--target-error takes one DEVICE")
@@ -82,7 +92,7 @@ def command(
                 one = open_device(spec, runtime=runtime, threads=threads, **settings)
                 several.append((spec, stack.enter_context(one)))
                 note(f"target of {spec}: {several[-1][1].target}")
-            workloads = model_workloads(model)
+            workloads = _workloads(model, sizes)
             update = stack.enter_context(progress("measuring shapes", 100))
             tables = profile_many_into(
                 out,
@@ -103,7 +113,7 @@ def command(
         return
     with open_device(devices[0], runtime=runtime, threads=threads, **settings) as opened:
         note(f"target: {opened.target}")
-        workloads = model_workloads(model)
+        workloads = _workloads(model, sizes)
         with progress("measuring shapes", 100) as update:
             table = profile_into(
                 out,
@@ -122,6 +132,21 @@ def command(
         print_json(fields)
     else:
         click.echo(line)
+
+
+def _batches(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError as exc:
+        raise click.UsageError(f"--batch is {text!r}; expected whole numbers, as in 1,64") from exc
+    return list(dict.fromkeys(sizes))
+
+
+def _workloads(model: str, batches: list[int]) -> list[Workload]:
+    from latprof._models import at_batch, model_workloads
+
+    workloads = model_workloads(model)
+    return [w for batch in batches for w in at_batch(workloads, batch)]
 
 
 def _summary(path: Path, table: LatencyTable) -> tuple[dict[str, Any], str]:

@@ -122,18 +122,18 @@ def export(table: Path, out: Path | None, as_json: bool) -> None:
 
 @command.command("import")
 @click.argument("source", type=_FILE)
-@click.option("-o", "--out", type=_FILE, required=True, help="Table to write.")
+@click.option("-o", "--out", type=_FILE, help="Table to write.  [default: SOURCE.parquet]")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True,
               help="auto: what `table export` wrote; csv: plain, with a header.")  # fmt: skip
-@click.option("--device", help="Plain formats: hardware it was measured on.")
-@click.option("--runtime", help="Plain formats: runtime it was measured with.")
+@click.option("--device", help="csv: hardware it was measured on; tinynas-trt: NVIDIA V100.")
+@click.option("--runtime", help="csv: runtime it was measured with; tinynas-trt: tensorrt.")
 @click.option("--runtime-version", default="unknown", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
 @json_option
 def import_(
     source: Path,
-    out: Path,
+    out: Path | None,
     format_: str,
     device: str | None,
     runtime: str | None,
@@ -150,16 +150,16 @@ def import_(
                 f"{source}: format not known by its name; say --format csv or tinynas-trt"
             )
         table = readers[source.suffix](source)
+    elif format_ == "tinynas-trt":  # published for one card and one runtime
+        target = Target(device or "NVIDIA V100", runtime or "tensorrt", runtime_version, threads)
+        table = import_tinynas_trt(source, target, fused=fused)
     else:
         if device is None or runtime is None:
             raise UsageError(
                 f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
             )
-        target = Target(device, runtime, runtime_version, threads)
-        if format_ == "csv":
-            table = import_plain_csv(source, target)
-        else:
-            table = import_tinynas_trt(source, target, fused=fused)
+        table = import_plain_csv(source, Target(device, runtime, runtime_version, threads))
+    out = out or source.with_suffix(".parquet")
     table.save(out)
     if as_json:
         print_json({"file": str(out), "rows": len(table), "target": table.target.to_dict()})

@@ -15,16 +15,16 @@ from latprof import _plots
 from latprof._agreement import agreement, answer_of_file
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings, Workshop, compress_in, conclude
+from latprof._figures import progress_text
 from latprof._profiling import profile_into
 from latprof._report import write_report
-from latprof._units import format_s
 from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
+    Prune,
     Recipe,
     TensorBatches,
-    Tick,
     accuracy,
     largest,
     shrink,
@@ -97,30 +97,29 @@ def run(
         _original(model, scale, loaded, bar)
         share = accuracy(model, *loaded.test)
         say(f"original: accuracy {share:.2%} on {len(loaded.test[1])} test images")
-        graph = trace(model, example_inputs).aligned(scale.settings.block.divisor)
+        graph = trace(model, example_inputs).aligned(Prune().divisor)
         table = _table(scale, folder, device, model, graph, example_inputs, bar)
         surrogate = fit(table)
         _tell_fit(surrogate, table, say)
         workshop = Workshop(device, folder, example_inputs)
         with bar("masks") as update:
-
-            def on_progress(phase: str, tick: Tick) -> None:
-                update(tick.step, tick.total, phase.replace("_", "-"))
-
-            comp, small = compress_in(
-                workshop, model, surrogate, scale.settings, loaded.batches, on_progress
+            done = compress_in(
+                workshop,
+                model,
+                surrogate,
+                scale.settings,
+                loaded.batches,
+                lambda row: update(row["step"], row["total"], progress_text(row)),
             )
-        say(
-            f"budget {scale.settings.budget} = {format_s(comp.budget_s)}; channels "
-            f"{sum(graph.sizes)} -> {sum(comp.counts())}"
-        )
+        comp, small = done.comp, done.small
+        say(f"budget {comp.goals}; channels {sum(graph.sizes)} -> {sum(comp.counts())}")
         uniform, counts = _uniform(scale, model, comp, workshop, loaded, bar)
         networks = {
-            "original": (model, graph.sizes),
+            "original": (model, comp.space.sizes),
             "uniform": (uniform, counts),
             "compressed": (small, comp.counts()),
         }
-        result = conclude(workshop, networks, comp, loaded.test)
+        result = conclude(workshop, networks, done, loaded.test)
     images = loaded.test[0][:1000]
     file = Path(result["compressed"]["file"])
     result["agreement"] = {
@@ -225,7 +224,7 @@ def _uniform(
     original = workshop.folder / "original.onnx"
     wanted_s = aim_s = comp.latency_s()
     for _ in range(4):
-        counts = uniform_counts(comp.graph, comp.cost, aim_s)
+        counts = uniform_counts(comp.space, comp.cost, aim_s)
         thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
         measured_s = workshop.time_beside(original, comp.full_s, thin)
         if abs(measured_s / wanted_s - 1) < 0.02:

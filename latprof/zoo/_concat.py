@@ -85,7 +85,11 @@ def squeezenet(
         layers.append(_Fire(channels, squeezed, expanded))
         channels = 2 * expanded
     layers += [nn.Conv2d(channels, num_classes, 1), nn.ReLU()]
-    return ConcatNet(nn.Sequential(*layers), nn.Identity()), images(in_channels, size)
+    net = ConcatNet(nn.Sequential(*layers), nn.Identity())
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):  # without batch norm the signal fades otherwise
+            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+    return net, images(in_channels, size)
 
 
 class _Inception(nn.Module):

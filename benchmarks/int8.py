@@ -1,0 +1,201 @@
+"""int8 through ONNX Runtime on this CPU, one thread: latency and accuracy beside float32.
+
+    python -P benchmarks/int8.py [--data DIR]
+
+MobileNetV3-Small and ResNet-18 trained on FashionMNIST (in the cache after the first run), through
+latprof.compress.export_int8, calibrated on 128 training images; formats of ResNet-18's file; and
+single ops. What is compared is timed call by call in turns in one process, and the tenth percentile
+taken: the machine may be busy, and ratios are what is claimed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from torch import Tensor, nn
+
+from latprof._workload import Conv2d, MatMul, Workload, workload_from_dict
+from latprof.compress import Int8Warning, Recipe, TensorBatches, export, export_int8, train
+from latprof.devices import open_device
+from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
+from latprof.devices.runtimes._onnx_model import write_onnx
+from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
+from latprof.zoo._fashion_mnist import cache_dir
+
+CALIBRATION, ROUNDS, CALLS = 128, 60, 5
+#: Images of training and the recipe; MobileNetV3-Small is the demo's own.
+NETWORKS = {
+    "mobilenet_v3_small": (lambda: mobilenet_v3_small(), 60_000, Recipe(5)),
+    "resnet18": (lambda: resnet18(size=28, in_channels=1), 12_000, Recipe(3, lr=2e-3)),
+}
+OPS: dict[str, Workload] = {
+    "1x1, 14x14, 256 to 256": Conv2d(14, 14, 256, 256),
+    "1x1, 28x28, 16 to 72": Conv2d(28, 28, 16, 72),
+    "1x1, 4x4, 96 to 576": Conv2d(4, 4, 96, 576),
+    "3x3, 14x14, 128 to 128": Conv2d(14, 14, 128, 128, kernel=3),
+    "depthwise 5x5, 7x7, 240": Conv2d(7, 7, 240, 240, kernel=5, groups=240),
+    "depthwise 3x3, 14x14, 96": Conv2d(14, 14, 96, 96, kernel=3, groups=96),
+    "matmul, 1x576x1024": MatMul(1, 576, 1024),
+    "matmul, 64x256x256": MatMul(64, 256, 256),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {
+        "machine": platform.processor() or platform.machine(), "calibration_images": CALIBRATION,
+        "versions": {p: version(p) for p in ("latprof", "onnxruntime", "torch")},
+    }  # fmt: skip
+    with open_device("local", threads=1) as device:
+        result["target"] = str(device.target)
+    with tempfile.TemporaryDirectory() as folder:
+        result["networks"] = {name: _network(name, Path(folder), given.data) for name in NETWORKS}
+        result["formats"] = _formats(Path(folder), given.data)
+        result["ops"] = _ops()
+    print(json.dumps(result))
+
+
+def _network(name: str, folder: Path, data: Path | None) -> dict[str, Any]:
+    build, images, recipe = NETWORKS[name]
+    batches, (test, labels) = fashion_mnist(data, images=images)
+    model, example = build()
+    _train(name, model, batches, recipe)
+    tried: dict[str, float] = {}
+
+    def measure(files: Sequence[Path]) -> list[float]:
+        seconds = _seconds(files)
+        tried.update({f.stem: s for f, s in zip(files, seconds, strict=True)})
+        return seconds
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", Int8Warning)
+        found = export_int8(
+            model, example, folder / f"{name}.int8.onnx", [batches.images[:CALIBRATION]],
+            measure=measure,
+        )  # fmt: skip
+    original = export(model, example, folder / f"{name}.onnx")
+    accuracy = {
+        "float": _accuracy(original, test, labels),
+        "int8": _accuracy(found.path, test, labels),
+    }
+    row = {
+        "float_latency_s": found.float_latency_s, "int8_latency_s": found.latency_s,
+        "speedup": found.float_latency_s / found.latency_s, "choice": found.choice,
+        "latency_of_each_choice_s": tried, "accuracy": accuracy,
+        "points_lost": 100 * (accuracy["float"] - accuracy["int8"]),
+        "sqnr_db": found.sqnr_db, "top1_agreement": found.top1_agreement,
+        "bytes": {"float": original.stat().st_size, "int8": found.path.stat().st_size},
+        "warned": [str(w.message) for w in said],
+    }  # fmt: skip
+    print(name, json.dumps(row), file=sys.stderr)
+    return row
+
+
+def _train(name: str, model: nn.Module, batches: TensorBatches, recipe: Recipe) -> None:
+    path = cache_dir() / f"{name}-{len(batches.images)}-{recipe.epochs}x{recipe.lr:g}.pt"
+    if path.is_file():
+        model.load_state_dict(torch.load(path, weights_only=True))
+        model.eval()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train(model, batches, recipe, checkpoint=path.with_suffix(".checkpoint"))
+    torch.save(model.state_dict(), path)
+
+
+def _seconds(sources: Sequence[Path | bytes]) -> list[float]:
+    """Tenth percentile of each model's calls, ROUNDS turns of CALLS calls after one to warm up."""
+    calls = [_call(source) for source in sources]
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        for call, times in zip(calls, taken, strict=True):
+            call()
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - start)
+    return [float(np.quantile(times, 0.1)) for times in taken]
+
+
+def _call(source: Path | bytes) -> Callable[[], object]:
+    session = _session(source)
+    feed = {}
+    for node in session.get_inputs():
+        numbers = np.random.default_rng(0).standard_normal(node.shape)
+        feed[node.name] = (
+            numbers.astype(np.float32)
+            if node.type == "tensor(float)"
+            else (128 + 40 * numbers).clip(0, 255).astype(np.uint8)
+        )
+    return lambda: session.run(None, feed)
+
+
+def _session(source: Path | bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _accuracy(path: Path, images: Tensor, labels: Tensor) -> float:
+    session = _session(path)
+    name = session.get_inputs()[0].name
+    said = [session.run(None, {name: x[None]})[0].argmax() for x in images.numpy()]
+    return float((np.array(said) == labels.numpy()).mean())
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, name: str, images: Tensor) -> None:
+        self._feeds = iter([{name: x[None].numpy()} for x in images])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def _formats(folder: Path, data: Path | None) -> dict[str, float]:
+    """Seconds of ResNet-18 in both formats of ONNX Runtime, with each type of activations."""
+    original = folder / "resnet18.onnx"
+    name = _session(original).get_inputs()[0].name
+    images = fashion_mnist(data, images=64)[0].images
+    files = [original]
+    for form in (QuantFormat.QDQ, QuantFormat.QOperator):
+        for kind in (QuantType.QUInt8, QuantType.QInt8):
+            files.append(folder / f"{form.name} {kind.name[1:]}.onnx")
+            quantize_static(
+                original, files[-1], _Reader(name, images), quant_format=form, per_channel=True,
+                activation_type=kind, weight_type=QuantType.QInt8,
+            )  # fmt: skip
+    seconds = _seconds(files)
+    return {f.stem.replace("resnet18", "float32"): s for f, s in zip(files, seconds, strict=True)}
+
+
+def _ops() -> dict[str, Any]:
+    """Single ops in float32 and in int8 (U8xS8), as an agent writes them for a table."""
+    sources: list[bytes] = []
+    for workload in OPS.values():
+        int8 = workload_from_dict({**workload.to_dict(), "dtype": "int8"})
+        sources += [write_onnx(workload), write_onnx_int8(int8)]
+    seconds = _seconds(sources)
+    return {
+        name: {"float_s": a, "int8_s": b, "speedup": a / b}
+        for name, a, b in zip(OPS, seconds[::2], seconds[1::2], strict=True)
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What masks and the penalty add to a training step: seconds and memory, over the plain step.
+
+    python -P benchmarks/overhead.py [--batch 128] [--rounds 15]
+
+Steps (forward, backward, optimiser, ``Compressor.step``) of the plain network and of the same
+network under each choice of blocks are interleaved in one process; a ratio is the median over the
+rounds of the blocks' step over the plain step beside it. Memory is the peak resident set of a fresh
+process that makes five steps, less that of one that only builds the network. The surrogate comes
+from an exact law, for no latency is judged here. Once in 60 steps of a run the masks are projected
+as well; the mean ratio holds its share. The last line of stdout is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from latprof.compress import Block, Compressor, LowRank, Prune, trace
+from latprof.surrogate import fit
+from latprof.tables import plan
+from latprof.zoo import mobilenet_v3_small, resnet18
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers_tables import table_of
+
+NETWORKS = {"mobilenet_v3_small": mobilenet_v3_small, "resnet18": resnet18}
+BLOCKS: dict[str, tuple[Block, ...]] = {
+    "plain": (),
+    "prune": (Prune(),),
+    "prune + low rank": (Prune(), LowRank()),
+}
+LIMITS = {"prune": 1.05, "prune + low rank": 1.25}
+MEMORY_LIMIT = 1.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--worker", nargs=3, metavar=("NETWORK", "BLOCKS", "STEPS"))
+    args = parser.parse_args()
+    if args.worker:
+        network, blocks, steps = args.worker
+        step = stepper(network, BLOCKS[blocks], args.batch)
+        for _ in range(int(steps)):
+            step()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    found = {name: measured(name, args.batch, args.rounds) for name in NETWORKS}
+    ratios = {name: row["step_ratio"] for name, row in found.items()}
+    print(
+        json.dumps(
+            {
+                "benchmark": "overhead",
+                "batch": args.batch,
+                "networks": found,
+                "step_ratio_limits": LIMITS,
+                "memory_ratio_limit": MEMORY_LIMIT,
+                "passed": all(r[b] <= limit for r in ratios.values() for b, limit in LIMITS.items())
+                and all(row["memory_ratio"]["prune"] <= MEMORY_LIMIT for row in found.values()),
+                "threads": torch.get_num_threads(),
+                "machine": platform.processor() or platform.machine(),
+                "versions": {"torch": version("torch")},
+            }
+        )
+    )
+
+
+def measured(name: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
+    steps = {blocks: stepper(name, chosen, batch) for blocks, chosen in BLOCKS.items()}
+    seconds: dict[str, list[float]] = {blocks: [] for blocks in BLOCKS}
+    for number in range(rounds + 3):
+        for blocks, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if number >= 3:
+                seconds[blocks].append(time.perf_counter() - start)
+        print(f"{name}: round {number + 1} of {rounds + 3}", file=sys.stderr)
+    plain = np.array(seconds["plain"])
+    built = peak(name, "plain", batch, 0)
+    memory = {blocks: peak(name, blocks, batch, 5) - built for blocks in BLOCKS}
+    return {
+        "step_s": {b: float(np.median(s)) for b, s in seconds.items()},
+        "step_ratio": {b: float(np.median(np.array(s) / plain)) for b, s in seconds.items()},
+        "mean_step_ratio": {b: float(np.mean(s) / plain.mean()) for b, s in seconds.items()},
+        "memory_ratio": {b: m / memory["plain"] for b, m in memory.items()},
+    }
+
+
+def peak(name: str, blocks: str, batch: int, steps: int) -> int:
+    """Peak resident KiB of a process that makes this many steps."""
+    command = [sys.executable, "-P", __file__, "--batch", str(batch), "--worker"]
+    done = subprocess.run(
+        [*command, name, blocks, str(steps)], capture_output=True, text=True, check=True,
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
+    )  # fmt: skip
+    return int(done.stdout.splitlines()[-1])
+
+
+def stepper(name: str, blocks: tuple[Block, ...], batch: int) -> Callable[[], None]:
+    """A training step of the network, under these blocks where there are any."""
+    torch.manual_seed(0)
+    model, example = NETWORKS[name]()
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    shape = (batch, *example[0].shape[1:])
+    images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    comp: Compressor | None = None
+    trained: nn.Module = model
+    if blocks:
+        rows = table_of(plan(trace(model.eval(), example).workloads(), n_shapes=200), noise=0.0)
+        comp = Compressor(model, example, fit(rows, method="tile"), "60%", blocks=blocks)
+        comp.taken.fill_(comp.steps // 2)  # in the thick of it: masks move, lambda is steered
+        trained = comp
+    trained.train()
+    with torch.no_grad():
+        labels = torch.randint(0, model.eval()(images[:1]).shape[-1], (batch,))
+    trained.train()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-4)
+
+    def step() -> None:
+        loss = nn.functional.cross_entropy(trained(images), labels)
+        if comp:
+            loss = loss + comp.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if comp:
+            comp.step()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

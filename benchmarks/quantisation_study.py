@@ -1,0 +1,300 @@
+"""Learned bit widths against fixed ones: CIFAR-10 as in Nasery et al. (4.3, B.3), scaled down.
+
+    python -P benchmarks/quantisation_study.py [FOLDER] [--data DIR]
+
+Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 and 16 bits by the
+penalty's strength alone; and latprof's ``Quantise`` to budgets of bytes. Scaled down to minutes on
+one core: a quarter of the filters (16, 32, 64, 32), 2x2 max pooling after the first three
+convolutions, the first 8,000 training images, 6 epochs; tested on all 10,000 test images. Every run
+that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) holds
+cifar10_train.parquet and cifar10_test.parquet, of columns ``image`` (an encoded picture) and
+``label``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from latprof.compress import Compressor, Quantise
+
+sys.path.insert(0, str(Path(__file__).parent))
+from paper_bits import Bits
+
+FILTERS, WIDTHS = (16, 32, 64, 32), (2, 4, 8, 16)
+IMAGES, EPOCHS, BATCH = 8_000, 6, 128
+LR, MASK_LR, FINE_TUNE = 2e-3, 1e-2, 0.25
+SEEDS = (0, 1, 2)
+#: Masks start uniformly in [0, START], as in App. B.
+START = 0.5
+#: Kind of penalty: strengths. Expected bits are relative to 16 bits everywhere.
+PENALTIES = {
+    "l1l2": (0.03, 0.3, 3.0),
+    "l1": (0.1,),
+    "bits_l1l2": (0.03, 0.1, 0.3),
+}
+#: Sizes asked of latprof's own block, relative to 16 bits everywhere.
+BUDGETS = (0.35, 0.25, 0.16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/quantisation"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("LATPROF_CIFAR10"))
+    given = parser.parse_args()
+    if given.data is None or not (given.data / "cifar10_train.parquet").is_file():
+        print(json.dumps({"skipped": f"no cifar10_train.parquet in {given.data}; give --data DIR"}))
+        return
+    given.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    journal = given.folder / "runs.jsonl"
+    done = (
+        [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    )
+    asked = [(kind, value, seed) for seed in SEEDS for kind, value in _plan()]
+    todo = [
+        a for a in asked if not any([r["kind"], r["value"], r["seed"]] == list(a) for r in done)
+    ]
+    if todo:
+        data = {p: _load(given.data / f"cifar10_{p}.parquet") for p in ("train", "test")}
+    for kind, value, seed in todo:
+        row = _run(kind, value, seed, data)
+        done.append(row)
+        with journal.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), file=sys.stderr)
+    result = _summary(done)
+    _draw(result["methods"]).savefig(given.folder / "quantisation.png", dpi=150)
+    print(json.dumps(result))
+
+
+def _plan() -> list[tuple[str, float]]:
+    fixed = [("float", 32.0), *(("fixed", float(b)) for b in WIDTHS)]
+    paper = [(kind, s) for kind, strengths in PENALTIES.items() for s in strengths]
+    return fixed + paper + [("budget", size) for size in BUDGETS]
+
+
+class Net(nn.Module):
+    """(B, 3, 32, 32) to (B, 10); ``weights`` replaces the weights of the four convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = (3, *FILTERS)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(channels)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in FILTERS)
+        self.head = nn.Linear(FILTERS[-1], 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = torch.relu(norm(conv(x)))
+            if index < 3:
+                x = functional.max_pool2d(x, 2)
+        return self.head(x.mean((2, 3)))
+
+
+def _run(kind: str, value: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]) -> Any:
+    """Train one network: floats, fixed bits, or learned ones under a penalty of strength value."""
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    net = Net()
+    if kind == "budget":
+        return {**_budgeted(net, value, seed, data), "seconds": time.perf_counter() - started}
+    names = [f"convs.{i}.weight" for i in range(len(FILTERS))]
+    sizes = torch.tensor([net.get_parameter(n).numel() for n in names], dtype=torch.float32)
+    widths = (int(value),) if kind == "fixed" else WIDTHS
+    quantisers = [] if kind == "float" else [Bits(net.get_parameter(n), widths) for n in names]
+    masks = [q.alpha for q in quantisers]
+    for mask in masks:
+        nn.init.uniform_(mask, 0, START)
+    others = [*net.parameters(), *(p for q in quantisers for p in (q.low, q.high))]
+    optimizer = torch.optim.Adam([{"params": others, "lr": LR}, {"params": masks, "lr": MASK_LR}])
+    steps = EPOCHS * (IMAGES // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    hard_from = round((1 - FINE_TUNE) * steps)
+
+    def weights() -> dict[str, Tensor]:
+        pairs = zip(names, quantisers, strict=bool(quantisers))
+        return {n: q.weight(net.get_parameter(n)) for n, q in pairs}
+
+    soft: list[list[float]] = []
+    for step, (images, labels) in enumerate(_batches(*data["train"], seed)):
+        if step == hard_from:
+            soft = [q.alpha.tolist() for q in quantisers]
+            for name, q in zip(names, quantisers, strict=bool(quantisers)):
+                q.harden(net.get_parameter(name))
+        logits = functional_call(net, weights(), (images,))
+        loss = functional.cross_entropy(logits, labels)
+        if kind in PENALTIES and step < hard_from:
+            loss = loss + value * step / hard_from * _penalty(kind, quantisers, sizes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        for q in quantisers:
+            q.project()
+    bits = [
+        q.harden(net.get_parameter(n)).bits
+        for n, q in zip(names, quantisers, strict=bool(quantisers))
+    ]
+    bits = bits or [32] * len(FILTERS)
+    net.eval()
+    with torch.no_grad():
+        parts = [
+            functional_call(net, weights(), (x,)).argmax(1) for x in data["test"][0].split(500)
+        ]
+    accuracy = float((torch.cat(parts) == data["test"][1]).float().mean())
+    size = float((sizes * torch.tensor(bits)).sum() / (16 * sizes.sum()))
+    return {
+        "kind": kind, "value": value, "seed": seed, "accuracy": accuracy, "bits": bits,
+        "size_of_16_bits": size, "masks_before_hardening": soft,
+        "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+
+
+def _budgeted(
+    net: Net, size: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]
+) -> dict[str, Any]:
+    """The same training under a Compressor, whose masks are fixed when the paper's are."""
+    steps = EPOCHS * (IMAGES // BATCH)
+    total = sum(p.numel() for p in net.parameters())
+    held = sum(c.weight.numel() for c in net.convs)
+    block = Quantise(bits=WIDTHS, layers=("convs.*",))
+    budget = f"bytes={4 * (total - held) + 2 * size * held:.0f}"
+    example = (torch.zeros(1, 3, 32, 32),)
+    comp = Compressor(
+        net, example, None, budget, blocks=[block], steps=round((1 - FINE_TUNE) * steps)
+    )
+    optimizer = torch.optim.Adam(comp.parameters(), lr=LR)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    comp.train()
+    for images, labels in _batches(*data["train"], seed):
+        loss = functional.cross_entropy(comp(images), labels) + comp.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        comp.step()
+        schedule.step()
+    small = comp.eval().shrink().eval()
+    with torch.no_grad():
+        guesses = torch.cat([small(x).argmax(1) for x in data["test"][0].split(500)])
+    counts, ladder = comp.counts(), (*WIDTHS, 32)
+    bits = torch.tensor([ladder[counts[o.group.index] - 1] for o in comp.space.bits])
+    sizes = torch.tensor([c.weight.numel() for c in net.convs])
+    return {
+        "kind": "budget", "value": size, "seed": seed, "bits": bits.tolist(),
+        "accuracy": float((guesses == data["test"][1]).float().mean()),
+        "size_of_16_bits": float((sizes * bits).sum() / (16 * sizes.sum())),
+        "masks_before_hardening": [],
+    }  # fmt: skip
+
+
+def _penalty(kind: str, quantisers: list[Bits], sizes: Tensor) -> Tensor:
+    """Each layer's count, by its share of the weights, relative to 16 bits."""
+    if kind == "bits_l1l2":
+        counts = torch.stack([q.cost("l1l2") for q in quantisers]) / 16
+    else:
+        counts = torch.stack([q.count(kind) for q in quantisers])
+        counts = counts / 16 if kind == "l1" else counts
+    return (counts * sizes).sum() / sizes.sum()
+
+
+def _batches(images: Tensor, labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """EPOCHS of the first IMAGES, shuffled and flipped at random."""
+    dice = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        order = torch.randperm(IMAGES, generator=dice)
+        for start in range(0, IMAGES - BATCH + 1, BATCH):
+            chosen = order[start : start + BATCH]
+            batch = images[chosen]
+            flip = torch.rand(BATCH, generator=dice) < 0.5
+            batch[flip] = batch[flip].flip(3)
+            yield batch, labels[chosen]
+
+
+def _load(path: Path) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, 32, 32), each channel of zero mean and unit variance, and labels (N,)."""
+    import pandas as pd
+
+    table = pd.read_parquet(path).head(10_000)
+    pixels = np.stack(
+        [np.asarray(Image.open(io.BytesIO(b)).convert("RGB")) for b in table["image"]]
+    )
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.247, 0.243, 0.262])
+    images = (images - mean[:, None, None]) / deviation[:, None, None]
+    return images, torch.from_numpy(table["label"].to_numpy(np.int64))
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    methods = []
+    for kind, value in _plan():
+        runs = sorted((r for r in rows if (r["kind"], r["value"]) == (kind, value)),
+                      key=lambda r: r["seed"])  # fmt: skip
+        accuracy = [r["accuracy"] for r in runs]
+        methods.append({
+            "kind": kind, "value": value, "accuracy": float(np.mean(accuracy)),
+            "accuracy_sd": float(np.std(accuracy, ddof=1)), "accuracies": accuracy,
+            "size_of_16_bits": float(np.mean([r["size_of_16_bits"] for r in runs])),
+            "bits": [r["bits"] for r in runs],
+        })  # fmt: skip
+    return {
+        "machine": platform.processor() or platform.machine(), "seeds": list(SEEDS),
+        "versions": {"torch": version("torch"), "latprof": version("latprof")},
+        "images": IMAGES, "epochs": EPOCHS, "filters": list(FILTERS), "widths": list(WIDTHS),
+        "seconds": sum(r["seconds"] for r in rows), "methods": methods,
+    }  # fmt: skip
+
+
+def _draw(methods: list[dict[str, Any]]) -> Figure:
+    """Accuracy against size, and the mean bits of each layer."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    looks = {"fixed": "s", "l1l2": "^", "l1": "o", "bits_l1l2": "D", "budget": "*"}
+    names = {"fixed": "fixed bits", "l1l2": "l1/l2 (the paper's)", "l1": "expected bits",
+             "bits_l1l2": "expected bits x l1/l2", "budget": "latprof, to a budget"}  # fmt: skip
+    for kind, marker in looks.items():
+        rows = [m for m in methods if m["kind"] == kind]
+        left.errorbar(
+            [m["size_of_16_bits"] for m in rows], [100 * m["accuracy"] for m in rows],
+            [100 * m["accuracy_sd"] for m in rows], fmt=marker, capsize=2, label=names[kind],
+        )  # fmt: skip
+        if kind in ("l1", "bits_l1l2", "budget"):
+            for m in rows:
+                label = f"{names[kind]}, {m['value']:g}"
+                right.plot(range(1, 5), np.mean(m["bits"], 0), marker=marker, label=label)
+    floats = next(m for m in methods if m["kind"] == "float")
+    left.axhline(
+        100 * floats["accuracy"], color="grey", linewidth=1, linestyle="--", label="float32"
+    )
+    left.set(xlabel="bits of the weights / 16 bits everywhere", ylabel="test accuracy (%)")
+    left.set_xscale("log", base=2)
+    right.set(xlabel="layer", ylabel="learned bits, mean of seeds", xticks=range(1, 5))
+    right.set_yscale("log", base=2)
+    for axes in (left, right):
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

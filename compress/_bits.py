@@ -1,0 +1,87 @@
+"""One weight at several bit widths, nested (Nasery et al., appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Bits", "clip", "quantise"]
+
+#: Shares of the weight's range that are tried as the first clip range of each bit width.
+_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
+
+
+def clip(weight: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """The weight within [lower, upper]; gradients reach all three."""
+    return upper - torch.relu(upper - lower - torch.relu(weight - lower))
+
+
+def quantise(weight: Tensor, lower: Tensor, upper: Tensor, bits: int) -> Tensor:
+    """The nearest of 2**bits even steps from lower to upper; rounding is straight-through."""
+    step = (upper - lower) / (2**bits - 1)
+    place = (clip(weight, lower, upper) - lower) / step
+    nearest: Tensor = lower + step * (place + (place.round() - place).detach())
+    return nearest
+
+
+class Bits(nn.Module):
+    """W_1 + beta_2 (W_2 - W_1 + beta_3 (W_3 - W_2 + ...)): W_j has ``widths[j]`` bits, and the last
+    is the weight itself.
+
+    Each width has a clip range: it begins where the weight's squared error is least, ``refit``
+    finds it again, and once a width is the highest that is kept its range is learnt.
+
+    Args:
+        weight: of any shape.
+        widths: ascending bit widths.
+    """
+
+    begin: Tensor
+
+    def __init__(self, weight: Tensor, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.register_buffer("begin", torch.zeros(len(widths), 2))
+        self.stretch = nn.Parameter(torch.zeros(len(widths), 2))  # logarithm; decay ends at 1
+        self.refit(weight, torch.ones(len(widths) + 1))
+
+    @torch.no_grad()
+    def refit(self, weight: Tensor, beta: Tensor) -> None:
+        """Clip ranges anew for this weight, but for the width that is learning its own."""
+        top = self._top(beta)
+        for j, bits in enumerate(self.widths):
+            if not top[j]:
+                self.begin[j] = _range(weight, bits)
+                self.stretch[j] = 0.0
+
+    def ranges(self, beta: Tensor) -> Tensor:
+        """(len(widths), 2): lower and upper end per width; the highest kept has a gradient."""
+        stretch = torch.where(self._top(beta)[:, None], self.stretch, self.stretch.detach())
+        return self.begin * stretch.exp()
+
+    def forward(self, weight: Tensor, beta: Tensor) -> Tensor:
+        """The mixture at ``beta`` (len(widths) + 1,); its first entry is not read."""
+        ranges = zip(self.ranges(beta), self.widths, strict=True)
+        ladder = [*(quantise(weight, ends[0], ends[1], bits) for ends, bits in ranges), weight]
+        mixed = torch.zeros(())
+        for j in range(len(ladder) - 1, 0, -1):
+            mixed = beta[j] * (ladder[j] - ladder[j - 1] + mixed)
+        return ladder[0] + mixed
+
+    def _top(self, beta: Tensor) -> Tensor:
+        """(len(widths),) bool: the highest width that is kept, if not the weight itself."""
+        kept = torch.cat([beta.detach()[1:] > 0, beta.new_zeros(1, dtype=torch.bool)])
+        below = torch.cat([beta.new_ones(1, dtype=torch.bool), kept[:-2]])
+        return below.cumprod(0).bool() & ~kept[:-1]
+
+
+def _range(weight: Tensor, bits: int) -> Tensor:
+    low, high = weight.min(), weight.max()
+    whole = torch.stack([low, high if high > low else low + 1e-6])
+    tried = [whole * share for share in _SHARES]
+    errors = [
+        float((quantise(weight, ends[0], ends[1], bits) - weight).square().sum()) for ends in tried
+    ]
+    return tried[errors.index(min(errors))]

@@ -1,0 +1,214 @@
+"""What may shrink: the graph's channel groups, and what blocks add per layer (ranks, weights)."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from latprof._errors import UsageError
+from latprof._workload import Conv2d, MatMul, Workload
+from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
+from latprof.compress._graph import Graph
+from latprof.compress._groups import Group
+
+__all__ = ["Layer", "Option", "Space", "space_of"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear or ungrouped convolution layer with a weight of its own.
+
+    Args:
+        path: module.
+        shape: of its weight, output channels first.
+        ops: positions among the graph's measured ops; several where the module runs more often.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    ops: tuple[int, ...]
+
+    @property
+    def weight(self) -> str:
+        return f"{self.path}.weight"
+
+    @property
+    def full_rank(self) -> int:
+        return min(self.shape[0], math.prod(self.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a block may do to one layer; ``group`` counts the units that are left of it."""
+
+    block: LowRank | Quantise | Sparse
+    layer: Layer
+    group: Group
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """(N, M) of a fixed pattern of zeros."""
+        return self.block.n_of_m if isinstance(self.block, Sparse) else None
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Output and input channels of one unit of zeros."""
+        return (isinstance(self.block, Sparse) and self.block.block) or (1, 1)
+
+    @property
+    def weights_per_unit(self) -> int:
+        return self.tile[0] * self.tile[1]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A graph and what may be done to it; groups are the graph's, then one per option."""
+
+    graph: Graph
+    options: tuple[Option, ...] = ()
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        return (*self.graph.groups, *(o.group for o in self.options))
+
+    @property
+    def sizes(self) -> list[int]:
+        return [g.size for g in self.groups]
+
+    @cached_property
+    def ranks(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, LowRank))
+
+    @cached_property
+    def sparse(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, Sparse))
+
+    @cached_property
+    def bits(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, Quantise))
+
+    def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
+        """Per op that may be factored: its position, its option, and at full size the two ops
+        that stand for it, (inputs -> rank) and (rank -> outputs)."""
+        measured = [op.workload for op in self.graph.ops if op.workload is not None]
+        return [
+            (n, option, *_pair(measured[n], option.group.size))
+            for option in self.ranks
+            for n in option.layer.ops
+        ]
+
+    def workloads(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[Workload]:
+        """Every op at these counts (G,); the layers named in ``factored`` as two."""
+        return [w for made in self.ops(counts, factored) for w in made]
+
+    def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
+        """The same, per op of the original what it has become: one, or two."""
+        whole = self.graph.workloads(counts[: len(self.graph.groups)])
+        found: list[list[Workload]] = [[w] for w in whole]
+        for n, option, _, _ in self.pairs():
+            if option.layer.path in factored:
+                found[n] = list(_pair(whole[n], counts[option.group.index]))
+        return found
+
+
+def space_of(
+    model: nn.Module, trace: Callable[[tuple[str, ...]], Graph], blocks: Sequence[Block]
+) -> tuple[Space, list[Block]]:
+    """The space, and per group of it the block that it comes from.
+
+    Args:
+        trace: graph of the model where the modules given by name or pattern keep their channels.
+
+    Raises:
+        UsageError: no block, two of a kind, or a block that finds no layer.
+    """
+    if not blocks or len({type(b) for b in blocks}) < len(blocks):
+        names = ", ".join(type(b).__name__ for b in blocks) or "none"
+        raise UsageError(f"blocks are {names}; expected at least one, each kind once")
+    prune = next((b for b in blocks if isinstance(b, Prune)), None)
+    graph = trace(prune.exclude if prune else ("*",))
+    graph = graph.aligned(prune.divisor) if prune else graph
+    layers = _layers(model, graph)
+    options: list[Option] = []
+    for block in blocks:
+        if not isinstance(block, (LowRank, Quantise, Sparse)):
+            continue
+        before = len(options)
+        for layer in layers:
+            if any(fnmatch.fnmatch(layer.path, p) for p in block.layers):
+                index = len(graph.groups) + len(options)
+                options += filter(None, [_option(block, layer, index)])
+        if len(options) == before:
+            raise UsageError(
+                f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
+                "linear or ungrouped convolution layers; latprof inspect lists them"
+            )
+    low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
+    for option in options:
+        if option.layer.path in low_rank and not isinstance(option.block, LowRank):
+            raise UsageError(
+                f"{option.layer.path} is under LowRank and {type(option.block).__name__}; a "
+                "product of factors has no zeros and no grid: expected one per layer, see layers="
+            )
+    of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
+    return Space(graph, tuple(options)), of_group
+
+
+def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
+    ops: dict[str, list[int]] = {}
+    measured = [op for op in graph.ops if op.workload is not None]
+    for n, op in enumerate(measured):
+        ops.setdefault(op.module, []).append(n)
+    names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    found = []
+    for path, module in model.named_modules():
+        plain = type(module) is nn.Linear or (
+            type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
+        )
+        works = [measured[n].workload for n in ops.get(path, [])]
+        tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
+        if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
+            shape = tuple(graph.shapes[f"{path}.weight"])
+            found.append(Layer(path, shape, tuple(ops[path])))
+    return found
+
+
+def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:
+    """None where the layer is too small for the block."""
+    if isinstance(block, LowRank):
+        size, divisor, minimum = layer.full_rank, block.divisor, block.divisor
+        if size < 2 * divisor:
+            return None
+        name = f"{layer.path}/rank"
+    elif isinstance(block, Quantise):
+        name, size, divisor, minimum = f"{layer.path}/bits", len(block.bits) + 1, 1, 1
+    else:
+        rows, columns = block.block or (1, 1)
+        out, inner = layer.shape[0], math.prod(layer.shape[1:])
+        if out % rows or inner % columns or (block.n_of_m and inner % block.n_of_m[1]):
+            return None
+        size, divisor, minimum = out * inner // (rows * columns), 1, 1
+        if block.n_of_m:
+            minimum = size * block.n_of_m[0] // block.n_of_m[1]
+        name = f"{layer.path}/{'weights' if rows * columns == 1 else 'blocks'}"
+    group = Group(index, name, size, 1, minimum, divisor, True, "", (), ())
+    return Option(block, layer, group)
+
+
+def _pair(whole: Workload, rank: int) -> tuple[Workload, Workload]:
+    """The two ops that stand for a factored one."""
+    if isinstance(whole, MatMul):
+        return (
+            dataclasses.replace(whole, n=rank),
+            dataclasses.replace(whole, k=rank),
+        )
+    assert isinstance(whole, Conv2d)
+    back = Conv2d(whole.h_out, whole.w_out, rank, whole.c_out, batch=whole.batch, dtype=whole.dtype)
+    return dataclasses.replace(whole, c_out=rank), back

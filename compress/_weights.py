@@ -1,0 +1,119 @@
+"""The weights that a network computes with under its masks, parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latprof.compress._bits import Bits
+from latprof.compress._space import Option, Space
+
+__all__ = ["Factors", "Weights", "split"]
+
+
+def split(weight: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
+    """(out, rank) and (rank, in): the best two of a matrix (out, in), evenly scaled, by SVD."""
+    left, values, right = torch.linalg.svd(weight.detach().double().flatten(1), full_matrices=False)
+    root = values[:rank].sqrt()
+    return (left[:, :rank] * root).to(weight.dtype), (root[:, None] * right[:rank]).to(weight.dtype)
+
+
+class Factors(nn.Module):
+    """A weight as U diag(beta) V."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        left, right = split(weight)
+        self.shape = weight.shape
+        self.left, self.right = nn.Parameter(left), nn.Parameter(right)
+
+    def forward(self, beta: Tensor) -> Tensor:
+        return ((self.left * beta) @ self.right).view(self.shape)
+
+
+class Weights(nn.Module):
+    """From the model's parameters and the masks' scales to what takes the parameters' place.
+
+    Weights under LowRank are trained as their factors; the model's own stand still meanwhile.
+    Bits come last, and leave zeros zero, so that what is kept lies on its grid exactly.
+    """
+
+    def __init__(self, model: nn.Module, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        self.factors = nn.ModuleList(
+            Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
+        )
+        self.bits = nn.ModuleList(
+            Bits(model.get_parameter(o.layer.weight), o.block.bits)  # type: ignore[union-attr]
+            for o in space.bits
+        )
+        for option in space.ranks:
+            model.get_parameter(option.layer.weight).requires_grad_(False)
+
+    def forward(self, model: nn.Module, scales: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The parameters that change, by name.
+
+        Args:
+            scales: per group of the space, (size,); 0 is removed.
+        """
+        params: dict[str, Tensor] = dict(model.named_parameters())
+        changed: dict[str, Tensor] = {}
+        for option, factors in zip(self.space.ranks, self.factors, strict=True):
+            changed[option.layer.weight] = factors(scales[option.group.index])
+        channels = scales[: len(self.space.graph.groups)]
+        changed |= self.space.graph.masked({**params, **changed}, channels)
+        for option in self.space.sparse:
+            name = option.layer.weight
+            weight = changed.get(name, params[name])
+            mask = _spread(scales[option.group.index], weight.shape, option.tile)
+            changed[name] = weight * mask.to(weight.dtype)
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            name = option.layer.weight
+            weight = changed.get(name, params[name])
+            coded = bits(weight, scales[option.group.index])
+            # What a mask removed is zero on any grid; its gradient still tells what it was worth.
+            changed[name] = coded - coded.detach() * (weight.detach() == 0)
+        return changed
+
+    @torch.no_grad()
+    def fold(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Write what the masks make of them into the parameters; then masks of 0 and 1 do."""
+        for name, value in self(model, scales).items():
+            model.get_parameter(name).copy_(value)
+        for option, factors in zip(self.space.ranks, self.factors, strict=True):
+            factors.left.mul_(scales[option.group.index])  # type: ignore[operator]
+
+    def refit(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Clip ranges of the bit widths that are not in use, for the weights as they are now."""
+        if not self.space.bits:
+            return
+        params: dict[str, Tensor] = dict(model.named_parameters())
+        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            weight = changed.get(option.layer.weight, params[option.layer.weight])
+            bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
+
+    def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
+        """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
+
+        Args:
+            keeps: per channel group, (size,) bool.
+        """
+        shape = option.layer.shape
+        found = torch.ones(shape, dtype=torch.bool)
+        for (name, dim), keep in self.space.graph.kept(keeps).items():
+            if name == option.layer.weight:
+                found &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
+        rows, columns = option.tile
+        return found.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
+
+
+def _spread(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:
+    """One scale per tile of a weight as a mask of the weight's shape."""
+    if tile == (1, 1):
+        return scales.view(shape)
+    tiles = scales.view(shape[0] // tile[0], -1)
+    return tiles.repeat_interleave(tile[0], 0).repeat_interleave(tile[1], 1).view(shape)

@@ -1,0 +1,88 @@
+"""``latprof export``: write the file to deploy, in float32 or int8."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import click
+
+from latprof._cli._output import json_option, note, print_json
+from latprof._units import format_s
+
+
+@click.command("export")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .onnx or .tflite.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="State dict of MODEL.")
+@click.option("--int8", is_flag=True, help="Quantise: .onnx with uint8 activations, int8 weights.")
+@click.option("--data", help="With --int8: package.module:callable, as in a RUN.toml.")
+@click.option(
+    "--images", default=128, show_default=True, help="With --int8: inputs to calibrate on."
+)
+@click.option(
+    "--device",
+    default="local",
+    show_default=True,
+    help="With --int8: where the int8 file is timed beside the float32 one.",
+)
+@click.option("--threads", default=1, show_default=True, help="Threads of that timing.")
+@json_option
+def command(
+    model: str,
+    out: Path,
+    weights: Path | None,
+    int8: bool,
+    data: str | None,
+    images: int,
+    device: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Write MODEL as a file, proven to compute the same; with --int8, its error is stated.
+
+    What becomes int8 is chosen by measuring on DEVICE.
+    """
+    from latprof._extras import require
+
+    require("torch", extra="train", why="latprof export")
+    from latprof._exporting import export_measured
+    from latprof._models import load_weights
+    from latprof.compress import Int8Warning, export, load_model
+
+    if int8 != (data is not None):
+        raise click.UsageError("--int8 and --data go together: int8 is calibrated on that data")
+    module, example_inputs, _ = load_model(model)
+    if weights is not None:
+        load_weights(module, weights)
+    if data is None:
+        path = export(module, example_inputs, out)
+        if as_json:
+            print_json({"path": str(path)})
+        else:
+            click.echo(f"{path}: computes what {model} computes")
+        return
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", Int8Warning)
+        found = export_measured(
+            module, example_inputs, out, data, n_images=images, device=device, threads=threads
+        )
+    for warning in said:
+        note(f"warning: {warning.message}")
+    if as_json:
+        print_json(found.to_dict())
+        return
+    assert found.latency_s is not None
+    assert found.float_latency_s is not None
+    agrees = "" if found.top1_agreement is None else f", top-1 agrees on {found.top1_agreement:.1%}"
+    click.echo(
+        f"{found.path}: int8 is {found.choice}; {format_s(found.latency_s)} on {device}, float32 "
+        f"{format_s(found.float_latency_s)} ({found.float_latency_s / found.latency_s:.2f}x); "
+        f"SQNR {found.sqnr_db:.1f} dB{agrees}"
+    )

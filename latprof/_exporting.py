@@ -1,0 +1,55 @@
+"""An int8 file calibrated on a user's data and chosen by measuring on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from latprof._compression import Workshop
+from latprof._errors import UsageError
+from latprof._extras import load_callable
+from latprof.compress import Batches, Int8Export, export_int8
+from latprof.devices import open_device
+
+__all__ = ["export_measured"]
+
+
+def export_measured(
+    model: nn.Module,
+    example_inputs: Any,
+    path: Path,
+    data: str,
+    *,
+    n_images: int,
+    device: str,
+    threads: int,
+) -> Int8Export:
+    """``export_int8`` through ONNX Runtime on ``device``.
+
+    Args:
+        data: ``package.module:callable`` that gives (batches, test), as a RUN.toml's.
+        n_images: inputs of its first epoch to calibrate on.
+    """
+    if n_images < 1:
+        raise UsageError(f"--images is {n_images}; expected at least 1")
+    batches, _ = load_callable(data)()
+    with open_device(device, runtime="onnxruntime", threads=threads) as opened:
+        workshop = Workshop(opened, path.parent, example_inputs)
+        return export_int8(
+            model,
+            example_inputs,
+            path,
+            _first(batches, n_images),
+            measure=lambda files: workshop.time(*files),
+        )
+
+
+def _first(batches: Batches, count: int) -> Iterator[Tensor]:
+    for inputs, _ in batches.epoch(0):
+        yield inputs[:count]
+        count -= len(inputs)
+        if count <= 0:
+            return

@@ -1,0 +1,33 @@
+"""Callbacks for other people's training loops, and for watching one's own.
+
+Names load on first use, and each asks for its framework only then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from latprof._extras import require
+
+if TYPE_CHECKING:
+    from latprof.integrations._lightning import LightningCallback
+    from latprof.integrations._tensorboard import TensorBoard
+    from latprof.integrations._transformers import TransformersCallback
+
+#: name -> (module, package it needs, extra that brings it)
+_HOMES = {
+    "LightningCallback": ("_lightning", "torch", "train"),
+    "TensorBoard": ("_tensorboard", "tensorboardX", "tensorboard"),
+    "TransformersCallback": ("_transformers", "transformers", "transformers"),
+}
+
+__all__ = ["LightningCallback", "TensorBoard", "TransformersCallback"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'latprof.integrations' has no attribute {name!r}")
+    module, package, extra = _HOMES[name]
+    require(package, extra=extra, why=name)
+    return getattr(importlib.import_module(f"latprof.integrations.{module}"), name)

@@ -1,0 +1,52 @@
+"""Scalars of a run for TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+from latprof.compress._compressor import Compressor
+from latprof.compress._standing import standing
+
+__all__ = ["TensorBoard"]
+
+
+class TensorBoard:
+    """Writes a compressor's scalars, and any of one's own, to an event file.
+
+        with TensorBoard("runs/first") as board:
+            ...
+            board.log(step, comp, loss=float(loss))
+
+    Args:
+        folder: of the event files; ``tensorboard --logdir`` reads it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._writer = SummaryWriter(str(folder))
+
+    def log(self, step: int, comp: Compressor | None = None, **scalars: float) -> None:
+        """``latprof/latency_s``, ``budget_s``, ``strength`` and ``channels`` of the compressor,
+        and the scalars by their own names."""
+        if comp is not None:
+            scalars |= {f"latprof/{name}": value for name, value in standing(comp).items()}
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,134 @@
+"""A latency budget for a model that ``transformers.Trainer`` trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from latprof._errors import UsageError
+from latprof.compress._attach import Attachment, fold
+from latprof.compress._compressor import Compressor
+from latprof.compress._ranks import average
+from latprof.compress._standing import standing
+
+__all__ = ["TransformersCallback"]
+
+_FILE = "latprof.pt"
+
+
+class TransformersCallback(TrainerCallback):
+    """Trains the Trainer's model under masks, to the compressor's budget.
+
+        comp = Compressor(model, dict(batch), surrogate, "60%", steps=mask_steps)
+        trainer = Trainer(model, args, train_dataset=data, callbacks=[TransformersCallback(comp)])
+        trainer.train()
+        small = comp.shrink()
+
+    The Trainer keeps the model itself: its loss, its optimiser, its checkpoints. From the
+    beginning of ``train`` to its end the model's forward is the masked one. Before each optimiser
+    step, once per accumulation, the penalty's gradient joins the masks'; after it they step. In
+    several processes their gradients are averaged as the model's are.
+
+    At the end the masks are fixed and folded into the weights, so that the Trainer's model, its
+    saved weights and ``comp.shrink()`` are one function. Each checkpoint holds the masks in
+    ``latprof.pt``, and ``train(resume_from_checkpoint=...)`` goes on from them.
+
+    Raises:
+        UsageError: when training begins: it is another model, it trains in fp16 or with gradient
+            checkpointing, a best checkpoint (of larger masks) is to be loaded at the end, or one to
+            resume has no masks.
+    """
+
+    def __init__(self, comp: Compressor) -> None:
+        self.comp = comp
+        self._attachment = Attachment(comp)
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs["model"] is not self.comp.model:
+            raise UsageError(
+                f"the Trainer's model is a {type(kwargs['model']).__name__}, and not the "
+                "compressor's model; give both the same object"
+            )
+        if args.fp16:
+            raise UsageError("fp16 scales the masks' gradients with the loss; use bf16=True")
+        if args.gradient_checkpointing:
+            raise UsageError(
+                "gradient checkpointing computes layers again without their masks; turn it off"
+            )
+        if args.load_best_model_at_end:
+            raise UsageError(
+                "load_best_model_at_end would bring back weights of a larger network; turn it off"
+            )
+        if state.global_step:
+            self._load(_folder(args, state) / _FILE, state)
+        self.comp.to(args.device)
+        self._attachment.attach()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not self.comp.fixed:
+            self.comp.penalty().backward()  # type: ignore[no-untyped-call]
+            if self.comp.alpha.grad is not None:
+                average(self.comp.alpha.grad)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._attachment.detach()  # step may shrink a copy, to measure it
+        try:
+            self.comp.step()
+        finally:
+            self._attachment.attach()
+        self.comp.alpha.grad = None
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            path = _folder(args, state) / _FILE
+            part = path.with_suffix(".part")
+            torch.save(_masks(self.comp), part)
+            part.replace(path)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for shown in (kwargs["logs"], *state.log_history[-1:]):
+            shown.update(standing(self.comp))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._attachment.detach()
+        if not self.comp.fixed:
+            self.comp.fix()
+        fold(self.comp)
+
+    def _load(self, path: Path, state: TrainerState) -> None:
+        try:
+            masks = torch.load(path, weights_only=True, map_location="cpu")
+        except OSError as exc:
+            raise UsageError(
+                f"training resumes at step {state.global_step}, and {path} with its masks cannot "
+                f"be read ({exc.strerror}); resume from a checkpoint of output_dir"
+            ) from exc
+        self.comp.load_state_dict(masks, strict=False)
+
+
+def _masks(comp: Compressor) -> dict[str, torch.Tensor]:
+    """The compressor's state, less the model's, which the Trainer saves."""
+    return {k: v for k, v in comp.state_dict().items() if not k.startswith("model.")}
+
+
+def _folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
