@@ -202,18 +202,17 @@ def compare(
     parameters = dict(model.named_parameters())
     exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     with torch.no_grad(), evaluating(model), evaluating(small), exact:
-        values = {**parameters, **override}
-        masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
         inputs = random_inputs(graph.inputs, seed, _dtype(parameters))
-        wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
-        del masked  # as large as the model
-        try:
+        try:  # the small one first: where it fails, the large one need not run
             got = flat_outputs(small(*inputs.args, **inputs.kwargs))
         except Exception as exc:
             raise ShrinkError(
                 f"{graph.name}: the small network's forward fails{culprit(small, exc)}: "
                 f"{first_line(exc)}"
             ) from exc
+        values = {**parameters, **override}
+        masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
+        wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
     return relative_error(wanted, got)
 
 

@@ -69,6 +69,8 @@ class AgentDevice(Device):
         changed = dict(hello["settings"])
         if self._start["knobs"].get("governor"):
             changed["governor"] = str(self._environment["governor"])  # as read back
+        if clock := self._start["knobs"].get("gpu_clock"):
+            changed["gpu_clock"] = clock
         self._target = Target(
             device=str(hello["device"]),
             runtime=runtime,

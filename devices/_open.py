@@ -83,8 +83,9 @@ def open_device(
 
 
 def open_target(spec: str, target: Target, **settings: Any) -> Device:
-    """Open a device as the target of an earlier table has it: runtime, threads and, for a phone,
-    cluster, delegate and precision. ``settings`` go before the target's own.
+    """Open a device as the target of an earlier table has it: runtime, threads; for a phone,
+    cluster, delegate and precision; for a GPU, precision and settings. What ``settings`` say goes
+    before the target's own.
 
     Raises:
         TargetMismatchError: the device is not that target.
@@ -94,6 +95,10 @@ def open_target(spec: str, target: Target, **settings: Any) -> Device:
         from latprof.devices.adb import settings_of
 
         settings = {**settings_of(target), **settings}
+    elif "cuda:" in spec:
+        compiled = {"compiled": "yes"} if target.delegate.startswith("inductor") else {}
+        chosen = {"precision": target.precision, **compiled, **dict(target.settings)}
+        settings = {**chosen, **settings}
     device = open_device(spec, runtime=target.runtime, threads=target.threads, **settings)
     try:
         device.target.require(target, "the table")

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from latprof import LatencyTable
+from latprof import LatencyTable, Prune
 from latprof.compress import Compressor, trace
 from latprof.devices import profile
 from latprof.devices._fake import FakeDevice
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 
-__all__ = ["EXAMPLE", "Plain", "fake_surrogate", "plain_compressor", "task"]
+__all__ = [
+    "EXAMPLE",
+    "MASKS",
+    "STEPS",
+    "Plain",
+    "batch",
+    "fake_surrogate",
+    "plain_compressor",
+    "run",
+    "task",
+    "train_in_two",
+]
+
+MASKS, STEPS, BATCH = 60, 70, 64
 
 EXAMPLE = (torch.zeros(1, 16),)
 
@@ -57,3 +72,58 @@ def task(n: int = 512) -> tuple[Tensor, Tensor]:
     dice = torch.Generator().manual_seed(7)
     x = torch.randn(n, 16, generator=dice)
     return x, (x @ torch.randn(16, 4, generator=dice)).argmax(1)
+
+
+def batch(step: int, size: int = BATCH) -> tuple[Tensor, Tensor]:
+    x, y = task()
+    start = step * size % len(y)
+    return x[start : start + size], y[start : start + size]
+
+
+def run(comp: Compressor, steps: int = STEPS, **how: Any) -> Compressor:
+    """The README's loop; ``how`` is accumulate, precision, scaler, ranks (first, of)."""
+    accumulate, precision = how.get("accumulate", 1), how.get("precision")
+    scaler = torch.amp.GradScaler("cpu", enabled=how.get("scaler", False))
+    rank, ranks = how.get("ranks", (0, 1))
+    # What DDP would copy from the first process must be equal by itself.
+    net = DistributedDataParallel(comp, broadcast_buffers=False) if ranks > 1 else comp
+    optimizer = torch.optim.AdamW(comp.parameters(), lr=3e-3)
+    parts = accumulate * ranks
+    for step in range(steps):
+        inputs, labels = (torch.chunk(t, parts) for t in batch(step))
+        for micro in range(accumulate):
+            last = micro == accumulate - 1
+            mine = micro * ranks + rank
+            wait = net.no_sync() if ranks > 1 and not last else contextlib.nullcontext()
+            with wait:
+                with torch.autocast("cpu", precision, enabled=precision is not None):
+                    logits = net(inputs[mine])
+                    loss = nn.functional.cross_entropy(logits, labels[mine]) / accumulate
+                    if last:
+                        loss = loss + comp.penalty()
+                scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        comp.step()
+        optimizer.zero_grad()
+    return comp
+
+
+def train_in_two(rank: int, folder: str) -> None:
+    """Both starts of the masks; draws and measurements that differ between the processes."""
+    torch.set_num_threads(1)
+    rendezvous = f"file://{folder}/rendezvous"
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    for init in ("importance", "uniform"):
+        comp, asked = plain_compressor(MASKS, blocks=[Prune(init=init)]), []
+
+        def measure(_: nn.Module, comp: Compressor = comp, asked: list[float] = asked) -> float:
+            asked.append(1.2 + rank if not asked else 0.97)
+            return comp.budget_s * asked[-1]
+
+        comp.measure = {"latency": measure}
+        torch.manual_seed(100 + rank)
+        run(comp, ranks=(rank, 2))
+        found = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
+        torch.save(found, f"{folder}/{init}{rank}.pt")
+    distributed.destroy_process_group()

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from helpers_training import plain_compressor, task
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from helpers_training import (
+    MASKS,
+    STEPS,
+    batch,
+    plain_compressor,
+    run,
+    task,
+    train_in_two,
+)
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from latprof import Compressor, Prune
 from latprof.compress import shrink
-
-MASKS, STEPS, BATCH = 60, 70, 64
-
-
-def batch(step: int, size: int = BATCH) -> tuple[Tensor, Tensor]:
-    x, y = task()
-    start = step * size % len(y)
-    return x[start : start + size], y[start : start + size]
-
-
-def run(comp: Compressor, steps: int = STEPS, **how: Any) -> Compressor:
-    """The README's loop; ``how`` is accumulate, precision, scaler, ranks (first, of)."""
-    accumulate, precision = how.get("accumulate", 1), how.get("precision")
-    scaler = torch.amp.GradScaler("cpu", enabled=how.get("scaler", False))
-    rank, ranks = how.get("ranks", (0, 1))
-    # What DDP would copy from the first process must be equal by itself.
-    net = DistributedDataParallel(comp, broadcast_buffers=False) if ranks > 1 else comp
-    optimizer = torch.optim.AdamW(comp.parameters(), lr=3e-3)
-    parts = accumulate * ranks
-    for step in range(steps):
-        inputs, labels = (torch.chunk(t, parts) for t in batch(step))
-        for micro in range(accumulate):
-            last = micro == accumulate - 1
-            mine = micro * ranks + rank
-            wait = net.no_sync() if ranks > 1 and not last else contextlib.nullcontext()
-            with wait:
-                with torch.autocast("cpu", precision, enabled=precision is not None):
-                    logits = net(inputs[mine])
-                    loss = nn.functional.cross_entropy(logits, labels[mine]) / accumulate
-                    if last:
-                        loss = loss + comp.penalty()
-                scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        comp.step()
-        optimizer.zero_grad()
-    return comp
 
 
 def same(a: Tensor, b: Tensor) -> float:
@@ -60,29 +27,9 @@ def same(a: Tensor, b: Tensor) -> float:
     return float(((a > 0) == (b > 0)).float().mean())
 
 
-def _worker(rank: int, folder: str) -> None:
-    """Both starts of the masks; draws and measurements that differ between the processes."""
-    torch.set_num_threads(1)
-    rendezvous = f"file://{folder}/rendezvous"
-    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    for init in ("importance", "uniform"):
-        comp, asked = plain_compressor(MASKS, blocks=[Prune(init=init)]), []
-
-        def measure(_: nn.Module, comp: Compressor = comp, asked: list[float] = asked) -> float:
-            asked.append(1.2 + rank if not asked else 0.97)
-            return comp.budget_s * asked[-1]
-
-        comp.measure = {"latency": measure}
-        torch.manual_seed(100 + rank)
-        run(comp, ranks=(rank, 2))
-        found = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
-        torch.save(found, f"{folder}/{init}{rank}.pt")
-    distributed.destroy_process_group()
-
-
 def test_two_processes_are_one(tmp_path: Path) -> None:
     """The state is the same in both, bit for bit, and the masks those of one process."""
-    torch.multiprocessing.spawn(_worker, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    torch.multiprocessing.spawn(train_in_two, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     for init in ("importance", "uniform"):
         first, second = (torch.load(tmp_path / f"{init}{rank}.pt") for rank in (0, 1))
         for name, value in first["state"].items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -75,3 +76,29 @@ def test_the_command_takes_several_devices(tmp_path: Path) -> None:
     found = json.loads(done.output.splitlines()[-1])["tables"]
     assert [t["table"] for t in found] == [str(out)]
     assert found[0]["shapes"] == len(LatencyTable.load(out))
+
+
+def test_batch_is_an_axis_of_the_table(tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    arguments = ["profile", "fake", "--for", "zoo:mobilenet_v3_small", "-o", str(out)]
+    done = CliRunner().invoke(cli, [*arguments, "--batch", "1,4", "--budget-shapes", "260"])
+    assert done.exit_code == 0, done.output
+    rows = LatencyTable.load(out).to_frame()
+    assert set(rows["batch"]) >= {1, 4}
+    assert set(rows["status"]) == {"ok"}
+    np.testing.assert_allclose(rows["throughput_per_s"] * rows["latency_s"], rows["batch"])
+    told = {}
+    for batch in ("1", "4"):
+        command = ["predict", "zoo:mobilenet_v3_small", "--table", str(out), "--batch", batch]
+        shown = CliRunner().invoke(cli, [*command, "--json"])
+        told[batch] = json.loads(shown.output.splitlines()[-1])
+    assert told["4"]["latency_s"] > told["1"]["latency_s"]
+    assert told["4"]["throughput_per_s"] == pytest.approx(4 / told["4"]["latency_s"])
+
+
+@pytest.mark.parametrize("batch", ["0", "1,x", "-3"])
+def test_a_batch_is_a_whole_number(tmp_path: Path, batch: str) -> None:
+    arguments = ["profile", "fake", "--for", "zoo:mobilenet_v3_small", "-o", str(tmp_path / "t")]
+    failed = CliRunner().invoke(cli, [*arguments, "--batch", batch])
+    assert failed.exit_code != 0
+    assert "whole number" in failed.output or "whole number" in str(failed.exception)

@@ -153,9 +153,9 @@ def test_missing_packages_are_one_line_each(sshd: Sshd, tmp_path: Path) -> None:
         box(python=bare, runtime="tflite")
 
 
-@pytest.mark.parametrize("spec", ["ssh:", "ssh:-oProxyCommand=x", "ssh:box/cuda:0", "bluetooth:7"])
+@pytest.mark.parametrize("spec", ["ssh:", "ssh:-oProxyCommand=x", "ssh:box/cuda", "bluetooth:7"])
 def test_specs_that_name_nothing(spec: str) -> None:
-    with pytest.raises(UnknownDeviceError, match=r"expected|use ssh:box"):
+    with pytest.raises(UnknownDeviceError, match="expected"):
         open_device(spec)
 
 

@@ -15,7 +15,8 @@ from helpers_gpu import build_stand_in
 
 from latprof._errors import UnknownDeviceError, UsageError
 from latprof._workload import Conv2d, Elementwise, MatMul, Workload
-from latprof.devices import DeviceInfo, ScheduleSettings, open_device, profile
+from latprof.devices import DeviceInfo, ScheduleSettings, open_device, open_target, profile
+from latprof.devices._agent_device import AgentDevice
 
 QUICK = ScheduleSettings(round_s=0.001, min_rounds=2, max_rounds=2, max_discards=1, pause_s=1e-9)
 WORKLOADS: list[Workload] = [Conv2d(4, 4, 8, 8), MatMul(2, 8, 8), Elementwise("gelu", 4, 4, 8)]
@@ -34,7 +35,12 @@ def host(built: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     return built
 
 
-def test_a_profile_has_a_target_rows_and_the_gpus_state(host: dict[str, str]) -> None:
+def test_a_profile_has_a_target_rows_and_the_gpus_state(
+    host: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_device("cuda:0", runtime="cuda", **SETTINGS) as device:
+        assert device.sentinel.macs >= 1e9  # a second of the host's time
+    monkeypatch.setattr(AgentDevice, "sentinel", MatMul(8, 8, 8))
     with open_device("cuda:0", runtime="cuda", **SETTINGS) as device:
         target = device.target
         assert (target.device, target.runtime) == ("Stand-in GPU", "cuda")
@@ -60,6 +66,8 @@ def test_cold_hot_and_cublas_are_three_targets(host: dict[str, str]) -> None:
             (reading,) = device.round([Conv2d(8, 8, 32, 32)], measure_s=0.001)
             assert bool(reading.samples_s) or "cold" in reading.error
             targets.add(device.target)
+        with open_target("cuda:0", device.target, **SETTINGS) as again:
+            assert again.target == device.target
     assert len(targets) == 4
 
 

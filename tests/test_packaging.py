@@ -52,7 +52,8 @@ def test_wheel_holds_every_module_and_imports_outside_the_checkout(tmp_path: Pat
             inside = path.relative_to(ROOT)
             wanted = inside if inside.parts[0] == "latprof" else Path("latprof") / inside
             assert str(wanted) in names
-    assert {"latprof/py.typed"} <= names
+    kernels = {f"latprof/cuda_src/{path.name}" for path in (ROOT / "cuda_src").glob("*.cu*")}
+    assert {"latprof/py.typed", *kernels} <= names
     code = "import latprof.devices, latprof.tables; print(latprof.__file__)"
     shown = subprocess.run(
         [sys.executable, "-c", code],

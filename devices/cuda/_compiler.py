@@ -166,8 +166,10 @@ def choose(
             f"install {_toolkit(capability)}, or pip install {_package(capability)}"
         )
     have = "; ".join(
-        f"{c.name} compiles for {_sm(c.architectures[0])} to {_sm(c.architectures[-1])}"
-        for c in compilers
+        dict.fromkeys(
+            f"{c.name} compiles for {_sm(c.architectures[0])} to {_sm(c.architectures[-1])}"
+            for c in compilers
+        )
     )
     raise NoDevice(
         f"{gpu} is {sm}, and {have}; install {_toolkit(capability)}, "

@@ -58,7 +58,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 _MULTIPROCESSORS, _L2_BYTES, _MAJOR, _MINOR, _SHARED_BYTES = 16, 38, 75, 76, 97
 _MAX_DYNAMIC_SHARED = 8  # CUfunction_attribute
 _UNASKED_SHARED_BYTES = 48 << 10  # more dynamic shared memory than this must be asked for
-_NON_BLOCKING = 1
+#: Not a non-blocking stream: copies, which go through the default stream, must wait for its work.
+_STREAM_DEFAULT = 0
 _CAPTURE_THREAD_LOCAL = 1
 #: After these the context serves no more; the process must end.
 _FATAL = {214, 700, 702, 710, 714, 715, 716, 717, 718, 719}
@@ -236,7 +237,7 @@ class Stream:
 
     def __init__(self, driver: _Driver) -> None:
         self._driver = driver
-        self.handle = driver.handle("cuStreamCreate", _NON_BLOCKING)
+        self.handle = driver.handle("cuStreamCreate", _STREAM_DEFAULT)
 
     def launch(
         self,

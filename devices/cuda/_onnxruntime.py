@@ -74,6 +74,7 @@ class OnnxRuntimeOnGpu(Runtime):
 
     def _provider_options(self, provider: str, engine_cache: str) -> dict[str, str]:
         options = {"device_id": str(self._place)}
+        options["has_user_compute_stream"] = "1"
         options["user_compute_stream"] = str(self._stream.handle.value or 0)
         precision = self._settings.precision
         if provider == "tensorrt":
