@@ -23,6 +23,7 @@ from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
+    Prune,
     Recipe,
     TensorBatches,
     largest,
@@ -30,8 +31,10 @@ from latprof.compress import (
     trace,
     train,
 )
-from latprof.compress._uniform import _thinned as thinned
+from latprof.compress._space import Space
+from latprof.compress._uniform import thinned
 from latprof.surrogate import Surrogate
+from latprof.surrogate._composition import Composition
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -96,7 +99,7 @@ class Job:
 
     @property
     def graph(self) -> Graph:
-        return trace(self.model, self.workshop.example_inputs).aligned(self.settings.block.divisor)
+        return trace(self.model, self.workshop.example_inputs).aligned(Prune().divisor)
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,12 @@ class Flops:
     in seconds, and as reachable, while the gradient has the direction of that of the MACs.
     """
 
+    composition = Composition()
+
     def __init__(self, graph: Graph, surrogate: Surrogate) -> None:
         macs, seconds = [], []
         for share in np.linspace(0, 1, 21):
-            workloads = graph.workloads(thinned(graph, share))
+            workloads = graph.workloads(thinned(Space(graph), share))
             macs.append(sum(w.macs for w in workloads))
             seconds.append(float(surrogate.predict_model(workloads).latency_s))
         self.macs, first = np.unique(np.array(macs, dtype=np.float64), return_index=True)
@@ -147,7 +152,6 @@ class _Macs(nn.Module):
 
     def __init__(self, workloads: Sequence[Workload], knots: Floats, seconds: Floats) -> None:
         super().__init__()
-        self.constant_s = 0.0
         tied = torch.tensor([w.tied for w in workloads])
         full = torch.tensor([w.channels for w in workloads], dtype=torch.float32)
         each = torch.tensor([w.macs for w in workloads], dtype=torch.float32)
@@ -165,23 +169,24 @@ class _Macs(nn.Module):
 
 
 def latprof(job: Job) -> Thin:
-    comp, small = compress_in(job.workshop, job.model, job.surrogate, job.settings, job.batches)
-    return Thin(small, comp)
+    done = compress_in(job.workshop, job.model, job.surrogate, job.settings, job.batches)
+    return Thin(done.small, done.comp)
 
 
 def flops(job: Job) -> Thin:
     stand_in: Any = Flops(job.graph, job.surrogate)
-    comp, small = compress_in(job.workshop, job.model, stand_in, job.settings, job.batches)
-    return Thin(small, comp)
+    done = compress_in(job.workshop, job.model, stand_in, job.settings, job.batches)
+    return Thin(done.small, done.comp)
 
 
 def uniform(job: Job) -> Thin:
     """Every group thinned by the same share, to the same multiples as latprof's."""
     graph = job.graph
-    return _trained(
-        job,
-        lambda share: shrink(job.model, graph, largest(job.model, graph, thinned(graph, share))),
-    )
+
+    def thin(share: float) -> nn.Module:
+        return shrink(job.model, graph, largest(job.model, graph, thinned(Space(graph), share)))
+
+    return _trained(job, thin)
 
 
 def torch_pruning(job: Job) -> Thin:
