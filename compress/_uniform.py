@@ -8,7 +8,7 @@ from latprof.compress._cost import Cost
 from latprof.compress._graph import Graph
 from latprof.compress._space import Space
 
-__all__ = ["largest", "uniform_counts"]
+__all__ = ["largest", "thinned", "uniform_counts"]
 
 
 def uniform_counts(space: Space, cost: Cost, budget: float) -> list[int]:
@@ -17,18 +17,19 @@ def uniform_counts(space: Space, cost: Cost, budget: float) -> list[int]:
     low, high = 0.0, 1.0
     for _ in range(20):
         share = (low + high) / 2
-        if cost.exact(_thinned(space, share)) <= budget:
+        if cost.exact(thinned(space, share)) <= budget:
             low = share
         else:
             high = share
-    return _thinned(space, low)
+    return thinned(space, low)
 
 
-def _thinned(space: Space, share: float) -> list[int]:
+def thinned(space: Space, share: float) -> list[int]:
+    """Counts (G,) at this share of every width."""
     counts = []
     for g in space.graph.groups:
-        thinned = round(share * g.size / g.divisor) * g.divisor
-        counts.append(max(thinned, g.minimum) if g.prunable else g.size)
+        left = round(share * g.size / g.divisor) * g.divisor
+        counts.append(max(left, g.minimum) if g.prunable else g.size)
     return [*counts, *(o.group.size for o in space.options)]
 
 

@@ -1,0 +1,306 @@
+"""Accuracy at equal measured latency: latprof, a FLOPs regulariser, uniform width, Torch-Pruning.
+
+Every finished run is one line of FOLDER/runs.jsonl and is not run again; a killed one goes on
+from its last checkpoint. Several of these processes may share a FOLDER.
+
+    python -P benchmarks/versus.py FOLDER                  everything; JSON last
+    python -P benchmarks/versus.py FOLDER --only-report    what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import itertools
+import json
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from versus_methods import METHODS, Job, QuietWorkshop, alone
+from versus_report import report
+
+from latprof._calibration import calibrate_into
+from latprof._compression import Settings
+from latprof._profiling import profile_into
+from latprof.compress import Prune, Recipe, TensorBatches, accuracy, trace, train
+from latprof.compress._select import candidates
+from latprof.devices import Device, open_device, profile
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
+
+#: Model, its example inputs, and what is measured of it before any run.
+MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "resnet18": lambda: resnet18(28, in_channels=1),
+}
+_SHAPES, _VARIANTS = 200, 14
+#: Images at the end of the training set that no run trains on: what methods are chosen by.
+_HELD_OUT = 5_000
+_LOCK = "quiet.lock"
+
+
+@dataclass(frozen=True)
+class Cell:
+    model: str
+    budget: int
+    seed: int
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.budget}-{self.seed}-{self.method}"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    options: argparse.Namespace
+    device: Device
+    batches: TensorBatches
+    held_out: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.options.folder)
+
+    @property
+    def lock(self) -> Path:
+        return Path(self.options.lock or self.folder / _LOCK)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What two runs must share to be compared."""
+        o = self.options
+        return {
+            "images": o.images,
+            "epochs": [o.original_epochs, o.mask_epochs, o.fine_tune_epochs],
+            "lr": o.lr,
+        }
+
+    def data(self, seed: int) -> TensorBatches:
+        return TensorBatches(self.batches.images, self.batches.labels, seed=seed)
+
+
+def main() -> None:
+    options = _options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", module="torch_pruning")
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not options.only_report:
+        whole, test = fashion_mnist(options.data)
+        cut = len(whole.images) - _HELD_OUT
+        kept = min(options.images, cut)
+        with open_device("local", runtime="onnxruntime", threads=1) as device:
+            bench = Bench(
+                options,
+                device,
+                TensorBatches(whole.images[:kept], whole.labels[:kept]),
+                (whole.images[cut:], whole.labels[cut:]),
+                test,
+            )
+            run_all(bench)
+    versions = {p: version(p) for p in ("latprof", "torch", "onnxruntime", "torch-pruning")}
+    rows = rows_of(folder)
+    print(json.dumps(report(rows, folder) | {"versions": versions, "machine": _machine()}))
+
+
+def run_all(bench: Bench) -> None:
+    o = bench.options
+    cells = itertools.product(o.models, o.budgets, o.seeds, o.methods)
+    for model, budget, seed, method in cells:
+        cell = Cell(model, budget, seed, method)
+        with claimed(bench.folder / str(cell)) as mine:
+            if mine and not any(_same(r, cell, bench.settings) for r in rows_of(bench.folder)):
+                row = run(bench, cell)
+                _append(bench.folder / "runs.jsonl", row)
+                shown = ("accuracy", "held_out_accuracy", "share_of_budget", "wall_s")
+                print(cell, {k: round(row[k], 4) for k in shown}, file=sys.stderr, flush=True)
+
+
+def run(bench: Bench, cell: Cell) -> dict[str, Any]:
+    """Train, export and measure one network."""
+    o, start = bench.options, time.monotonic()
+    model, example_inputs = MODELS[cell.model]()
+    table = table_of(bench, cell.model, model, example_inputs)
+    train_original(bench, cell, model)
+    workshop = QuietWorkshop(
+        bench.device, bench.folder / str(cell), example_inputs, lock=bench.lock
+    )
+    settings = Settings(
+        budget=f"{cell.budget}%",
+        masks=Recipe(o.mask_epochs, lr=o.lr, final=0.5),
+        fine_tune=Recipe(o.fine_tune_epochs, lr=o.lr),
+        seed=cell.seed,
+    )
+    job = Job(workshop, model, fit(table), settings, bench.data(cell.seed))
+    thin = METHODS[cell.method](job)
+    files = [workshop.export(m, name) for m, name in ((model, "original"), (thin.model, "thin"))]
+    original_s, latency_s = np.median([workshop.time(*files) for _ in range(o.readings)], axis=0)
+    graph = trace(thin.model, example_inputs)
+    full = trace(model, example_inputs)
+    row = {
+        **vars(cell),
+        "settings": bench.settings,
+        "accuracy": accuracy(thin.model, *bench.test),
+        "held_out_accuracy": accuracy(thin.model, *bench.held_out),
+        "original_accuracy": accuracy(model, *bench.test),
+        "original_s": original_s,
+        "latency_s": latency_s,
+        "share_of_budget": latency_s / original_s / job.share,
+        "macs": graph.stats().macs / full.stats().macs,
+        "params": graph.stats().params / full.stats().params,
+        "predicted_s": float(job.surrogate.predict_model(graph.workloads()).latency_s),
+        "original_predicted_s": float(job.surrogate.predict_model(full.workloads()).latency_s),
+        "wall_s": time.monotonic() - start,
+        **thin.facts,
+    }
+    if thin.comp is not None:
+        row["counts"] = thin.comp.counts()
+        if cell.method == "latprof":
+            row["neighbours"] = wider_neighbours(bench, thin.comp.graph, thin.comp.counts())
+    return row
+
+
+def wider_neighbours(bench: Bench, graph: Any, counts: list[int]) -> list[dict[str, Any]]:
+    """Each layer whose output was thinned, beside itself at the next count up, measured alone."""
+    pairs = {}
+    here = graph.workloads(counts)
+    measured = [op for op in graph.ops if op.workload is not None]
+    for group, count in zip(graph.groups, counts, strict=True):
+        above = [c for c in candidates(group) if c > count]
+        if not above:
+            continue
+        wider = graph.workloads(
+            [above[0] if g is group else c for g, c in zip(graph.groups, counts, strict=True)]
+        )
+        for op, narrow, wide in zip(measured, here, wider, strict=True):
+            if group.index in op.mixing[1]:
+                pairs[narrow, wide] = group.name
+    shapes = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+    with alone(bench.lock):
+        timed = {m.workload: m for m in profile(bench.device, shapes)}
+    return [
+        {
+            "group": name,
+            "op": narrow.label,
+            "channels": [*narrow.channels, *wide.channels],
+            "latency_s": timed[narrow].latency_s,
+            "wider_s": timed[wide].latency_s,
+            "usable": timed[narrow].usable and timed[wide].usable,
+        }
+        for (narrow, wide), name in pairs.items()
+    ]
+
+
+def table_of(
+    bench: Bench, name: str, model: nn.Module, example_inputs: tuple[Any, ...]
+) -> LatencyTable:
+    """The device's latencies for this model, measured once."""
+    path = bench.folder / f"{name}.parquet"
+    done = path.with_suffix(".done")
+    if not done.exists():
+        with alone(bench.lock):
+            graph = trace(model, example_inputs).aligned(Prune().divisor)
+            profile_into(path, bench.device, graph.workloads(), n_shapes=_SHAPES)
+            calibrate_into(
+                path, bench.device, model, graph, example_inputs, name=name, n_variants=_VARIANTS
+            )
+            done.touch()
+    return LatencyTable.load(path)
+
+
+def train_original(bench: Bench, cell: Cell, model: nn.Module) -> None:
+    """Load the seed's original, or train it: all methods start from the same."""
+    o = bench.options
+    stem = f"original-{cell.seed}-{o.images}-{o.original_epochs}"
+    path = bench.folder / cell.model / f"{stem}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(path.with_suffix(".lock")):
+        if not path.exists():
+            torch.manual_seed(cell.seed)
+            fresh, _ = MODELS[cell.model]()
+            train(
+                fresh,
+                bench.data(cell.seed),
+                Recipe(o.original_epochs),
+                checkpoint=path.with_suffix(".checkpoint"),
+                seed=cell.seed,
+            )
+            part = path.with_suffix(".part")
+            torch.save(fresh.state_dict(), part)
+            part.replace(path)
+        model.load_state_dict(torch.load(path, weights_only=True))
+    model.eval()
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """True where no other process works in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claim").open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "runs.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _same(row: dict[str, Any], cell: Cell, settings: dict[str, Any]) -> bool:
+    return row["settings"] == settings and all(row[k] == v for k, v in vars(cell).items())
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)
+        out.write(json.dumps(row) + "\n")
+
+
+def _machine() -> str:
+    return platform.processor() or platform.machine()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--budgets", nargs="*", type=int, default=[40, 60, 80], metavar="PERCENT")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--images", type=int, default=20_000, help="to train on, 55,000 at most")
+    parser.add_argument("--original-epochs", type=int, default=3)
+    parser.add_argument("--mask-epochs", type=int, default=2)
+    parser.add_argument("--fine-tune-epochs", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
+    parser.add_argument("--threads", type=int, help="of training; the runtime's is always one")
+    parser.add_argument("--data", type=Path, help="folder with the FashionMNIST files")
+    parser.add_argument("--lock", type=Path, help="held while latency is measured")
+    parser.add_argument("--only-report", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""Four ways to a smaller network of a wanted measured latency, all trained alike."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latprof import DeviceError, Workload
+from latprof._compression import Settings, Workshop, _frozen, compress_in
+from latprof.compress import (
+    Compressor,
+    Distillation,
+    Graph,
+    Prune,
+    Recipe,
+    TensorBatches,
+    largest,
+    shrink,
+    trace,
+    train,
+)
+from latprof.compress._space import Space
+from latprof.compress._uniform import thinned
+from latprof.surrogate import Surrogate
+from latprof.surrogate._composition import Composition
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+__all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
+
+#: Where every method stops: measured latency as a share of the budget.
+_LOW, _HIGH = 0.94, 0.985
+_AIM = 0.965
+_TRIES = 8
+_HALVINGS = 9
+_PAUSE_S = 5.0
+_MULTIPLES = (16, 8, 4)
+_PRUNING_STEPS = 10
+
+
+@dataclass(frozen=True)
+class QuietWorkshop(Workshop):
+    """A workshop that waits for the machine: one measurement at a time holds the lock, and one
+    that a busy machine disturbed is made again later."""
+
+    lock: Path = field(kw_only=True)
+    patience_s: float = 3600.0
+
+    def time(self, *files: Path) -> list[float]:
+        until = time.monotonic() + self.patience_s
+        while True:
+            try:
+                with alone(self.lock):
+                    return super().time(*files)
+            except DeviceError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Waits until no other process holds the file."""
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what is thinned, to what, with which training."""
+
+    workshop: QuietWorkshop
+    model: nn.Module
+    surrogate: Surrogate
+    settings: Settings
+    batches: TensorBatches
+
+    @property
+    def share(self) -> float:
+        return float(self.settings.budget.rstrip("%")) / 100
+
+    def predicted_s(self, model: nn.Module) -> float:
+        """Seconds of a network, by the surrogate."""
+        workloads = trace(model, self.workshop.example_inputs).workloads()
+        return float(self.surrogate.predict_model(workloads).latency_s)
+
+    @property
+    def graph(self) -> Graph:
+        return trace(self.model, self.workshop.example_inputs).aligned(Prune().divisor)
+
+
+@dataclass(frozen=True)
+class Thin:
+    """A thinned and trained network; ``comp`` where it was made by latprof; what else to note."""
+
+    model: nn.Module
+    comp: Compressor | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Flops:
+    """What stands in for the surrogate where FLOPs are to be paid instead of seconds.
+
+    The seconds are those of the uniformly thinned network of as many MACs, so that budgets are
+    in seconds, and as reachable, while the gradient has the direction of that of the MACs.
+    """
+
+    composition = Composition()
+
+    def __init__(self, graph: Graph, surrogate: Surrogate) -> None:
+        macs, seconds = [], []
+        for share in np.linspace(0, 1, 21):
+            workloads = graph.workloads(thinned(Space(graph), share))
+            macs.append(sum(w.macs for w in workloads))
+            seconds.append(float(surrogate.predict_model(workloads).latency_s))
+        self.macs, first = np.unique(np.array(macs, dtype=np.float64), return_index=True)
+        self.seconds = np.maximum.accumulate(np.array(seconds)[first])
+
+    def torch_module(self, workloads: Sequence[Workload]) -> nn.Module:
+        return _Macs(workloads, self.macs, self.seconds)
+
+    def predict_model(self, workloads: Sequence[Workload]) -> _Predicted:
+        macs = sum(w.macs for w in workloads)
+        return _Predicted(float(np.interp(macs, self.macs, self.seconds)))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    latency_s: float
+
+
+class _Macs(nn.Module):
+    """(..., N, 2) counts to (..., 1) seconds, read off all their MACs."""
+
+    tied: Tensor
+    each: Tensor
+    knots: Tensor
+    seconds: Tensor
+
+    def __init__(self, workloads: Sequence[Workload], knots: Floats, seconds: Floats) -> None:
+        super().__init__()
+        tied = torch.tensor([w.tied for w in workloads])
+        full = torch.tensor([w.channels for w in workloads], dtype=torch.float32)
+        each = torch.tensor([w.macs for w in workloads], dtype=torch.float32)
+        self.register_buffer("tied", tied)
+        self.register_buffer("each", each / torch.where(tied, full[:, 1], full.prod(1)))
+        self.register_buffer("knots", torch.tensor(knots, dtype=torch.float32))
+        self.register_buffer("seconds", torch.tensor(seconds, dtype=torch.float32))
+
+    def forward(self, counts: Tensor) -> Tensor:
+        macs = (self.each * torch.where(self.tied, counts[..., 1], counts.prod(-1))).sum(-1)
+        above = torch.searchsorted(self.knots, macs.detach()).clamp(1, len(self.knots) - 1)
+        x, y = self.knots, self.seconds
+        slope = (y[above] - y[above - 1]) / (x[above] - x[above - 1])
+        return (y[above - 1] + slope * (macs - x[above - 1]))[..., None]
+
+
+def latprof(job: Job) -> Thin:
+    done = compress_in(job.workshop, job.model, job.surrogate, job.settings, job.batches)
+    return Thin(done.small, done.comp)
+
+
+def flops(job: Job) -> Thin:
+    stand_in: Any = Flops(job.graph, job.surrogate)
+    done = compress_in(job.workshop, job.model, stand_in, job.settings, job.batches)
+    return Thin(done.small, done.comp)
+
+
+def uniform(job: Job) -> Thin:
+    """Every group thinned by the same share, to the same multiples as latprof's."""
+    graph = job.graph
+
+    def thin(share: float) -> nn.Module:
+        return shrink(job.model, graph, largest(job.model, graph, thinned(Space(graph), share)))
+
+    return _trained(job, thin)
+
+
+def torch_pruning(job: Job) -> Thin:
+    """Torch-Pruning: global magnitude, in steps, then trained.
+
+    At multiples of 16 where its smallest network is fast enough, else of the next finer.
+    """
+    full_s = job.predicted_s(job.model)
+    for multiple in _MULTIPLES:
+        smallest_s = job.predicted_s(prune_globally(job, 1.0, multiple))
+        if smallest_s <= _AIM * job.share * full_s:
+            break
+    thin = _trained(job, lambda share: prune_globally(job, 1 - share, multiple))
+    return replace(thin, facts={"round_to": multiple})
+
+
+def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
+    import torch_pruning as tp
+
+    small = copy.deepcopy(job.model).eval()
+    last = [m for m in small.modules() if isinstance(m, nn.Linear)][-1]
+    pruner = tp.pruner.BasePruner(
+        small,
+        job.workshop.example_inputs,
+        importance=tp.importance.MagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=ratio,
+        iterative_steps=_PRUNING_STEPS,
+        round_to=multiple,
+        ignored_layers=[last],
+    )
+    for _ in range(_PRUNING_STEPS):
+        pruner.step()
+    return small
+
+
+def _trained(job: Job, thin: Callable[[float], nn.Module]) -> Thin:
+    """The slowest network found within the budget, trained for as long as latprof's."""
+    settings, folder = job.settings, job.workshop.folder
+    chosen = folder / "chosen.json"
+    if not chosen.is_file():
+        chosen.write_text(json.dumps(_found(job, thin)))
+    small = thin(json.loads(chosen.read_text()))
+    train(
+        small,
+        job.batches,
+        Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+        distillation=Distillation(_frozen(job.model), settings.coefficient, settings.temperature),
+        checkpoint=folder / "trained.checkpoint",
+        seed=settings.seed,
+    )
+    return Thin(small)
+
+
+def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
+    """The share to keep whose network is the slowest that measures within the budget.
+
+    Bisected on the prediction, which every measurement corrects.
+    """
+    original = job.workshop.export(job.model, "original")
+    full_s = job.predicted_s(job.model)
+    predicted = functools.cache(lambda share: job.predicted_s(thin(share)) / full_s / job.share)
+    measured: dict[float, float] = {}
+    correction = 1.0
+    for _ in range(_TRIES):
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if correction * predicted(middle) <= _AIM:
+                low = middle
+            else:
+                high = middle
+        if low in measured:
+            break
+        measured[low] = job.workshop.time_beside(original, 1.0, thin(low)) / job.share
+        if _LOW <= measured[low] <= _HIGH:
+            break
+        correction = measured[low] / predicted(low)
+    within = [share for share, took in measured.items() if took <= _HIGH]
+    if not within:
+        raise DeviceError(f"nothing within {job.settings.budget}: {measured}; a larger budget may")
+    return max(within, key=measured.__getitem__)
+
+
+METHODS: dict[str, Callable[[Job], Thin]] = {
+    "latprof": latprof,
+    "flops": flops,
+    "uniform": uniform,
+    "torch_pruning": torch_pruning,
+}
