@@ -377,10 +377,9 @@ class Compressor(nn.Module):
         scales = [s.detach() for s in self.scales()]
         left = [(s != 0).float() for s in scales[: len(self.graph.groups)]]
         counts = self.counts()
+        paying = self.goals.paying(counts)
         ranks = {
-            o.layer.path: counts[o.group.index]
-            for o in self.space.ranks
-            if o.layer.path in self.goals.paying(counts)
+            o.layer.path: counts[o.group.index] for o in self.space.ranks if o.layer.path in paying
         }
         with torch.no_grad():
             weights = self.weights(self.model, scales)

@@ -41,21 +41,20 @@ def _compiler(gpu: GpuInfo) -> str:
 
 
 def _onnxruntime() -> str:
-    """Asks without importing: a provider is a library beside ONNX Runtime's own."""
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or not spec.submodule_search_locations:
-        return "pip install onnxruntime-gpu"
-    capi = Path(next(iter(spec.submodule_search_locations))) / "capi"
-    if any(capi.glob("*onnxruntime_providers_cuda*")):
-        return ""
-    return "this onnxruntime has no CUDA provider; pip install onnxruntime-gpu in its place"
+    install = "pip install onnxruntime-gpu"
+    lacking = f"this onnxruntime has no CUDA provider; {install} in its place"
+    return _lacks("onnxruntime", "capi/*onnxruntime_providers_cuda*", install, lacking)
 
 
 def _torch() -> str:
-    spec = importlib.util.find_spec("torch")
+    lacking = "this torch has no CUDA; install its CUDA build from pytorch.org"
+    return _lacks("torch", "lib/*torch_cuda*", "pip install torch", lacking)
+
+
+def _lacks(package: str, library: str, install: str, lacking: str) -> str:
+    """Asks without importing: what makes a package use a GPU is a library inside it."""
+    spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        return "pip install torch"
-    lib = Path(next(iter(spec.submodule_search_locations))) / "lib"
-    if any(lib.glob("*torch_cuda*")):
-        return ""
-    return "this torch has no CUDA; install its CUDA build from pytorch.org"
+        return install
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    return "" if any(folder.glob(library)) else lacking
