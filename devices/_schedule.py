@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +14,17 @@ from latprof._errors import UsageError, WorkloadError
 from latprof.devices._device import Job, Reading
 
 __all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict"]
+
+#: Names the seconds to rest where the settings do not.
+PAUSE_VARIABLE = "LATPROF_PAUSE_S"
+
+
+def _pause_s() -> float:
+    text = os.environ.get(PAUSE_VARIABLE, "0.5")
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{PAUSE_VARIABLE} is {text!r}; expected seconds, like 0.5") from None
 
 
 @dataclass(frozen=True)
@@ -27,10 +39,13 @@ class ScheduleSettings:
         sentinel_every: jobs between two sentinels: the window that is discarded together.
         sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
         min_busy: less of the core than this means that others took it meanwhile.
-        max_discards: readings of one job set aside before it is flagged; see Row.
+        settled_limit: slowed readings that agree are used, flagged, up to this pace of a sentinel.
+        patience: readings of one job set aside before what agrees is enough; see Row.
+        max_discards: readings of one job set aside before it is given up.
         max_strikes: times in a row that a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
         pause_s: rest after a round that was mostly set aside; doubles each time, up to fourfold.
+            ``LATPROF_PAUSE_S`` in the environment, else 0.5: with 0 nothing is waited for.
         seed: of the shuffles.
     """
 
@@ -42,10 +57,12 @@ class ScheduleSettings:
     sentinel_every: int = 10
     sentinel_limit: float = 1.10
     min_busy: float = 0.90
-    max_discards: int = 8
+    settled_limit: float = 1.4
+    patience: int = 8
+    max_discards: int = 24
     max_strikes: int = 3
     batch: int = 256
-    pause_s: float = 0.5
+    pause_s: float = field(default_factory=_pause_s)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,7 +70,7 @@ class ScheduleSettings:
             raise UsageError(
                 f"rounds are {self.min_rounds} to {self.max_rounds}; expected 1 <= min <= max"
             )
-        for name in ("round_s", "sentinel_every", "max_discards", "max_strikes", "batch"):
+        for name in ("round_s", "sentinel_every", "patience", "max_strikes", "batch"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected > 0")
 
@@ -62,26 +79,31 @@ class ScheduleSettings:
 class Row:
     """One job on its way to being measured; readings by their serial number.
 
-    Set aside are the ``disturbed`` readings, near a slow sentinel, and the ``shared`` ones, for
-    which the process did not have the core to itself.
+    Set aside are the ``disturbed`` readings, near a slow sentinel (which took ``beside_s``), and
+    the ``shared`` ones, for which the process did not have the core to itself.
     """
 
     job: Job
     readings: dict[int, Reading] = field(default_factory=dict)
     disturbed: dict[int, Reading] = field(default_factory=dict)
+    beside_s: dict[int, float] = field(default_factory=dict)
     shared: dict[int, Reading] = field(default_factory=dict)
     strikes: int = 0
     error: str = ""
 
     @property
-    def relative_error(self) -> float:
-        """Standard error of the median over rounds, from the rounds' median absolute deviation."""
-        if len(self.readings) < 2:
-            return float("inf")
-        estimates = np.array([r.p20_s for r in self.readings.values()])
-        middle = float(np.median(estimates))
-        sigma = 1.4826 * float(np.median(np.abs(estimates - middle)))
-        return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
+    def aside(self) -> int:
+        return len(self.disturbed) + len(self.shared)
+
+
+def relative_error(readings: Iterable[Reading]) -> float:
+    """Standard error of the median over rounds, from the rounds' median absolute deviation."""
+    estimates = np.array([r.p20_s for r in readings])
+    if len(estimates) < 2:
+        return float("inf")
+    middle = float(np.median(estimates))
+    sigma = 1.4826 * float(np.median(np.abs(estimates - middle)))
+    return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
 
 
 @dataclass(frozen=True)
@@ -188,21 +210,24 @@ class Schedule:
         All windows of rows not yet finished are judged again by the present baseline: a run that
         begins in a disturbance learns only later what undisturbed is.
         """
-        # The quickest round: slow ones, however many, must not become what is normal.
-        rounds_s = [float(np.median(round_s)) for round_s in self._sentinels_s if round_s]
-        limit_s = self.settings.sentinel_limit * min(rounds_s, default=float("inf"))
+        limit_s = self.settings.sentinel_limit * self._baseline_s
         bad = [w for w in self._windows if w.sentinel_s > limit_s]
         self._windows = [w for w in self._windows if w.sentinel_s <= limit_s]
-        back = [
-            (job, serial)
-            for window in bad
-            for job, serial in window.serials
-            if job in self._open and serial in self._open[job].readings
-        ]
-        for job, serial in back:
-            row = self._open[job]
-            row.disturbed[serial] = row.readings.pop(serial)
+        back = []
+        for window in bad:
+            for job, serial in window.serials:
+                row = self._open.get(job)
+                if row is not None and serial in row.readings:
+                    row.disturbed[serial] = row.readings.pop(serial)
+                    row.beside_s[serial] = window.sentinel_s
+                    back.append((job, serial))
         return back
+
+    @property
+    def _baseline_s(self) -> float:
+        """The quickest round's: slow rounds, however many, must not become what is normal."""
+        rounds_s = [float(np.median(round_s)) for round_s in self._sentinels_s if round_s]
+        return min(rounds_s, default=float("inf"))
 
     def finish(self) -> list[Verdict]:
         """Take out the rows that are done."""
@@ -216,23 +241,38 @@ class Schedule:
         if row.error:
             row.readings.clear()
             return Verdict(row, "failed", row.error)
-        if count >= limits.min_rounds and row.relative_error <= limits.converged:
+        error = relative_error(row.readings.values())
+        if count >= limits.min_rounds and error <= limits.converged:
             return Verdict(row, "ok")
         if count >= limits.max_rounds:
-            if row.relative_error <= limits.noisy:
+            if error <= limits.noisy:
                 return Verdict(row, "ok")
-            why = f"standard error {row.relative_error:.1%} after {count} rounds"
-            return Verdict(row, "noisy", why)
-        aside = len(row.disturbed) + len(row.shared)
-        if aside < limits.max_discards:
+            return Verdict(row, "noisy", f"standard error {error:.1%} after {count} rounds")
+        if row.aside < limits.patience:
             return None
         why = f"{len(row.disturbed)} rounds disturbed, {len(row.shared)} on a shared core"
+        why = f"{why}, {count} clean"
         if count >= limits.min_rounds:
-            return Verdict(row, "noisy", f"{why}, {count} clean")
+            return Verdict(row, "noisy", why)
         # What is shorter than a time slice reads true on a shared core, at its low percentiles;
         # where it does not, the rounds disagree.
-        row.readings |= row.shared
-        if len(row.readings) >= limits.min_rounds and row.relative_error <= limits.noisy:
-            return Verdict(row, "noisy", f"{why}, {count} clean; the rounds agree")
-        row.readings |= row.disturbed
-        return Verdict(row, "disturbed", f"{why}, {count} clean")
+        if self._agree(together := row.readings | row.shared):
+            row.readings = together
+            return Verdict(row, "noisy", f"{why}; the rounds agree")
+        if count * limits.max_discards >= limits.min_rounds * row.aside:
+            return None  # at this rate enough clean rounds will come in time
+        # A device that has settled a little below its best pace is that fast, today.
+        pace = {n: beside_s / self._baseline_s for n, beside_s in row.beside_s.items()}
+        slow = {n: row.disturbed[n] for n in pace if pace[n] <= limits.settled_limit}
+        if self._agree(slow):
+            row.readings = slow
+            slower = float(np.median([pace[n] for n in slow]))
+            return Verdict(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
+        if row.aside < limits.max_discards:
+            return None
+        row.readings |= row.shared | row.disturbed
+        return Verdict(row, "disturbed", why)
+
+    def _agree(self, readings: Mapping[int, Reading]) -> bool:
+        enough = len(readings) >= self.settings.min_rounds
+        return enough and relative_error(readings.values()) <= self.settings.noisy

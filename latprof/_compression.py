@@ -27,6 +27,7 @@ from latprof.compress import (
     export,
     train,
 )
+from latprof.compress._budget import Budget
 from latprof.compress._cost import MacsCost
 from latprof.devices import Device, measure_files
 from latprof.surrogate import Surrogate
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Compression", "Figures", "Settings", "Workshop", "compress_in", "conclude"]
 
 #: Measurements of the same files before a busy device is given up.
-_TRIES = 5
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class Settings:
     seed: int = 0
     save_every_s: float = 20.0
     trail: int = 0
+
+    def __post_init__(self) -> None:
+        for text in self.budgets:
+            Budget.parse(text)  # a slip of the pen is told before anything is measured
+
+    @property
+    def budgets(self) -> list[str]:
+        return [text.strip() for text in self.budget.split(",")]
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ def compress_in(
         copy.deepcopy(model),
         workshop.example_inputs,
         surrogate,
-        [text.strip() for text in settings.budget.split(",")],
+        settings.budgets,
         blocks=settings.blocks,
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,

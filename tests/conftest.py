@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 
@@ -17,6 +18,10 @@ settings.load_profile("latprof")
 @pytest.fixture(autouse=True)
 def _only_its_own_processes() -> None:
     forget_children()
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault("LATPROF_PAUSE_S", "0")  # figures are judged in benchmarks/, not here
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,12 +12,10 @@ TINY = """
 import torch
 from torch import nn
 
-WIDER = 1
-
 def net():
     torch.manual_seed(0)
-    a, b = 16 * WIDER, 64 * WIDER
-    layers = [nn.Conv2d(1, a, 3, 2, 1), nn.BatchNorm2d(a), nn.ReLU(), nn.Conv2d(a, b, 1)]
+    a, b = 32, 256
+    layers = [nn.Conv2d(1, a, 3, 1, 1), nn.BatchNorm2d(a), nn.ReLU(), nn.Conv2d(a, b, 1)]
     layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(b, 4)]
     return nn.Sequential(*layers), (torch.zeros(1, 1, 16, 16),)
 

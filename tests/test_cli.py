@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on(user: Path) -> None:
     """kill -9 in the mask phase; the same command resumes from the checkpoint and finishes."""
     (user / "killed.toml").write_text(
         "save_every_s = 0.1\n"
-        + RUN.format(budget="85%").replace('"run"', '"killed"').replace("epochs = 3", "epochs = 60")
+        + RUN.format(budget="85%").replace('"run"', '"killed"').replace("epochs = 3", "epochs = 20")
     )
     command = [sys.executable, "-m", "latprof", "compress", "killed.toml", "--json"]
     checkpoint, log = user / "killed/masks.checkpoint", user / "killed/log.jsonl"

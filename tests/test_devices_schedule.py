@@ -144,6 +144,25 @@ def test_throttling_without_end_is_flagged_not_looped() -> None:
             assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
+def test_a_device_that_settles_a_little_slower_is_flagged_and_used() -> None:
+    """One quick round sets the baseline; from then on the device is 1.15x slower for good."""
+    device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.15)])
+    for workload, row in run(device, CONVS[:5]).items():
+        assert row.status == "noisy"
+        assert "the slow rounds agree, at 1.15x" in row.detail
+        assert row.latency_s == pytest.approx(1.15 * device.law_s(workload))
+
+
+def test_weather_that_is_bad_most_of_the_time_is_waited_out() -> None:
+    """Every fourth round is undisturbed: its readings alone make the rows."""
+    round_s = (len(CONVS) + 5) * QUICK.round_s
+    bad = [Trouble((4 * i + 1) * round_s, (4 * i + 4) * round_s, 1.3) for i in range(20)]
+    device = FakeDevice(troubles=bad)
+    for workload, row in run(device).items():
+        assert row.usable
+        assert row.latency_s == pytest.approx(device.law_s(workload))
+
+
 def test_drift_within_the_limit_does_not_favour_late_rows() -> None:
     """Interleaving: every row sees the same weather, so ratios between rows stay right."""
     device = FakeDevice(drift=0.02)
@@ -221,6 +240,14 @@ def test_settings_are_checked() -> None:
         ScheduleSettings(min_rounds=5, max_rounds=4)
     with pytest.raises(UsageError, match="round_s is 0"):
         ScheduleSettings(round_s=0)
+
+
+def test_the_rest_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATPROF_PAUSE_S", "0.25")
+    assert ScheduleSettings().pause_s == 0.25
+    monkeypatch.setenv("LATPROF_PAUSE_S", "long")
+    with pytest.raises(UsageError, match="LATPROF_PAUSE_S is 'long'; expected seconds"):
+        ScheduleSettings()
 
 
 def test_readings_are_samples_or_an_error() -> None:
