@@ -80,6 +80,9 @@ class Stream:
         except (EOFError, OSError):
             pass  # the host closed the stream or went away
         finally:
+            with self.arrived:  # lets the thread go that waits for the host to close
+                self.closed = True
+                self.arrived.notify_all()
             self.connection.streams.pop(self.local, None)
             with contextlib.suppress(OSError):
                 self.connection.send(b"CLSE", self.local, self.remote, b"")
@@ -130,7 +133,7 @@ class _Shell(Stream):
 
     def _kill_when_closed(self, process: subprocess.Popen[bytes]) -> None:
         with self.arrived:
-            self.arrived.wait_for(lambda: self.closed or process.poll() is not None, timeout=600)
+            self.arrived.wait_for(lambda: self.closed)
         with contextlib.suppress(ProcessLookupError):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGHUP)

@@ -19,7 +19,7 @@ def test_every_example_is_run_here() -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="dataset-fashion-mnist is not installed")
 def test_own_loop(tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
-    command = ["--shapes", "60", "--images", "2560", "--budget", "70%", "--out", str(out)]
+    command = ["--shapes", "40", "--images", "1280", "--budget", "70%", "--out", str(out)]
     for _ in range(3):  # a busy machine can make a budget seem out of reach
         ran = subprocess.run(
             [sys.executable, str(EXAMPLES / "own_loop.py"), *command],
