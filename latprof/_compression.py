@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latprof._errors import DeviceError, UsageError
 from latprof._layers import layers, staircases
+from latprof._measurement import Timing
 from latprof._trail import Trail, save_small
 from latprof._watching import Progress, Watch
 from latprof.compress import (
@@ -74,7 +75,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is compared: one network, measured."""
+    """What is compared: one network, measured.
+
+    Args:
+        detail: what disturbed its timing; empty where nothing did.
+    """
 
     accuracy: float
     latency_s: float
@@ -82,6 +87,7 @@ class Figures:
     params: int
     macs: int
     file: str
+    detail: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -107,7 +113,11 @@ class Workshop:
         return export(model, self.example_inputs, self.folder / f"{name}{suffix}")
 
     def time(self, *files: Path) -> list[float]:
-        """Seconds per file, all timed in interleaved rounds; again where they were disturbed.
+        """Seconds per file; see ``timings``."""
+        return [timing.latency_s for timing in self.timings(*files)]
+
+    def timings(self, *files: Path) -> list[Timing]:
+        """Of each file, all timed in interleaved rounds; again where they were disturbed.
 
         Raises:
             DeviceError: a file could not be timed.
@@ -119,7 +129,7 @@ class Workshop:
         for file, timing in zip(files, timings, strict=True):
             if not timing.usable:
                 raise DeviceError(f"{file} was not timed ({timing.detail}); is the device busy?")
-        return [t.latency_s for t in timings]
+        return timings
 
     def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
         """Seconds of ``model``, as if timed in the weather in which ``original`` took its."""
@@ -226,20 +236,19 @@ def conclude(
     """
     comp, every = done.comp, networks | done.trail
     files = [workshop.export(model, name) for name, (model, _) in every.items()]
-    seconds = workshop.time(*files)
+    timings = workshop.timings(*files)
     macs = MacsCost(comp.space)
     figures = {
         name: Figures(
             accuracy=accuracy(model, *test),
-            latency_s=latency_s,
+            latency_s=timing.latency_s,
             predicted_s=comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(file),
+            detail=timing.detail,
         ).to_dict()
-        for (name, (model, counts)), file, latency_s in zip(
-            every.items(), files, seconds, strict=True
-        )
+        for (name, (model, counts)), file, timing in zip(every.items(), files, timings, strict=True)
     }
     original_s, compressed_s = (figures[n]["latency_s"] for n in ("original", "compressed"))
     budgets = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from latprof._units import format_count, format_figure, format_s
 
-__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text", "verdict"]
+__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text", "verdict", "weather"]
 
 COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
 
@@ -34,6 +34,17 @@ def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
         "met" if reached <= limit else "missed",
         f"{budget['text']} is {format_figure(budget['kind'], limit)}, reached "
         f"{format_figure(budget['kind'], reached)} ({reached / limit:.1%} of it)",
+    )
+
+
+def weather(result: Mapping[str, Any]) -> str:
+    """What disturbed the timing of a result's networks, in a sentence; empty where nothing did."""
+    detail = next((d for key in NAMES if (d := result.get(key, {}).get("detail"))), "")
+    if not detail:
+        return ""
+    return (
+        f"the device was not at its best while these were timed, all side by side ({detail}): "
+        "compare measured with measured, and shares rather than times"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from latprof import _plots
 from latprof._errors import UsageError
-from latprof._figures import COLUMNS, NAMES, figure_row, verdict
+from latprof._figures import COLUMNS, NAMES, figure_row, verdict, weather
 from latprof._target import Target
 from latprof._units import format_s
 
@@ -82,7 +82,8 @@ def _budget(budget: Mapping[str, Any]) -> str:
 def _table(result: Mapping[str, Any]) -> str:
     rows = [figure_row(name, result[key]) for key, name in NAMES.items() if key in result]
     rows[1:1] = [figure_row(figures["name"], figures) for figures in result["trail"]]
-    return _cells(COLUMNS, rows)
+    told = weather(result)
+    return _cells(COLUMNS, rows) + (f"<p>{html.escape(told)}.</p>" if told else "")
 
 
 def _layers(rows: Sequence[Mapping[str, Any]]) -> str:

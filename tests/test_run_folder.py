@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from helpers_run import SETTINGS, Net, data, fake_run
+from helpers_run import SETTINGS, Arithmetic, Net, data, fake_run
 
-from latprof._compression import Compression
-from latprof._figures import progress_text
+from latprof._compression import Compression, Workshop, conclude
+from latprof._figures import progress_text, weather
 from latprof._report import write_report
 from latprof._trail import load_small
 from latprof._units import format_s
 from latprof.compress import accuracy
+from latprof.devices._fake import Trouble
 
 pytest.importorskip("onnxruntime", reason="pip install 'latprof[onnx]'")
 
@@ -62,6 +63,21 @@ def test_the_trail_leads_from_the_original_to_the_budget(run: Run) -> None:
         level_s = original["latency_s"] - k * step_s
         assert network["latency_s"] == pytest.approx(level_s, rel=0.12)
         assert network["latency_s"] == pytest.approx(network["predicted_s"], rel=0.12)
+
+
+def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    networks = {
+        "original": (Net().eval(), run.done.comp.graph.sizes),
+        "compressed": (run.done.small, run.done.comp.counts()),
+    }
+    with Arithmetic(seed=3, stair=8, troubles=[Trouble(0.0, 1e9, busy=0.4)]) as device:
+        workshop = Workshop(device, folder, (torch.zeros(1, 1, 12, 12),))
+        result = conclude(workshop, networks, run.done, data()[1])
+    assert weather(run.result) == ""
+    assert "on a shared core" in result["compressed"]["detail"]
+    assert result["compressed"]["detail"] in weather(result)
+    assert html.escape(weather(result)) in write_report(folder).read_text()
 
 
 def test_a_network_of_the_trail_loads_as_it_was_measured(run: Run) -> None:

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from latprof._figures import COLUMNS, figure_row, verdict
+from latprof._figures import COLUMNS, figure_row, verdict, weather
 
 __all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
 
@@ -61,8 +61,10 @@ def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
         row = figure_row(name, figures)
         row[2] += f" ({figures['latency_s'] / result['original']['latency_s']:.1%})"
         rows.append(row)
-    told = (" ".join(verdict(budget)) for budget in result["budgets"])
-    print_table("\n".join(f"budget {line}" for line in told), COLUMNS, rows)
+    verdicts = (" ".join(verdict(budget)) for budget in result["budgets"])
+    print_table("\n".join(f"budget {line}" for line in verdicts), COLUMNS, rows)
+    if told := weather(result):
+        note(told)
 
 
 @contextmanager
