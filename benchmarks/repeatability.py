@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import random
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def draw_shapes(count: int, seed: int) -> list[Conv2d]:
 
 
 def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]:
-    ours, means, medians, statuses = [], [], [], []
+    ours, sure, means, medians, statuses = [], [], [], [], []
     costs_ms: list[dict[str, float]] = []
     start = time.monotonic()
     target = ""
@@ -99,6 +100,8 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
             costs_ms.append({k: ms / len(shapes) for k, ms in measuring_ms(journal).items()})
         latency = {row.workload: row.latency_s for row in rows}
         ours.append([latency[shape] for shape in shapes])
+        ok = {row.workload for row in rows if row.status == "ok"}
+        sure.append([latency[shape] if shape in ok else math.nan for shape in shapes])
         statuses += [row.status for row in rows]
         plain = plain_in_fresh_process(runtime, len(shapes))
         means.append([p["mean"] for p in plain])
@@ -107,6 +110,7 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
     return {
         "target": target,
         "latprof": spread(ours),
+        "latprof_ok_rows": spread(sure),  # of what is flagged, the flag says that it may not repeat
         "mean_of_50": spread(means),
         "median_of_50": spread(medians),
         "measuring_ms_per_shape": max(cost["kept"] for cost in costs_ms),
@@ -127,10 +131,15 @@ def measuring_ms(journal: Path) -> dict[str, float]:
 
 
 def spread(latency_s: list[list[float]]) -> dict[str, float]:
-    """(max - min) / median over profiles, then over shapes: median, p90, max."""
+    """(max - min) / median over profiles, then over shapes: median, p90, max.
+
+    NaN is no reading; a shape counts where at least two profiles have one.
+    """
     table = np.array(latency_s)  # (profiles, shapes)
-    relative = np.ptp(table, axis=0) / np.median(table, axis=0)
+    table = table[:, np.isfinite(table).sum(0) >= 2]
+    relative = (np.nanmax(table, 0) - np.nanmin(table, 0)) / np.nanmedian(table, 0)
     return {
+        "shapes": int(relative.size),
         "median": float(np.median(relative)),
         "p90": float(np.percentile(relative, 90)),
         "max": float(relative.max()),
