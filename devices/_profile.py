@@ -23,6 +23,9 @@ __all__ = ["Event", "measure_files", "profile", "run_file"]
 #: Rounds that end without a single reading before the device counts as lost.
 _EMPTY_ROUNDS = 3
 
+#: Rests in a row, 19 times ``pause_s`` in all, after which a device will not calm down soon.
+_PAUSES = 6
+
 
 @dataclass(frozen=True)
 class Event:
@@ -211,6 +214,8 @@ class _Run:
         aside, self._aside = self._aside + len(back), 0
         if 2 * aside <= count:
             self._pauses = 0
+            return
+        if self._pauses == _PAUSES:  # rest has not helped; measuring on costs less
             return
         pause_s = self._schedule.settings.pause_s * 2 ** min(self._pauses, 2)
         self._pauses += 1

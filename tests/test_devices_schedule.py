@@ -153,6 +153,17 @@ def test_a_device_that_settles_a_little_slower_is_flagged_and_used() -> None:
         assert row.latency_s == pytest.approx(1.15 * device.law_s(workload))
 
 
+def test_a_device_that_does_not_calm_down_is_rested_six_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rests_s: list[float] = []
+    monkeypatch.setattr("latprof.devices._profile.time.sleep", rests_s.append)
+    device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.5)])
+    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=0.5))
+    assert {row.status for row in rows.values()} == {"disturbed"}
+    assert rests_s == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
+
+
 def test_weather_that_is_bad_most_of_the_time_is_waited_out() -> None:
     """Every fourth round is undisturbed: its readings alone make the rows."""
     round_s = (len(CONVS) + 5) * QUICK.round_s
