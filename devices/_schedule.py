@@ -70,7 +70,8 @@ class ScheduleSettings:
             raise UsageError(
                 f"rounds are {self.min_rounds} to {self.max_rounds}; expected 1 <= min <= max"
             )
-        for name in ("round_s", "sentinel_every", "patience", "max_strikes", "batch"):
+        positive = ("round_s", "sentinel_every", "patience", "max_discards", "max_strikes", "batch")
+        for name in positive:
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected > 0")
 
@@ -262,7 +263,8 @@ class Schedule:
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device that has settled a little below its best pace is that fast, today.
-        pace = {n: beside_s / self._baseline_s for n, beside_s in row.beside_s.items()}
+        baseline_s = self._baseline_s
+        pace = {n: beside_s / baseline_s for n, beside_s in row.beside_s.items()}
         slow = {n: row.disturbed[n] for n in pace if pace[n] <= limits.settled_limit}
         if self._agree(slow):
             row.readings = slow

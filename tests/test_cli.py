@@ -172,7 +172,7 @@ def test_a_table_of_another_target_is_refused(
     assert (code, "Another" in line) == (2, True), line
 
 
-@pytest.mark.parametrize("budget", ["1%", "quickly"])
+@pytest.mark.parametrize("budget", ["120%", "1%", "quickly"])
 def test_budgets_that_cannot_be_met(
     user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], budget: str
 ) -> None:
