@@ -6,7 +6,8 @@ Steps (forward, backward, optimiser, ``Compressor.step``) of the plain network a
 network under each choice of blocks are interleaved in one process; a ratio is the median over the
 rounds of the blocks' step over the plain step beside it. Memory is the peak resident set of a fresh
 process over five steps, less what such a process holds before its first; what tracing and fitting
-took is given back to the system before. It is read from Linux's /proc. The surrogate comes
+took is given back to the system before. It is read from Linux's /proc. Freed memory is kept, as
+``latprof compress`` does. The surrogate comes
 from an exact law, for no latency is judged here. Once in 60 steps of a run the masks are projected
 as well; the mean ratio holds its share. The last line of stdout is one JSON object.
 """
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from latprof._allocator import keep_freed_memory
 from latprof.compress import Block, Compressor, LowRank, Prune, trace
 from latprof.surrogate import fit
 from latprof.tables import plan
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--worker", nargs=3, metavar=("NETWORK", "BLOCKS", "STEPS"))
     args = parser.parse_args()
+    keep_freed_memory()
     if args.worker:
         network, blocks, steps = args.worker
         step = stepper(network, BLOCKS[blocks], args.batch)

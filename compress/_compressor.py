@@ -42,6 +42,8 @@ _BETA1, _BETA2 = 0.9, 0.99
 _MEMORY = 200
 #: Times in the mask phase that the masks are projected onto the latency wanted by then.
 _PROJECTIONS = 30
+#: Times that lambda is steered.
+_STEERINGS = 300
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.94, 0.965, 0.985
 _CORRECTIONS = 6
@@ -95,6 +97,7 @@ class Compressor(nn.Module):
     taken: Tensor
     fixed: Tensor
     sizes: Tensor
+    minima: Tensor
     segment: Tensor
     free: Tensor
     kinds: Tensor
@@ -149,6 +152,7 @@ class Compressor(nn.Module):
             self.register_buffer(name, value)
         of_model = {
             "sizes": torch.tensor(sizes, dtype=torch.float32),
+            "minima": torch.tensor([g.minimum for g in self.space.groups], dtype=torch.float32),
             "segment": segment,
             "free": prunable[segment],
             "kinds": torch.tensor(kinds),
@@ -250,7 +254,9 @@ class Compressor(nn.Module):
         elif taken > warm:
             way = ramp((taken - warm) / (self.steps - warm))
             self._move(grad, taken - warm)
-            self._steer(task, pull, way)
+            every = max(1, (self.steps - warm) // _STEERINGS)
+            if self.strength == 0 or taken % every == 0:
+                self._steer(task, pull, way, every)
             if (taken - warm) % max(1, (self.steps - warm) // _PROJECTIONS) == 0:
                 self._project(way)
         self.last.copy_(self.alpha)
@@ -282,23 +288,22 @@ class Compressor(nn.Module):
         moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0).minimum(self.start)
         # A zero stays until a projection brings it back, so that the network learns to do without.
         moved = torch.where(self.free & (self.alpha > 0), moved, self.alpha)
-        parts = zip(self.space.groups, self._split(self.alpha), self._split(moved), strict=True)
-        for group, old, new in parts:
-            if int((new > 0).sum()) < group.minimum:
-                new.copy_(old)
+        left = torch.zeros_like(self.sizes).index_add(0, self.segment, (moved > 0).to(self.sizes))
+        moved = torch.where((left < self.minima)[self.segment], self.alpha, moved)
         for option in self.space.bits:  # what is above a width that is gone is gone
             new = self._split(moved)[option.group.index]
             new.mul_((new > 0).cumprod(0))
         self.alpha.copy_(moved)
 
-    def _steer(self, task: Tensor, pull: Tensor, way: float) -> None:
+    def _steer(self, task: Tensor, pull: Tensor, way: float, every: int) -> None:
         if self.strength == 0:
             size = pull.norm()
             if size > 0:
                 self.strength.copy_(_FIRST_PULL * task.norm() / size)
             return
         soft = soft_counts(self.alpha / self.start, self.segment, self.sizes, "hoyer_square")
-        self.strength.fill_(steer(float(self.strength), self.goals.lag(soft, way), self.steps))
+        lag = self.goals.lag(soft, way)
+        self.strength.fill_(steer(float(self.strength), lag, self.steps // every))
 
     def _project(self, way: float, slack: float = 1.0) -> None:
         self._projection(self.alpha, self.start, self.importance, way, slack)

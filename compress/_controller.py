@@ -26,7 +26,7 @@ def steer(strength: float, lag: float, steps: int) -> float:
     Args:
         strength: lambda now, > 0.
         lag: how far the cost is above where it should be, as a share of the whole way.
-        steps: length of the mask phase.
+        steps: times in the mask phase that this is asked.
     """
     lag = max(-0.5, min(0.5, lag)) * (_FALL if lag < 0 else 1.0)
     return strength * math.exp(_GAIN * lag / steps)

@@ -52,7 +52,7 @@ class Graph:
     buffers: frozenset[str] = frozenset()
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    _placed: dict[torch.device, list[tuple[str, int, Tensor]]] = field(
+    _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -186,7 +186,10 @@ class Graph:
         one = alphas[0].new_ones(1)
         parts = [a for a, g in zip(alphas, self.groups, strict=True) if g.prunable]
         flat = torch.cat([*parts, one])
-        return {(name, dim): flat[index] for name, dim, index in self._masks_on(one.device)}
+        return {
+            (name, dim): parts[where] if isinstance(where, int) else flat[where]
+            for name, dim, where in self._masks_on(one.device)
+        }
 
     def kept(self, keeps: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
         """{(parameter, dim): (size of the dim,) bool}: what is left of every cut parameter."""
@@ -209,23 +212,30 @@ class Graph:
             total.index_add_(0, part.index[mine], weight[mine].square().sum(1))
         return total.sqrt()
 
-    def _masks(self) -> list[tuple[str, int, Tensor]]:
-        """(reader, dim, (size of the dim,) positions in the masks end to end, then a 1)."""
+    def _masks(self) -> list[tuple[str, int, int | Tensor]]:
+        """(reader, dim, where its scales are): the place among the prunable groups of the one that
+        it reads whole, as most do; else (size of the dim,) positions in all masks, then a 1."""
         found: dict[tuple[str, int], Tensor] = {}
         total = sum(g.size for g in self.prunable)
-        start = 0
-        for g in self.prunable:
+        start, whole = 0, {}
+        for place, g in enumerate(self.prunable):
+            positions = torch.arange(start, start + g.size)
             for part in g.readers:
                 blank = torch.full((self.shapes[part.name][part.dim],), total)
                 index = found.setdefault((part.name, part.dim), blank)
                 mine = part.index >= 0
                 index[mine] = part.index[mine] + start
+                if torch.equal(index, positions):
+                    whole[part.name, part.dim] = place
             start += g.size
-        return [(name, dim, index) for (name, dim), index in found.items()]
+        return [(name, dim, whole.get((name, dim), i)) for (name, dim), i in found.items()]
 
-    def _masks_on(self, device: torch.device) -> list[tuple[str, int, Tensor]]:
+    def _masks_on(self, device: torch.device) -> list[tuple[str, int, int | Tensor]]:
         if device not in self._placed:
-            self._placed[device] = [(n, d, i.to(device)) for n, d, i in self._masks()]
+            self._placed[device] = [
+                (name, dim, where if isinstance(where, int) else where.to(device))
+                for name, dim, where in self._masks()
+            ]
         return self._placed[device]
 
     def _params(self, counts: Sequence[int]) -> int:

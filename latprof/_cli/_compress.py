@@ -34,9 +34,11 @@ def command(
     See docs/compress.md for every key of RUN.toml. --set and --benchmark-model go before its
     [device_settings].
     """
+    from latprof._allocator import keep_freed_memory
     from latprof._extras import require
 
     require("torch", extra="train", why="latprof compress")
+    keep_freed_memory()
     from latprof._runfile import RunFile
     from latprof._running import run_file
 

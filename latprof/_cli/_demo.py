@@ -23,10 +23,12 @@ from latprof._figures import NAMES
 @json_option
 def command(quick: bool, data: Path | None, out: Path | None, as_json: bool) -> None:
     """Profile this CPU, fit, compress MobileNetV3-Small to 60% of its latency, verify."""
+    from latprof._allocator import keep_freed_memory
     from latprof._demo._road import FULL, QUICK, run
     from latprof._extras import require
 
     require("torch", extra="train", why="the demo")
+    keep_freed_memory()
     folder = out or Path("latprof-demo-quick" if quick else "latprof-demo")
     result = run(QUICK if quick else FULL, folder, data, progress, note)
     if as_json:
