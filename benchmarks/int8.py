@@ -28,13 +28,13 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
+from latprof._cache import cache_dir
 from latprof._workload import Conv2d, MatMul, Workload, workload_from_dict
 from latprof.compress import Int8Warning, Recipe, TensorBatches, export, export_int8, train
 from latprof.devices import open_device
 from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.runtimes._onnx_model import write_onnx
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
-from latprof.zoo._fashion_mnist import cache_dir
 
 CALIBRATION, ROUNDS, CALLS = 128, 60, 5
 #: Images of training and the recipe; MobileNetV3-Small is the demo's own.

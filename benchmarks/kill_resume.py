@@ -43,11 +43,11 @@ class Noting(Device):
         return self._inner.target
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+        self._inner.quickest_s = self.quickest_s
         readings = self._inner.round(jobs, measure_s=measure_s)
         with self._notes.open("ab", buffering=0) as notes:
-            for number, job in enumerate(jobs):
-                if number and job != self.sentinel:
-                    notes.write(b".")
+            for _ in jobs:
+                notes.write(b".")
                 yield next(readings)
 
     def run(self, path: Path, inputs: Mapping[str, Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from latprof import DeviceError, Workload
 from latprof._compression import Settings, Workshop, _frozen, compress_in
+from latprof._measurement import Timing
 from latprof.compress import (
     Compressor,
     Distillation,
@@ -36,6 +37,7 @@ from latprof.compress._uniform import thinned
 from latprof.surrogate import Surrogate
 from latprof.surrogate._composition import Composition
 
+T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
@@ -58,12 +60,18 @@ class QuietWorkshop(Workshop):
     lock: Path = field(kw_only=True)
     patience_s: float = 3600.0
 
-    def time(self, *files: Path) -> list[float]:
+    def timings(self, *files: Path) -> list[Timing]:
+        return self._in_peace(lambda: super(QuietWorkshop, self).timings(*files))
+
+    def ratio(self, file: Path, original: Path) -> float:
+        return self._in_peace(lambda: super(QuietWorkshop, self).ratio(file, original))
+
+    def _in_peace(self, measure: Callable[[], T]) -> T:
         until = time.monotonic() + self.patience_s
         while True:
             try:
                 with alone(self.lock):
-                    return super().time(*files)
+                    return measure()
             except DeviceError:
                 if time.monotonic() > until:
                     raise

@@ -1,5 +1,6 @@
 """Everything that touches hardware: device specs, agents, transports, runtimes, timing."""
 
+from latprof.devices._compare import compare_files
 from latprof.devices._device import Device, DeviceInfo, Job, Reading
 from latprof.devices._fake import FakeDevice, Trouble
 from latprof.devices._list import list_devices
@@ -17,6 +18,7 @@ __all__ = [
     "Reading",
     "ScheduleSettings",
     "Trouble",
+    "compare_files",
     "list_devices",
     "measure_files",
     "open_device",

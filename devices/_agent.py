@@ -6,14 +6,17 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
 
     hello        version, runtime, threads, gpu, carry, knobs, settings -> version, device, ...
     prepare      id, and workload, path, model (base64), or nothing: the least call -> seconds
-    measure      id, seconds, drop                          -> samples_s, busy, cost_s
+    watch        id, patience_s                             -> nothing
+    measure      id, seconds, drop, calm_s                  -> samples_s, busy, cost_s, sentinel_s
     run          path or model, inputs                      -> outputs
     environment                                             -> knobs as read back
     bye                                                     -> nothing; the process ends
 
 Errors: ``version``, ``missing`` (with ``package``), ``device`` (no such GPU, driver or compiler),
 ``usage`` (no such setting), ``refused`` (this job will not run), ``protocol``.
-What ``hello`` answers as ``carry`` spares the next process work, if its ``hello`` brings it.
+What is watched is the sentinel: a call of it takes ``sentinel_s`` beside what is measured, the
+slower of before and after, which waits a while for it to take at most ``calm_s``. What ``hello``
+answers as ``carry`` spares the next process work, if its ``hello`` brings it.
 The process ends when stdin does, so it never outlives the one who started it.
 """
 
@@ -24,6 +27,7 @@ import importlib
 import inspect
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -35,6 +39,7 @@ import numpy as np
 from latprof._workload import workload_from_dict
 from latprof.devices._clock import clock_resolution_s
 from latprof.devices._host import Knobs, describe_cpu, due_share
+from latprof.devices._sentinel import Sentinel
 from latprof.devices.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 
 if TYPE_CHECKING:
@@ -52,7 +57,8 @@ __all__ = [
 # Protocol history
 # 1: first.
 # 2: hello names a GPU, and may carry what an earlier process made; prepare may name nothing.
-PROTOCOL_VERSION = 2
+# 3: watch, and what measure says of the sentinel.
+PROTOCOL_VERSION = 3
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {
@@ -66,6 +72,8 @@ GPU_RUNTIME_MODULES = {
     "onnxruntime": ("latprof.devices.cuda._onnxruntime", "OnnxRuntimeOnGpu"),
     "torch": ("latprof.devices.cuda._torch", "TorchOnGpu"),
 }
+#: A GPU's pace changes as it warms, not from one moment to the next, and a look there costs more.
+_GPU_LOOKS_S = 0.1
 #: What a runtime is given whether or not the user sets anything.
 _GIVEN = ("threads", "gpu", "carry")
 
@@ -85,6 +93,7 @@ class Agent:
         self._runtime: Runtime | None = None
         self._knobs: Knobs | None = None
         self._gpu: GpuState | None = None
+        self._sentinel: Sentinel | None = None
         self._prepared: dict[int, Prepared] = {}
         self._resolution_s = 0.0
 
@@ -194,14 +203,33 @@ class Agent:
             return self._runtime.least()
         return self._runtime.model(base64.b64decode(model) if model is not None else str(path))
 
-    def _on_measure(self, id: int, seconds: float, drop: bool) -> dict[str, Any]:
+    def _on_watch(self, id: int, patience_s: float) -> dict[str, Any]:
+        assert self._knobs is not None
+        self._sentinel = Sentinel(
+            self._prepared[id],
+            self._knobs,
+            resolution_s=self._resolution_s,
+            every_s=_GPU_LOOKS_S if self._gpu else 0.0,
+            patience_s=patience_s,
+        )
+        return {}
+
+    def _on_measure(
+        self, id: int, seconds: float, drop: bool, calm_s: float = math.inf
+    ) -> dict[str, Any]:
+        sentinel = self._sentinel
+        before_s = sentinel.settle(calm_s) if sentinel else 0.0
         samples_s, busy, cost_s = self._prepared[id].time(
             measure_s=seconds, resolution_s=self._resolution_s
         )
         busy = min(busy, due_share())
+        sentinel_s = 0.0
+        if sentinel:
+            sentinel_s = max(before_s, sentinel.look())
+            cost_s += 2 * sentinel.cost_s  # before and after, not the wait for a calm core
         if drop:
             del self._prepared[id]
-        return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s}
+        return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s, "sentinel_s": sentinel_s}
 
     def _on_run(self, inputs: dict[str, str], **source: Any) -> dict[str, Any]:
         outputs = self._load(**source).run(decode_arrays(inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,20 @@ from latprof._target import Target
 from latprof._workload import MatMul, Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
 from latprof.devices._client import AgentProcess, Hint
-from latprof.devices._device import Array, Device, Job, Reading
+from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._pace import recall, remember
+from latprof.devices._schedule import default_pause_s
 
 __all__ = ["AgentDevice"]
 
 _DISPATCH_S = 0.005
+_SENTINEL = -1  # its id in the agent
+#: Where the sentinel takes more than this many times its best, another core may be calmer.
+_RESTLESS = 1.08
+#: How long a round waits for a calm core where there is none.
+_PATIENCE_S, _PATIENCE_PER_JOB_S = 1.0, 0.05
+#: So many times what was remembered: the device is not what it was then.
+_ANOTHER_MODE = 1.4
 
 
 class AgentDevice(Device):
@@ -63,29 +73,42 @@ class AgentDevice(Device):
         }
         with self._agent() as agent:
             hello, self._environment = agent.hello, agent.ask("environment")
+            self._target = self._target_of(hello)
+            self._pace_of = f"{self._environment['host']}: {self._target}"
             agent.ask("prepare", id=0)
+            if (best_s := self._remembered_s()) < math.inf:
+                self._watch(agent, patience_s=0.0)
             least = agent.ask("measure", takes_s=_DISPATCH_S, id=0, seconds=_DISPATCH_S, drop=True)
+        if least["sentinel_s"] <= _ANOTHER_MODE * best_s:
+            self.quickest_s = best_s
         self._start["carry"] = hello["carry"]
-        changed = dict(hello["settings"])
-        if self._start["knobs"].get("governor"):
-            changed["governor"] = str(self._environment["governor"])  # as read back
-        if clock := self._start["knobs"].get("gpu_clock"):
-            changed["gpu_clock"] = clock
-        self._target = Target(
-            device=str(hello["device"]),
-            runtime=runtime,
-            runtime_version=str(hello["runtime_version"]),
-            threads=threads,
-            precision=str(hello["precision"]),
-            delegate=str(hello["delegate"]),
-            settings=tuple(sorted(changed.items())),
-        )
         self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
         # What one call costs however little it computes; every row holds it once.
         self._environment["dispatch_s"] = float(np.percentile(least["samples_s"], 20))
         del self._environment["ok"]
         self._gpu_after: dict[str, Any] = {}
         self._slowed_by: set[str] = set()
+
+    def _target_of(self, hello: Mapping[str, Any]) -> Target:
+        changed = dict(hello["settings"])
+        if self._start["knobs"].get("governor"):
+            changed["governor"] = str(self._environment["governor"])  # as read back
+        if clock := self._start["knobs"].get("gpu_clock"):
+            changed["gpu_clock"] = clock
+        return Target(
+            device=str(hello["device"]),
+            runtime=self._start["runtime"],
+            runtime_version=str(hello["runtime_version"]),
+            threads=self._start["threads"],
+            precision=str(hello["precision"]),
+            delegate=str(hello["delegate"]),
+            settings=tuple(sorted(changed.items())),
+        )
+
+    def _remembered_s(self) -> float:
+        """What the sentinel took at its best in earlier runs; a GPU's best depends on its heat."""
+        remembers = default_pause_s() > 0 and self._start["gpu"] is None
+        return recall(self._pace_of) if remembers else math.inf
 
     def _agent(self) -> AgentProcess:
         return AgentProcess(self._command, **self._start)
@@ -110,6 +133,9 @@ class AgentDevice(Device):
         last_use = {job: i for i, job in enumerate(jobs)}
         ids: dict[Job, int] = {}
         with self._another_agent() as agent:
+            patience_s = _PATIENCE_S + _PATIENCE_PER_JOB_S * len(jobs)
+            self._watch(agent, patience_s=patience_s)
+            known = {"calm_s": _RESTLESS * self.quickest_s} if self.quickest_s < math.inf else {}
             for i, job in enumerate(jobs):
                 try:
                     if job not in ids:
@@ -117,10 +143,11 @@ class AgentDevice(Device):
                         ids[job] = i
                     answer = agent.ask(
                         "measure",
-                        takes_s=measure_s,
+                        takes_s=measure_s + patience_s,
                         id=ids[job],
                         seconds=measure_s,
                         drop=last_use[job] == i,
+                        **known,
                     )
                 except WorkloadError as exc:
                     yield Reading(error=str(exc))
@@ -132,7 +159,15 @@ class AgentDevice(Device):
                     samples_s=tuple(answer["samples_s"]),
                     busy=answer["busy"],
                     cost_s=answer["cost_s"],
+                    sentinel_s=answer["sentinel_s"],
                 )
+
+    def _watch(self, agent: AgentProcess, *, patience_s: float) -> None:
+        try:
+            agent.ask("prepare", id=_SENTINEL, **self._source(self.sentinel))
+            agent.ask("watch", id=_SENTINEL, patience_s=patience_s)
+        except WorkloadError as exc:
+            raise refused_sentinel(str(exc)) from exc
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         with self._another_agent() as agent:
@@ -148,6 +183,8 @@ class AgentDevice(Device):
 
     def close(self) -> None:
         """Nothing outlives a round here: the agent restores its knobs when it ends."""
+        if self._start["gpu"] is None and self.quickest_s < math.inf:
+            remember(self._pace_of, self.quickest_s)
 
     def _source(self, job: Job) -> dict[str, Any]:
         if isinstance(job, Workload):

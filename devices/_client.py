@@ -77,6 +77,7 @@ _AGENT_MODULES = (
     "latprof.devices._agent",
     "latprof.devices._clock",
     "latprof.devices._host",
+    "latprof.devices._sentinel",
     "latprof.devices.runtimes._base",
 )
 #: What each runtime needs besides, under latprof.devices.

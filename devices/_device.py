@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from latprof._errors import WorkloadError
 from latprof._target import Target
 from latprof._workload import Conv2d, Workload
 
-__all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading"]
+__all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading", "refused_sentinel"]
 
 Array = npt.NDArray[Any]
 
@@ -35,12 +36,15 @@ class Reading:
         busy: the share of its core that the timing had, or was due with so many tasks running;
             well below 1 where others wanted the core. 1.0 where the device cannot tell.
         cost_s: seconds the device spent warming up and timing, preparation aside.
+        sentinel_s: what one call of the device's sentinel took right beside this reading, the
+            slower of before and after.
         error: one line, where the runtime refused this job; there are no samples then.
     """
 
     samples_s: tuple[float, ...] = ()
     busy: float = 1.0
     cost_s: float = 0.0
+    sentinel_s: float = 0.0
     error: str = ""
 
     def __post_init__(self) -> None:
@@ -49,7 +53,7 @@ class Reading:
                 f"reading with {len(self.samples_s)} samples and error {self.error!r}; "
                 "expected samples or an error"
             )
-        if not all(0 < s < float("inf") for s in self.samples_s):
+        if not all(0 < s < math.inf for s in self.samples_s):
             raise WorkloadError(f"samples are {self.samples_s!r}; expected finite seconds > 0")
 
     @property
@@ -62,11 +66,16 @@ class Device(ABC):
 
     ``round`` gives exactly one reading per job, in the order of the jobs, each as soon as it is
     made; closing the generator early ends the round. Nothing but the named files is kept between
-    rounds. A job the runtime refuses is a reading with an ``error``, and the jobs after it still
-    run. A device that dies, hangs or talks nonsense raises DeviceLostError, DeviceTimeoutError or
-    ProtocolError within its stated limit, and the next ``round`` may be tried. ``close`` may be
-    called twice, restores what was set, and is called on exit of the ``with`` block.
+    rounds. Every reading says what the sentinel took beside it; where the sentinel alone is
+    refused, WorkloadError is raised. A job the runtime refuses is a reading with an ``error``, and
+    the jobs after it still run. A device that dies, hangs or talks nonsense raises DeviceLostError,
+    DeviceTimeoutError or ProtocolError within its stated limit, and the next ``round`` may be
+    tried. ``close`` may be called twice, restores what was set, and is called on exit of the
+    ``with`` block.
     """
+
+    #: What the sentinel takes undisturbed, as far as profiles of this device have seen; seconds.
+    quickest_s: float = math.inf
 
     @property
     @abstractmethod
@@ -91,7 +100,7 @@ class Device(ABC):
 
     @property
     def sentinel(self) -> Workload:
-        """What is measured again and again to notice throttling and disturbance."""
+        """What is timed beside every reading, to notice throttling and disturbance."""
         return Conv2d(14, 14, 64, 64)
 
     def __enter__(self) -> Self:
@@ -104,6 +113,11 @@ class Device(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def refused_sentinel(why: str) -> WorkloadError:
+    """The error for a device that will not run its sentinel."""
+    return WorkloadError(f"the device refuses the sentinel, so no row can be trusted: {why}")
 
 
 @dataclass(frozen=True)

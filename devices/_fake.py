@@ -18,7 +18,7 @@ from latprof._errors import (
     WorkloadError,
 )
 from latprof._target import Target
-from latprof.devices._device import Array, Device, Job, Reading
+from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 
 __all__ = ["FakeDevice", "Trouble"]
 
@@ -100,6 +100,8 @@ class FakeDevice(Device):
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
         factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
+        if self.refuses(self.sentinel):
+            raise refused_sentinel(f"{self.name}: refuses {self.sentinel}")
         for job in jobs:
             fault = self.faults.get(self.readings)
             self.readings += 1
@@ -115,6 +117,7 @@ class FakeDevice(Device):
 
     def _reading(self, job: Job, factor: float, measure_s: float) -> Reading:
         slower, busy = 1.0 + self.drift * self.clock_s, 1.0
+        pace = self._pace(self.clock_s)
         for trouble in self.troubles:
             # The part of this reading that the trouble covers.
             overlap_s = min(self.clock_s + measure_s, trouble.end_s) - max(
@@ -126,7 +129,13 @@ class FakeDevice(Device):
         base_s = self.law_s(job) * factor * slower
         tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
         self.clock_s += measure_s
-        return Reading(tuple((base_s * (1.0 + tail)).tolist()), busy, measure_s)
+        sentinel_s = self.law_s(self.sentinel) * factor * max(pace, self._pace(self.clock_s))
+        return Reading(tuple((base_s * (1.0 + tail)).tolist()), busy, measure_s, sentinel_s)
+
+    def _pace(self, at_s: float) -> float:
+        """How many times longer calls take at one moment."""
+        slower = [t.slower for t in self.troubles if t.start_s <= at_s < t.end_s]
+        return math.prod(slower, start=1.0 + self.drift * at_s)
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         raise WorkloadError(f"{self.name} has a latency law, not arithmetic; it cannot run {path}")

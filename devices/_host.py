@@ -18,6 +18,7 @@ __all__ = ["Knobs", "describe_cpu", "due_share"]
 
 _CPUS = Path("/sys/devices/system/cpu")
 _LOOK_S = 0.06  # six ticks of the usual 100 Hz
+_MOVES = 4  # cores to choose from while timing
 
 
 def describe_cpu() -> str:
@@ -50,6 +51,7 @@ class Knobs:
     def __init__(self, threads: int, affinity: str = "auto", governor: str = "") -> None:
         self._refused: dict[str, str] = {}
         self._governors: dict[Path, str] = {}
+        self._cores: list[int] = []  # as good as each other, the one in use first
         if affinity != "none":
             self._pin(threads, affinity)
         if governor:
@@ -57,15 +59,21 @@ class Knobs:
 
     def _pin(self, threads: int, affinity: str) -> None:
         try:
-            allowed = sorted(os.sched_getaffinity(0))
-            wanted = (
-                _idlest(allowed, threads)
-                if affinity == "auto"
-                else [int(core) for core in affinity.split(",")]
-            )
-            os.sched_setaffinity(0, wanted)
+            if affinity != "auto":
+                os.sched_setaffinity(0, [int(core) for core in affinity.split(",")])
+                return
+            cores = _idlest(sorted(os.sched_getaffinity(0)))
+            os.sched_setaffinity(0, cores[:threads])
+            if threads == 1:  # the threads of a pool stay where they were started
+                self._cores = [core for core in cores if _kind(core) == _kind(cores[0])][:_MOVES]
         except (AttributeError, OSError, ValueError) as exc:  # not Linux; container; bad core
             self._refused["affinity"] = f"{affinity}: {exc}"
+
+    def move(self) -> None:
+        """Go on on another core as good as this one, where there is one to choose."""
+        if len(self._cores) > 1:
+            self._cores.append(self._cores.pop(0))
+            os.sched_setaffinity(0, self._cores[:1])
 
     def _set_governor(self, governor: str) -> None:
         paths = sorted(_CPUS.glob("cpu[0-9]*/cpufreq/scaling_governor"))
@@ -122,14 +130,21 @@ def due_share() -> float:
     return 1.0
 
 
-def _idlest(allowed: list[int], count: int) -> list[int]:
-    """The ``count`` cores least used over the next moment, among those of the highest clock."""
-    clock = {c: _read(_CPUS / f"cpu{c}/cpufreq/cpuinfo_max_freq").strip() for c in allowed}
-    top = max(clock.values(), key=lambda khz: int(khz or 0))
+def _idlest(allowed: list[int]) -> list[int]:
+    """The cores, those of the highest clock first, and of these the least used just now."""
+    clock = {core: _kind(core)[0] for core in allowed}
+    top = max(clock.values())
     before = _busy_ticks()
     time.sleep(_LOOK_S)
     used = {c: ticks - before[c] for c, ticks in _busy_ticks().items()}
-    return sorted(allowed, key=lambda c: (clock[c] != top, used.get(c, 0), -c))[:count]
+    return sorted(allowed, key=lambda c: (clock[c] != top, used.get(c, 0), -c))
+
+
+def _kind(core: int) -> tuple[int, str]:
+    """What makes cores as good as each other: their highest clock, in kHz, and their package."""
+    folder = _CPUS / f"cpu{core}"
+    clock_khz = int(_read(folder / "cpufreq/cpuinfo_max_freq").strip() or 0)
+    return clock_khz, _read(folder / "topology/physical_package_id").strip()
 
 
 def _busy_ticks() -> dict[int, int]:

@@ -26,7 +26,8 @@ __all__ = ["Journal"]
 
 # Format history
 # 1: first.
-_VERSION = 1
+# 2: a reading holds what the sentinel took beside it.
+_VERSION = 2
 
 
 class Journal:
@@ -46,7 +47,7 @@ class Journal:
         self._path = path
         self.finished: dict[Workload, Measurement] = {}
         self.readings: dict[Job, dict[int, Reading]] = {}
-        self.sentinels_s: list[list[float]] = []
+        self.sentinels_s: list[float] = []  # of all readings, those discarded included
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -80,12 +81,9 @@ class Journal:
                 "samples_s": reading.samples_s,
                 "busy": reading.busy,
                 "cost_s": reading.cost_s,
+                "sentinel_s": reading.sentinel_s,
             }
         )
-
-    def sentinel(self, seconds: float, *, first: bool) -> None:
-        """What the sentinel took; ``first`` of its round."""
-        self._append({"sentinel_s": seconds, "first": first})
 
     def discard(self, readings: Sequence[tuple[Workload, int]]) -> None:
         """Take readings back, by workload and serial number: they were disturbed."""
@@ -149,12 +147,11 @@ class Journal:
         try:
             if "reading" in line:
                 workload = workload_from_dict(line["workload"])
-                reading = Reading(tuple(line["samples_s"]), line["busy"], line["cost_s"])
+                reading = Reading(
+                    tuple(line["samples_s"]), line["busy"], line["cost_s"], line["sentinel_s"]
+                )
+                self.sentinels_s.append(reading.sentinel_s)
                 self.readings.setdefault(workload, {})[int(line["reading"])] = reading
-            elif "sentinel_s" in line:
-                if line["first"] or not self.sentinels_s:
-                    self.sentinels_s.append([])
-                self.sentinels_s[-1].append(float(line["sentinel_s"]))
             elif "discard" in line:
                 for serial, data in line["discard"]:
                     del self.readings[workload_from_dict(data)][serial]

@@ -68,7 +68,11 @@ def profile(
         yield from (finished[w] for w in wanted if w in finished)
         todo = [w for w in wanted if w not in finished]
         schedule = Schedule(
-            todo, chosen, log.readings if log else None, log.sentinels_s if log else ()
+            todo,
+            chosen,
+            log.readings if log else None,
+            log.sentinels_s if log else (),
+            quickest_s=device.quickest_s,
         )
         done = len(wanted) - len(todo)
         run = _Run(device, schedule, log, on_event, done=done, total=len(wanted))
@@ -89,7 +93,7 @@ def measure_files(
 ) -> list[Timing]:
     """Time whole model files in interleaved rounds, so that they are compared in the same weather.
 
-    Returns one timing per path, in order. Defaults to 7 to 9 rounds of 0.05 s per file.
+    Returns one timing per path, in order. Defaults to 7 to 9 rounds of 0.02 s per file.
 
     Raises:
         ModelLoadError: a path is not a file.
@@ -98,9 +102,10 @@ def measure_files(
     for path in paths:
         if not path.is_file():
             raise ModelLoadError(f"{path} is not a file; expected a model the runtime can load")
-    chosen = settings or ScheduleSettings(round_s=0.05)
+    chosen = settings or ScheduleSettings(round_s=0.02)
     wanted = list(dict.fromkeys(paths))
-    run = _Run(device, Schedule(wanted, chosen), None, on_event, done=0, total=len(wanted))
+    schedule = Schedule(wanted, chosen, quickest_s=device.quickest_s)
+    run = _Run(device, schedule, None, on_event, done=0, total=len(wanted))
     timings = {v.row.job: Timing(**_timing_fields(v)) for v in run.verdicts()}
     return [timings[path] for path in paths]
 
@@ -145,12 +150,12 @@ class _Run:
                 self._done += 1
                 self._tell("finished")
                 yield verdict
-            windows = self._schedule.windows()
-            if not windows:
+            jobs = self._schedule.round()
+            if not jobs:
                 return
             before = self._readings
             try:
-                self._round(windows)
+                self._round(jobs)
             except DeviceError as exc:
                 empty = 0 if self._readings > before else empty + 1
                 if empty >= _EMPTY_ROUNDS:
@@ -158,32 +163,17 @@ class _Run:
                 self._tell("lost", str(exc))
             else:
                 empty = 0
-            self._judge(sum(len(window) for window in windows))
+            self._judge(len(jobs))
 
-    def _round(self, windows: Sequence[Sequence[Job]]) -> None:
-        """One fresh process: sentinel, window, sentinel, window, ..., sentinel."""
-        sentinel = self._device.sentinel
-        order: list[Job] = [sentinel]
-        for window in windows:
-            order += [*window, sentinel]
-        readings = self._device.round(order, measure_s=self._schedule.settings.round_s)
+    def _round(self, jobs: Sequence[Job]) -> None:
+        """One fresh process."""
+        readings = self._device.round(jobs, measure_s=self._schedule.settings.round_s)
         with contextlib.closing(readings):
-            before_s = self._sentinel(readings, first=True)
-            for window in windows:
-                taken = [(job, self._take(job, readings)) for job in window]
-                after_s = self._sentinel(readings, first=False)
-                held = [(job, serial) for job, serial in taken if serial is not None]
-                self._schedule.close_window(held, max(before_s, after_s))
-                before_s = after_s
+            for job in jobs:
+                self._take(job, readings)
 
-    def _sentinel(self, readings: Iterator[Reading], *, first: bool) -> float:
-        seconds = self._schedule.sentinel(next(readings))
-        if self._journal:
-            self._journal.sentinel(seconds, first=first)
-        return seconds
-
-    def _take(self, job: Job, readings: Iterator[Reading]) -> int | None:
-        """Take the reading of ``job``; its serial number where it is kept for now."""
+    def _take(self, job: Job, readings: Iterator[Reading]) -> None:
+        """Take the reading of ``job``."""
         try:
             reading = next(readings)
         except DeviceError as exc:
@@ -191,7 +181,7 @@ class _Run:
             raise
         if reading.error:
             self._schedule.refuse(job, reading.error)
-            return None
+            return
         serial = self._schedule.keep(job, reading)
         self._readings += 1
         if self._journal and isinstance(job, Workload):
@@ -201,13 +191,14 @@ class _Run:
             self._record_discards([(job, serial)])
             self._aside += 1
             self._tell("disturbed", f"shared its core: {reading.busy:.0%} was its own")
-            return None
+            return
         self._tell("reading")
-        return serial
 
     def _judge(self, count: int) -> None:
         """Set disturbed windows aside; rest a while after a round that mostly was."""
         back = self._schedule.judge()
+        if self._schedule.settings.pause_s:  # else nothing is waited for, a calm core neither
+            self._device.quickest_s = self._schedule.quickest_s
         self._record_discards(back)
         if back:
             self._tell("disturbed", f"{len(back)} readings: the sentinel was slow")

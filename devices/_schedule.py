@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +11,17 @@ from typing import Final
 
 import numpy as np
 
-from latprof._errors import UsageError, WorkloadError
+from latprof._errors import UsageError
 from latprof.devices._device import Job, Reading
 
-__all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict"]
+__all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict", "default_pause_s"]
 
 #: Names the seconds to rest where the settings do not.
 PAUSE_VARIABLE = "LATPROF_PAUSE_S"
 
 
-def _pause_s() -> float:
+def default_pause_s() -> float:
+    """``LATPROF_PAUSE_S``, else half a second."""
     text = os.environ.get(PAUSE_VARIABLE, "0.5")
     try:
         return float(text)
@@ -36,7 +38,6 @@ class ScheduleSettings:
         min_rounds, max_rounds: fresh processes per job.
         converged: the relative standard error at which a row is done.
         noisy: the relative standard error above which a row that ran out of rounds is ``noisy``.
-        sentinel_every: jobs between two sentinels: the window that is discarded together.
         sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
         min_busy: less of the core than this means that others took it meanwhile.
         settled_limit: slowed readings that agree are used, flagged, up to this pace of a sentinel.
@@ -54,7 +55,6 @@ class ScheduleSettings:
     max_rounds: int = 9
     converged: float = 0.005
     noisy: float = 0.02
-    sentinel_every: int = 10
     sentinel_limit: float = 1.10
     min_busy: float = 0.90
     settled_limit: float = 1.4
@@ -62,7 +62,7 @@ class ScheduleSettings:
     max_discards: int = 24
     max_strikes: int = 3
     batch: int = 256
-    pause_s: float = field(default_factory=_pause_s)
+    pause_s: float = field(default_factory=default_pause_s)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class ScheduleSettings:
             raise UsageError(
                 f"rounds are {self.min_rounds} to {self.max_rounds}; expected 1 <= min <= max"
             )
-        positive = ("round_s", "sentinel_every", "patience", "max_discards", "max_strikes", "batch")
+        positive = ("round_s", "patience", "max_discards", "max_strikes", "batch")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected > 0")
@@ -80,14 +80,13 @@ class ScheduleSettings:
 class Row:
     """One job on its way to being measured; readings by their serial number.
 
-    Set aside are the ``disturbed`` readings, near a slow sentinel (which took ``beside_s``), and
-    the ``shared`` ones, for which the process did not have the core to itself.
+    Set aside are the ``disturbed`` readings, beside a slow sentinel, and the ``shared`` ones, for
+    which the process did not have the core to itself.
     """
 
     job: Job
     readings: dict[int, Reading] = field(default_factory=dict)
     disturbed: dict[int, Reading] = field(default_factory=dict)
-    beside_s: dict[int, float] = field(default_factory=dict)
     shared: dict[int, Reading] = field(default_factory=dict)
     strikes: int = 0
     error: str = ""
@@ -101,10 +100,17 @@ def relative_error(readings: Iterable[Reading]) -> float:
     """Standard error of the median over rounds, from the rounds' median absolute deviation."""
     estimates = np.array([r.p20_s for r in readings])
     if len(estimates) < 2:
-        return float("inf")
+        return math.inf
     middle = float(np.median(estimates))
     sigma = 1.4826 * float(np.median(np.abs(estimates - middle)))
     return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
+
+
+def _quick(sentinels_s: Sequence[float]) -> float:
+    """What the sentinel takes undisturbed: a low percentile, for the least is luck; of a few the
+    median."""
+    low = 20 if len(sentinels_s) >= 5 else 50
+    return float(np.percentile(sentinels_s, low)) if len(sentinels_s) else math.inf
 
 
 @dataclass(frozen=True)
@@ -116,19 +122,14 @@ class Verdict:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class _Window:
-    serials: tuple[tuple[Job, int], ...]
-    sentinel_s: float  # the slower of the two around it
-
-
 class Schedule:
     """Rows, and the order in which their rounds are run.
 
     Args:
         jobs: each once.
         known: readings from an earlier run, by serial number.
-        sentinels_s: what the sentinel took in earlier rounds, by round.
+        sentinels_s: what the sentinel took in that run.
+        quickest_s: what it takes undisturbed, as far as is known.
     """
 
     def __init__(
@@ -136,15 +137,17 @@ class Schedule:
         jobs: Sequence[Job],
         settings: ScheduleSettings,
         known: Mapping[Job, Mapping[int, Reading]] | None = None,
-        sentinels_s: Sequence[Sequence[float]] = (),
+        sentinels_s: Sequence[float] = (),
+        quickest_s: float = math.inf,
     ) -> None:
         self.settings: Final = settings
         known = known or {}
         self._random = random.Random(settings.seed)
         self._open = {job: Row(job, dict(known.get(job, {}))) for job in jobs}
         self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
-        self._sentinels_s = [list(round_s) for round_s in sentinels_s]
-        self._windows: list[_Window] = []
+        #: What the sentinel takes undisturbed.
+        self.quickest_s = min(quickest_s, _quick(sentinels_s))
+        self._round_s: list[float] = []  # what the sentinel took in this round
 
     @property
     def readings_left(self) -> int:
@@ -152,13 +155,12 @@ class Schedule:
         least = self.settings.min_rounds
         return sum(max(1, least - len(row.readings)) for row in self._open.values())
 
-    def windows(self) -> list[list[Job]]:
-        """Begin a round: shuffled jobs in windows, a sentinel to be put before, between and after.
+    def round(self) -> list[Job]:
+        """Begin a round: shuffled jobs.
 
         The rows with the fewest readings come first, so that all rows share the same weather; empty
         when every row is finished.
         """
-        self._sentinels_s.append([])
         rows = list(self._open.values())
         self._random.shuffle(rows)
         rows.sort(key=lambda row: len(row.readings) // max(1, self.settings.min_rounds))
@@ -167,14 +169,14 @@ class Schedule:
         chosen.sort(
             key=lambda row: row.strikes
         )  # who ended a process goes last, and costs no other
-        step = self.settings.sentinel_every
-        return [[row.job for row in chosen[i : i + step]] for i in range(0, len(chosen), step)]
+        return [row.job for row in chosen]
 
     def keep(self, job: Job, reading: Reading) -> int:
         """Take a reading in; returns its serial number."""
         serial, self._serial = self._serial, self._serial + 1
         row = self._open[job]
         row.readings[serial], row.strikes = reading, 0
+        self._round_s.append(reading.sentinel_s)
         return serial
 
     def share(self, job: Job, serial: int) -> None:
@@ -192,43 +194,22 @@ class Schedule:
         if row.strikes >= self.settings.max_strikes:
             row.error = error
 
-    def sentinel(self, reading: Reading) -> float:
-        """Take in what the sentinel took; returns seconds."""
-        if reading.error:
-            raise WorkloadError(
-                f"the device refuses the sentinel, so no row can be trusted: {reading.error}"
-            )
-        self._sentinels_s[-1].append(reading.p20_s)
-        return reading.p20_s
-
-    def close_window(self, serials: Sequence[tuple[Job, int]], sentinel_s: float) -> None:
-        """The readings between two sentinels, of which the slower took ``sentinel_s``."""
-        self._windows.append(_Window(tuple(serials), sentinel_s))
-
     def judge(self) -> list[tuple[Job, int]]:
-        """Discard the windows whose sentinel was too slow, and say which readings that were.
+        """End a round: set aside the readings beside a slow sentinel, and say which those are.
 
-        All windows of rows not yet finished are judged again by the present baseline: a run that
-        begins in a disturbance learns only later what undisturbed is.
+        All readings of rows not yet finished are judged again by the present baseline: a run that
+        begins in a disturbance learns only later what undisturbed is. The baseline is that of the
+        quickest round: slow rounds, however many, must not become what is normal.
         """
-        limit_s = self.settings.sentinel_limit * self._baseline_s
-        bad = [w for w in self._windows if w.sentinel_s > limit_s]
-        self._windows = [w for w in self._windows if w.sentinel_s <= limit_s]
+        self.quickest_s = min(self.quickest_s, _quick(self._round_s))
+        self._round_s.clear()
+        limit_s = self.settings.sentinel_limit * self.quickest_s
         back = []
-        for window in bad:
-            for job, serial in window.serials:
-                row = self._open.get(job)
-                if row is not None and serial in row.readings:
-                    row.disturbed[serial] = row.readings.pop(serial)
-                    row.beside_s[serial] = window.sentinel_s
-                    back.append((job, serial))
+        for job, row in self._open.items():
+            for serial in [n for n, r in row.readings.items() if r.sentinel_s > limit_s]:
+                row.disturbed[serial] = row.readings.pop(serial)
+                back.append((job, serial))
         return back
-
-    @property
-    def _baseline_s(self) -> float:
-        """The quickest round's: slow rounds, however many, must not become what is normal."""
-        rounds_s = [float(np.median(round_s)) for round_s in self._sentinels_s if round_s]
-        return min(rounds_s, default=float("inf"))
 
     def finish(self) -> list[Verdict]:
         """Take out the rows that are done."""
@@ -263,8 +244,7 @@ class Schedule:
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device that has settled a little below its best pace is that fast, today.
-        baseline_s = self._baseline_s
-        pace = {n: beside_s / baseline_s for n, beside_s in row.beside_s.items()}
+        pace = {n: r.sentinel_s / self.quickest_s for n, r in row.disturbed.items()}
         slow = {n: row.disturbed[n] for n in pace if pace[n] <= limits.settled_limit}
         if self._agree(slow):
             row.readings = slow

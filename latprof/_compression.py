@@ -30,7 +30,7 @@ from latprof.compress import (
 )
 from latprof.compress._budget import Budget
 from latprof.compress._cost import MacsCost
-from latprof.devices import Device, measure_files
+from latprof.devices import Device, compare_files, measure_files
 from latprof.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -117,14 +117,15 @@ class Workshop:
         return [timing.latency_s for timing in self.timings(*files)]
 
     def timings(self, *files: Path) -> list[Timing]:
-        """Of each file, all timed in interleaved rounds; again where they were disturbed.
+        """Of each file, all timed in interleaved rounds; again where they were disturbed, or not
+        all in the same weather.
 
         Raises:
             DeviceError: a file could not be timed.
         """
         for _ in range(_TRIES):
             timings = measure_files(self.device, files)
-            if all(timing.usable for timing in timings):
+            if all(t.usable for t in timings) and len({t.status for t in timings}) == 1:
                 break
         for file, timing in zip(files, timings, strict=True):
             if not timing.usable:
@@ -133,8 +134,11 @@ class Workshop:
 
     def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
         """Seconds of ``model``, as if timed in the weather in which ``original`` took its."""
-        beside_s, candidate_s = self.time(original, self.export(model, "candidate"))
-        return original_s * candidate_s / beside_s
+        return original_s * self.ratio(self.export(model, "candidate"), original)
+
+    def ratio(self, file: Path, original: Path) -> float:
+        """Latency of ``file`` over that of ``original``, timed in turns."""
+        return compare_files(self.device, [original, file])[1]
 
 
 @dataclass(frozen=True)
@@ -160,19 +164,23 @@ def compress_in(
     batches: Batches,
     on_progress: Progress = lambda row: None,
     board: TensorBoard | None = None,
+    original_s: float | None = None,
 ) -> Compression:
     """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
 
     The folder holds the checkpoints of both phases, ``log.jsonl``, and in the end the network as
     ``compressed.json`` and ``compressed.pt``; the same call goes on from the checkpoints after a
     kill, to the same weights.
+
+    Args:
+        original_s: the original's measured latency, where it is known; else it is timed.
     """
     folder = workshop.folder
     original = workshop.export(model.eval(), "original")
     timed = folder / "original.json"  # once per run: a share of another time is another budget
     if timed.is_file():
         original_s = float(json.loads(timed.read_text())["latency_s"])
-    else:
+    elif original_s is None:
         (original_s,) = workshop.time(original)
     teacher = _frozen(model)
     distillation = Distillation(teacher, settings.coefficient, settings.temperature)
@@ -238,11 +246,13 @@ def conclude(
     files = [workshop.export(model, name) for name, (model, _) in every.items()]
     timings = workshop.timings(*files)
     macs = MacsCost(comp.space)
+    original_s = dict(zip(every, timings, strict=True))["original"].latency_s
+    today = original_s / comp.full_s  # what is predicted holds for the weather of the first timing
     figures = {
         name: Figures(
             accuracy=accuracy(model, *test),
             latency_s=timing.latency_s,
-            predicted_s=comp.cost.exact(counts),
+            predicted_s=today * comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(file),
@@ -250,7 +260,7 @@ def conclude(
         ).to_dict()
         for (name, (model, counts)), file, timing in zip(every.items(), files, timings, strict=True)
     }
-    original_s, compressed_s = (figures[n]["latency_s"] for n in ("original", "compressed"))
+    compressed_s = figures["compressed"]["latency_s"]
     budgets = []
     for goal in comp.goals.each:
         timed = goal.cost is comp.cost

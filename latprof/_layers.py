@@ -11,7 +11,7 @@ import numpy.typing as npt
 from latprof.compress import Compressor
 from latprof.compress._cost import LatencyCost
 from latprof.compress._select import candidates
-from latprof.devices import Device, Event, profile
+from latprof.devices import Device, Event, ScheduleSettings, profile
 from latprof.tables import family_text
 
 __all__ = ["layers", "staircases"]
@@ -19,6 +19,8 @@ __all__ = ["layers", "staircases"]
 #: More stairs than this in one picture are not looked at.
 _MOST_GROUPS = 12
 _POINTS = 192
+#: For a picture, a few percent will do.
+_BRIEF = ScheduleSettings(min_rounds=3, max_rounds=5, patience=4, noisy=0.05, pause_s=0.0)
 
 
 def layers(
@@ -34,7 +36,7 @@ def layers(
     small = [workload for made in ops for workload in made]
     measured = {
         row.workload: row.latency_s
-        for row in profile(device, small, on_event=on_event)
+        for row in profile(device, small, settings=_BRIEF, on_event=on_event)
         if row.usable
     }
     predicted_s = iter(cost.surrogate.predict(small).latency_s)

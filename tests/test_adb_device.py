@@ -192,7 +192,8 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
     assert "layer_norm in int8" in norm.error
     assert quantised.p20_s == pytest.approx(same.p20_s, rel=0.6)
     held = [bytes(f.read_bytes()) for f in (phone.tmp / "latprof").glob("m*.tflite")]
-    assert len(held) == 4  # three probes, and one model for the two jobs that are the same
+    # Three probes, the sentinel, and one model for the two jobs that are the same.
+    assert len(held) == 5
 
 
 # -- what cannot be opened -------------------------------------------------------------------------

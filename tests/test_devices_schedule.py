@@ -18,6 +18,7 @@ from latprof.devices import (
     Reading,
     ScheduleSettings,
     Trouble,
+    compare_files,
     measure_files,
     open_device,
     profile,
@@ -44,18 +45,17 @@ def run(
     process_noise=st.floats(0, 0.03),
     sample_noise=st.floats(0, 0.2),
     batch=st.integers(1, 50),
-    every=st.integers(1, 20),
 )
 def test_every_workload_is_measured_once_and_near_its_law(
-    seed: int, process_noise: float, sample_noise: float, batch: int, every: int
+    seed: int, process_noise: float, sample_noise: float, batch: int
 ) -> None:
     device = FakeDevice(seed=seed, process_noise=process_noise, sample_noise=sample_noise)
-    plan = ScheduleSettings(batch=batch, sentinel_every=every, seed=seed, pause_s=1e-9)
+    plan = ScheduleSettings(batch=batch, seed=seed, pause_s=1e-9)
     for row in profile(device, CONVS[:12], settings=plan):
         assert row.status in ("ok", "noisy")
         # p20 of an exponential tail lies 0.22 of its mean above the law.
         assert row.latency_s == pytest.approx(
-            device.law_s(row.workload), rel=0.003 + 2.5 * process_noise + 0.4 * sample_noise
+            device.law_s(row.workload), rel=0.003 + 2.5 * process_noise + 0.6 * sample_noise
         )
 
 
@@ -76,11 +76,11 @@ def test_the_law_climbs_stairs() -> None:
 def test_rounds_are_fresh_processes_and_orders_differ() -> None:
     device = FakeDevice()
     run(device)
-    per_round = len(CONVS) + 5  # 40 jobs in windows of 10, five sentinels
-    rounds = [device.log[i : i + per_round] for i in range(0, len(device.log), per_round)]
+    count = len(CONVS)
+    rounds = [device.log[i : i + count] for i in range(0, len(device.log), count)]
     assert len(rounds) == QUICK.min_rounds
     assert len({tuple(r) for r in rounds}) == len(rounds)
-    assert all(Counter(r)[device.sentinel] == 5 for r in rounds)
+    assert all(set(r) == set(CONVS) for r in rounds)
 
 
 def test_noise_that_does_not_converge_is_flagged() -> None:
@@ -137,7 +137,7 @@ def test_a_core_shared_all_along_is_not_used_where_the_rounds_disagree() -> None
 def test_throttling_without_end_is_flagged_not_looped() -> None:
     """The first second is quiet, so the baseline is known; from then on it is slow for good."""
     device = FakeDevice(troubles=[Trouble(0.4, 1e9, slower=1.5)])
-    rows = run(device, CONVS, ScheduleSettings(pause_s=1e-9, sentinel_every=2))
+    rows = run(device, CONVS, ScheduleSettings(pause_s=1e-9))
     assert "disturbed" in {row.status for row in rows.values()}
     for workload, row in rows.items():
         if row.usable:
@@ -166,8 +166,9 @@ def test_a_device_that_does_not_calm_down_is_rested_six_times(
 
 def test_weather_that_is_bad_most_of_the_time_is_waited_out() -> None:
     """Every fourth round is undisturbed: its readings alone make the rows."""
-    round_s = (len(CONVS) + 5) * QUICK.round_s
-    bad = [Trouble((4 * i + 1) * round_s, (4 * i + 4) * round_s, 1.3) for i in range(20)]
+    round_s, half_s = len(CONVS) * QUICK.round_s, QUICK.round_s / 2
+    ends_s = [(4 * i + 4) * round_s - half_s for i in range(20)]
+    bad = [Trouble(end_s - 3 * round_s + 2 * half_s, end_s, 1.3) for end_s in ends_s]
     device = FakeDevice(troubles=bad)
     for workload, row in run(device).items():
         assert row.usable
@@ -244,6 +245,46 @@ def test_files_are_measured_interleaved_and_answered_in_order(tmp_path: Path) ->
     assert [t.latency_s for t in timings] == pytest.approx(
         [device.law_s(large), device.law_s(small), device.law_s(large)]
     )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / "large.onnx", tmp_path / "small.onnx"]
+    for path, size in zip(found, (200_000, 100_000), strict=True):
+        path.write_bytes(b"x" * size)
+    return found
+
+
+def weather(kind: str) -> list[Trouble]:
+    """Of rounds of two readings of 0.02 s each."""
+    if kind == "none":
+        return []
+    if kind == "slow all along":
+        return [Trouble(0.0, 1e9, 1.4)]
+    if kind == "slow in the end":
+        return [Trouble(0.121, 1e9, 1.4)]
+    # Every other round, one of its two files is timed slowly.
+    return [Trouble(0.08 * i, 0.08 * i + 0.019, 3.0) for i in range(20)]
+
+
+@pytest.mark.parametrize("kind", ["none", "slow all along", "slow in the end", "now and then"])
+def test_files_are_compared_in_the_same_weather(files: list[Path], kind: str) -> None:
+    device = FakeDevice(troubles=weather(kind), process_noise=0.05)
+    true = device.law_s(files[1]) / device.law_s(files[0])
+    assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
+    assert device.readings <= 2 * 12
+
+
+def test_a_comparison_outlives_two_lost_rounds_and_not_three(files: list[Path]) -> None:
+    assert len(compare_files(FakeDevice(faults={1: "die", 4: "hang"}), files)) == 2
+    with pytest.raises(DeviceLostError):
+        compare_files(FakeDevice(faults={1: "die", 4: "die", 6: "die"}), files)
+
+
+def test_a_file_that_is_refused_is_not_compared(files: list[Path]) -> None:
+    device = FakeDevice(refuses=lambda job: job == files[1])
+    with pytest.raises(WorkloadError, match=r"small.onnx was not timed: .*refuses"):
+        compare_files(device, files)
 
 
 def test_settings_are_checked() -> None:

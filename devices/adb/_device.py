@@ -7,6 +7,7 @@ again once the phone has cooled.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import time
@@ -24,7 +25,7 @@ from latprof._errors import (
     WorkloadError,
 )
 from latprof._target import Target
-from latprof.devices._device import Array, Device, Job, Reading
+from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 from latprof.devices.adb._bench import FOLDER, Bench
 from latprof.devices.adb._benchmark_model import check_run, command_line
 from latprof.devices.adb._jobs import Jobs, existing
@@ -39,7 +40,7 @@ __all__ = ["AdbDevice"]
 
 _log = logging.getLogger("latprof")
 
-_WINDOW = 12  # jobs per shell command, and per look at the thermal state
+_WINDOW = 10  # jobs per shell command, and per look at the sentinel and the thermal state
 _ATTEMPTS = 5  # at one window, the phone throttling in each
 _LOW_BATTERY = 20
 _PRECISIONS = ("float32", "float16", "int8")
@@ -128,7 +129,7 @@ class AdbDevice(Device):
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading, None, None]:
         with self._dropping():
             self._reconnect()
-            refused = self._jobs.hold(jobs)
+            refused = self._jobs.hold([self.sentinel, *jobs])
         for start in range(0, len(jobs), _WINDOW):
             yield from self._window(jobs[start : start + _WINDOW], refused, measure_s)
 
@@ -268,24 +269,24 @@ class AdbDevice(Device):
     def _window(
         self, jobs: Sequence[Job], refused: Mapping[Job, str], measure_s: float
     ) -> Iterator[Reading]:
+        """One shell command: the sentinel, the jobs, and the sentinel again."""
+        order = [self.sentinel, *jobs, self.sentinel]
         for _ in range(_ATTEMPTS):
             readings = {
-                i: Reading(error=refused[job]) for i, job in enumerate(jobs) if job in refused
+                i: Reading(error=refused[job]) for i, job in enumerate(order) if job in refused
             }
             try:
                 with self._dropping():
-                    throttled = self._jobs.measure(jobs, readings, measure_s, self._thermals)
+                    throttled = self._jobs.measure(order, readings, measure_s, self._thermals)
                     if throttled:
                         _log.warning("%s: %d readings are taken again", throttled, len(jobs))
                         self._thermals.cool(self._live)
             except DeviceError:
                 # What was done stands; the job in hand is the one that gets the blame.
-                yield from (
-                    readings[i] for i in itertools.takewhile(readings.get, range(len(jobs)))
-                )
+                yield from _beside_sentinels(readings, len(jobs))
                 raise
             if not throttled:
-                yield from (readings[i] for i in range(len(jobs)))
+                yield from _beside_sentinels(readings, len(jobs))
                 return
         raise DeviceError(
             f"{self._target.device} throttles again whenever it has cooled; fewer threads or a "
@@ -298,3 +299,19 @@ class AdbDevice(Device):
             _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
         if self._before.battery_saver:
             _log.warning("battery saver is on and caps the clocks; switch it off")
+
+
+def _beside_sentinels(readings: Mapping[int, Reading], count: int) -> Iterator[Reading]:
+    """The readings 1 to ``count``, as far as there are any; 0 and the one after are the sentinel's.
+
+    Raises:
+        WorkloadError: the phone refuses the sentinel, and takes others.
+    """
+    looks = [readings[i] for i in (0, count + 1) if i in readings]
+    for i in itertools.takewhile(readings.__contains__, range(1, count + 1)):
+        if readings[i].error:
+            yield readings[i]
+            continue
+        if errors := [look.error for look in looks if look.error]:
+            raise refused_sentinel(errors[0])
+        yield dataclasses.replace(readings[i], sentinel_s=max(look.p20_s for look in looks))

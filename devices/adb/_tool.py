@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from latprof._cache import cache_dir
 from latprof._errors import DeviceError, UsageError
 
 __all__ = ["DOWNLOADS", "Tool", "cache_path", "find_tool"]
@@ -53,9 +53,7 @@ class Tool:
 
 def cache_path(abi: str) -> Path:
     """Where a download for this ABI is kept."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    base = Path(home) if home else Path.home() / ".cache"
-    return base / "latprof" / "benchmark_model" / abi / "benchmark_model"
+    return cache_dir() / "benchmark_model" / abi / "benchmark_model"
 
 
 def find_tool(abi: str, given: str = "", sha256: str = "") -> Tool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import struct
 import urllib.request
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latprof._cache import cache_dir
 from latprof._errors import UsageError
 from latprof.compress import TensorBatches
 
-__all__ = ["cache_dir", "fashion_mnist", "find", "load"]
+__all__ = ["fashion_mnist", "find", "load"]
 
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -27,11 +27,6 @@ _FILES = {
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
-
-
-def cache_dir() -> Path:
-    """Where latprof keeps what can be made again: $XDG_CACHE_HOME/latprof or ~/.cache/latprof."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latprof"
 
 
 def fashion_mnist(
