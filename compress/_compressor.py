@@ -127,6 +127,7 @@ class Compressor(nn.Module):
             self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s))
         )
         self.weights = Weights(model, self.space)
+        self.space.graph.prepare()
         self._full_s = self.cost.reach().full
 
         sizes = self.space.sizes

@@ -230,11 +230,17 @@ class Graph:
             start += g.size
         return [(name, dim, whole.get((name, dim), i)) for (name, dim), i in found.items()]
 
+    def prepare(self) -> None:
+        """Work out now what ``scales`` needs; inside ``torch.compile`` it is too late."""
+        self._placed[torch.device("cpu")] = self._masks()
+
     def _masks_on(self, device: torch.device) -> list[tuple[str, int, int | Tensor]]:
+        if not self._placed:
+            self.prepare()
         if device not in self._placed:
             self._placed[device] = [
                 (name, dim, where if isinstance(where, int) else where.to(device))
-                for name, dim, where in self._masks()
+                for name, dim, where in self._placed[torch.device("cpu")]
             ]
         return self._placed[device]
 
