@@ -74,7 +74,7 @@ class AgentDevice(Device):
         with self._agent() as agent:
             hello, self._environment = agent.hello, agent.ask("environment")
             self._target = self._target_of(hello)
-            self._pace_of = f"{self._environment['host']}: {self._target}"
+            self._pace_of = f"{name}: {self._target}"
             agent.ask("prepare", id=0)
             if (best_s := self._remembered_s()) < math.inf:
                 self._watch(agent, patience_s=0.0)

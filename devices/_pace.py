@@ -18,8 +18,8 @@ from latprof._cache import cache_dir
 
 __all__ = ["recall", "remember"]
 
-#: Machines change; what was not seen again for this long is forgotten.
-_KEPT = timedelta(days=7)
+#: Machines change, and run on batteries; what was not seen again for this long is forgotten.
+_KEPT = timedelta(days=1)
 _SEEN_AGAIN = 1.05
 
 

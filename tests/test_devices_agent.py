@@ -99,7 +99,8 @@ def test_what_goes_wrong_later_ends_in_the_same_errors(script: str, error: type[
     device = bad_agent(
         "hear(); say(**hello)\n"
         "if hear()['op'] == 'environment':\n"
-        "  say(ok=True); hear(); say(ok=True); hear(); say(ok=True, samples_s=[1e-6]); hear()\n"
+        "  say(ok=True); hear(); say(ok=True); hear()\n"
+        "  say(ok=True, samples_s=[1e-6], sentinel_s=0.0); hear()\n"
         f"else: {script}"
     )
     start = time.monotonic()
@@ -138,7 +139,7 @@ def test_a_peer_that_stops_reading_times_out(tmp_path: Path) -> None:
         "hear(); say(**hello)\n"
         "if not os.path.exists('" + str(tmp_path / "opened") + "'):\n"
         "  hear(); say(ok=True); hear(); say(ok=True)\n"
-        "  hear(); say(ok=True, samples_s=[1e-6]); hear()\n"
+        "  hear(); say(ok=True, samples_s=[1e-6], sentinel_s=0.0); hear()\n"
         "else: time.sleep(60)"
     )
     (tmp_path / "opened").touch()

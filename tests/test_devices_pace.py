@@ -34,11 +34,11 @@ def test_the_best_is_kept_of_each_device() -> None:
     assert (recall("a"), recall("b")) == (2e-6, 5e-6)
 
 
-def test_what_was_not_seen_again_for_a_week_is_forgotten(memory: Path) -> None:
+def test_what_was_not_seen_again_for_a_day_is_forgotten(memory: Path) -> None:
     remember("a", 2e-6)
     remember("b", 2e-6)
     known = json.loads(memory.read_text())
-    known["a"]["seen"] = (datetime.now(UTC) - timedelta(days=8)).isoformat()
+    known["a"]["seen"] = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
     memory.write_text(json.dumps(known))
     assert (recall("a"), recall("b")) == (math.inf, 2e-6)
     remember("a", 4e-6)
