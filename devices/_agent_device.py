@@ -17,7 +17,7 @@ from latprof.devices._agent import decode_arrays, encode_arrays
 from latprof.devices._client import AgentProcess, Hint
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 from latprof.devices._pace import recall, remember
-from latprof.devices._schedule import default_pause_s
+from latprof.devices._schedule import ScheduleSettings, default_pause_s
 
 __all__ = ["AgentDevice"]
 
@@ -27,8 +27,6 @@ _SENTINEL = -1  # its id in the agent
 _RESTLESS = 1.08
 #: How long a round waits for a calm core where there is none.
 _PATIENCE_S, _PATIENCE_PER_JOB_S = 1.0, 0.05
-#: So many times what was remembered: the device is not what it was then.
-_ANOTHER_MODE = 1.4
 
 
 class AgentDevice(Device):
@@ -79,7 +77,8 @@ class AgentDevice(Device):
             if (best_s := self._remembered_s()) < math.inf:
                 self._watch(agent, patience_s=0.0)
             least = agent.ask("measure", takes_s=_DISPATCH_S, id=0, seconds=_DISPATCH_S, drop=True)
-        if least["sentinel_s"] <= _ANOTHER_MODE * best_s:
+        # Further from it than a device settles, it is not what it was then.
+        if least["sentinel_s"] <= ScheduleSettings.settled_limit * best_s:
             self.quickest_s = best_s
         self._start["carry"] = hello["carry"]
         self._environment["clock_resolution_s"] = hello["clock_resolution_s"]

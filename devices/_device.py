@@ -37,7 +37,7 @@ class Reading:
             well below 1 where others wanted the core. 1.0 where the device cannot tell.
         cost_s: seconds the device spent warming up and timing, preparation aside.
         sentinel_s: what one call of the device's sentinel took right beside this reading, the
-            slower of before and after.
+            slower of before and after; 0 while the device has not timed it yet.
         error: one line, where the runtime refused this job; there are no samples then.
     """
 

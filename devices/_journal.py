@@ -1,8 +1,9 @@
 """The journal: what a kill -9 cannot take away.
 
 JSON Lines, append-only, each line fsynced before the next reading is taken. The first line holds
-the target; then one line per reading, one per discarded window, one per finished shape. A torn last
-line is what a kill leaves, and is dropped; anything else that does not parse is corruption.
+the target; then one line per reading, one where readings are discarded, one per finished shape. A
+torn last line is what a kill leaves, and is dropped; anything else that does not parse is
+corruption.
 """
 
 from __future__ import annotations

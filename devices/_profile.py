@@ -195,7 +195,7 @@ class _Run:
         self._tell("reading")
 
     def _judge(self, count: int) -> None:
-        """Set disturbed windows aside; rest a while after a round that mostly was."""
+        """Set disturbed readings aside; rest a while after a round that mostly was."""
         back = self._schedule.judge()
         if self._schedule.settings.pause_s:  # else nothing is waited for, a calm core neither
             self._device.quickest_s = self._schedule.quickest_s

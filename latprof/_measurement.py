@@ -15,7 +15,7 @@ from latprof._workload import Workload, workload_from_dict
 __all__ = ["STATUSES", "Measurement", "Timing"]
 
 #: ok: converged. noisy: the noise stabilised before the estimate converged. disturbed: the
-#: sentinel said the device was throttled or disturbed and no clean window came. failed: no samples.
+#: sentinel said the device was throttled or disturbed and no clean moment came. failed: no samples.
 STATUSES = ("ok", "noisy", "disturbed", "failed")
 
 
