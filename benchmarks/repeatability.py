@@ -83,7 +83,7 @@ def draw_shapes(count: int, seed: int) -> list[Conv2d]:
 
 
 def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]:
-    ours, sure, means, medians, statuses = [], [], [], [], []
+    ours, sure, paces, means, medians, statuses = [], [], [], [], [], []
     costs_ms: list[dict[str, float]] = []
     start = time.monotonic()
     target = ""
@@ -100,6 +100,7 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
             costs_ms.append({k: ms / len(shapes) for k, ms in measuring_ms(journal).items()})
         latency = {row.workload: row.latency_s for row in rows}
         ours.append([latency[shape] for shape in shapes])
+        paces.append(float(np.median([pace for row in rows for pace in row.pace])))
         ok = {row.workload for row in rows if row.status == "ok"}
         sure.append([latency[shape] if shape in ok else math.nan for shape in shapes])
         statuses += [row.status for row in rows]
@@ -111,6 +112,8 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
         "target": target,
         "latprof": spread(ours),
         "latprof_ok_rows": spread(sure),  # of what is flagged, the flag says that it may not repeat
+        "common_factors": common_factors(ours),
+        "paces": paces,
         "mean_of_50": spread(means),
         "median_of_50": spread(medians),
         "measuring_ms_per_shape": max(cost["kept"] for cost in costs_ms),
@@ -143,6 +146,12 @@ def spread(latency_s: list[list[float]]) -> dict[str, float]:
         "p90": float(np.percentile(relative, 90)),
         "max": float(relative.max()),
     }
+
+
+def common_factors(latency_s: list[list[float]]) -> list[float]:
+    """Per profile, by what all its rows lie off the profiles' median."""
+    table = np.array(latency_s)
+    return [float(f) for f in np.median(table / np.median(table, 0), 1)]
 
 
 def plain_in_fresh_process(runtime: str, count: int) -> list[dict[str, float]]:

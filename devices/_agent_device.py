@@ -22,6 +22,8 @@ from latprof.devices._schedule import ScheduleSettings, default_pause_s
 __all__ = ["AgentDevice"]
 
 _DISPATCH_S = 0.005
+#: At a device, before it is taken for another than it was.
+_LOOKS = 3
 _SENTINEL = -1  # its id in the agent
 #: Where the sentinel takes more than this many times its best, another core may be calmer.
 _RESTLESS = 1.08
@@ -74,12 +76,8 @@ class AgentDevice(Device):
             self._target = self._target_of(hello)
             self._pace_of = f"{name}: {self._target}"
             agent.ask("prepare", id=0)
-            if (best_s := self._remembered_s()) < math.inf:
-                self._watch(agent, patience_s=0.0)
-            least = agent.ask("measure", takes_s=_DISPATCH_S, id=0, seconds=_DISPATCH_S, drop=True)
-        # Further from it than a device settles, it is not what it was then.
-        if least["sentinel_s"] <= ScheduleSettings.settled_limit * best_s:
-            self.quickest_s = best_s
+            best_s = recall(self._pace_of) if self._remembers else math.inf
+            least = self._least(agent, best_s)
         self._start["carry"] = hello["carry"]
         self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
         # What one call costs however little it computes; every row holds it once.
@@ -104,10 +102,27 @@ class AgentDevice(Device):
             settings=tuple(sorted(changed.items())),
         )
 
-    def _remembered_s(self) -> float:
-        """What the sentinel took at its best in earlier runs; a GPU's best depends on its heat."""
-        remembers = default_pause_s() > 0 and self._start["gpu"] is None
-        return recall(self._pace_of) if remembers else math.inf
+    @property
+    def _remembers(self) -> bool:
+        """Whether its best pace is worth remembering; a GPU's depends on its heat."""
+        return default_pause_s() > 0 and self._start["gpu"] is None
+
+    def _least(self, agent: AgentProcess, best_s: float) -> dict[str, Any]:
+        """The timing of a call that computes next to nothing; takes ``best_s`` for the best pace
+        where the device comes as near to it, now or in a while, as one that has settled."""
+        calm_s = ScheduleSettings.settled_limit * best_s
+        known = {}
+        if best_s < math.inf:
+            self._watch(agent, patience_s=_PATIENCE_S)
+            known = {"calm_s": calm_s}
+        for _ in range(_LOOKS):
+            least = agent.ask(
+                "measure", takes_s=_PATIENCE_S, id=0, seconds=_DISPATCH_S, drop=False, **known
+            )
+            if least["sentinel_s"] <= calm_s:
+                self.quickest_s = best_s
+                break
+        return least
 
     def _agent(self) -> AgentProcess:
         return AgentProcess(self._command, **self._start)
@@ -182,7 +197,7 @@ class AgentDevice(Device):
 
     def close(self) -> None:
         """Nothing outlives a round here: the agent restores its knobs when it ends."""
-        if self._start["gpu"] is None and self.quickest_s < math.inf:
+        if self._remembers and self.quickest_s < math.inf:
             remember(self._pace_of, self.quickest_s)
 
     def _source(self, job: Job) -> dict[str, Any]:

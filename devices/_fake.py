@@ -50,7 +50,8 @@ class FakeDevice(Device):
     Args:
         seed: of the law's coefficients and of the noise.
         stair: output channels per step.
-        process_noise: standard deviation of each process's own factor.
+        process_noise: standard deviation of a factor that each job has in each process, as from
+            where its memory lies.
         sample_noise: mean of the exponential that is added to each sample, relative.
         drift: relative slow-down per second of the device's clock.
         troubles: disturbances.
@@ -99,7 +100,6 @@ class FakeDevice(Device):
         return self._constant_s + self._s_per_mac * padded.macs + self._s_per_byte * moved
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
-        factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
         if self.refuses(self.sentinel):
             raise refused_sentinel(f"{self.name}: refuses {self.sentinel}")
         for job in jobs:
@@ -113,9 +113,10 @@ class FakeDevice(Device):
             if self.refuses(job):
                 yield Reading(error=f"{self.name}: refuses {job}")
                 continue
-            yield self._reading(job, factor, measure_s)
+            yield self._reading(job, measure_s)
 
-    def _reading(self, job: Job, factor: float, measure_s: float) -> Reading:
+    def _reading(self, job: Job, measure_s: float) -> Reading:
+        factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
         slower, busy = 1.0 + self.drift * self.clock_s, 1.0
         pace = self._pace(self.clock_s)
         for trouble in self.troubles:
@@ -129,7 +130,7 @@ class FakeDevice(Device):
         base_s = self.law_s(job) * factor * slower
         tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
         self.clock_s += measure_s
-        sentinel_s = self.law_s(self.sentinel) * factor * max(pace, self._pace(self.clock_s))
+        sentinel_s = self.law_s(self.sentinel) * max(pace, self._pace(self.clock_s))
         return Reading(tuple((base_s * (1.0 + tail)).tolist()), busy, measure_s, sentinel_s)
 
     def _pace(self, at_s: float) -> float:

@@ -28,7 +28,8 @@ __all__ = ["Journal"]
 # Format history
 # 1: first.
 # 2: a reading holds what the sentinel took beside it.
-_VERSION = 2
+# 3: what is finished holds its pace.
+_VERSION = 3
 
 
 class Journal:

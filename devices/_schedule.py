@@ -96,9 +96,9 @@ class Row:
         return len(self.disturbed) + len(self.shared)
 
 
-def relative_error(readings: Iterable[Reading]) -> float:
+def relative_error(rounds_s: Iterable[float]) -> float:
     """Standard error of the median over rounds, from the rounds' median absolute deviation."""
-    estimates = np.array([r.p20_s for r in readings])
+    estimates = np.array(list(rounds_s))
     if len(estimates) < 2:
         return math.inf
     middle = float(np.median(estimates))
@@ -115,10 +115,12 @@ def _quick(sentinels_s: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A row that is done, its status (latprof._measurement.STATUSES), and the reason."""
+    """A row that is done, its status (latprof._measurement.STATUSES), the pace of each of its
+    readings, and the reason."""
 
     row: Row
     status: str
+    pace: tuple[float, ...] = ()
     detail: str = ""
 
 
@@ -222,25 +224,25 @@ class Schedule:
         limits, count = self.settings, len(row.readings)
         if row.error:
             row.readings.clear()
-            return Verdict(row, "failed", row.error)
-        error = relative_error(row.readings.values())
+            return self._done(row, "failed", row.error)
+        error = self._error(row.readings)
         if count >= limits.min_rounds and error <= limits.converged:
-            return Verdict(row, "ok")
+            return self._done(row, "ok")
         if count >= limits.max_rounds:
             if error <= limits.noisy:
-                return Verdict(row, "ok")
-            return Verdict(row, "noisy", f"standard error {error:.1%} after {count} rounds")
+                return self._done(row, "ok")
+            return self._done(row, "noisy", f"standard error {error:.1%} after {count} rounds")
         if row.aside < limits.patience:
             return None
         why = f"{len(row.disturbed)} rounds disturbed, {len(row.shared)} on a shared core"
         why = f"{why}, {count} clean"
         if count >= limits.min_rounds:
-            return Verdict(row, "noisy", why)
+            return self._done(row, "noisy", why)
         # What is shorter than a time slice reads true on a shared core, at its low percentiles;
         # where it does not, the rounds disagree.
         if self._agree(together := row.readings | row.shared):
             row.readings = together
-            return Verdict(row, "noisy", f"{why}; the rounds agree")
+            return self._done(row, "noisy", f"{why}; the rounds agree")
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device that has settled a little below its best pace is that fast, today.
@@ -249,12 +251,24 @@ class Schedule:
         if self._agree(slow):
             row.readings = slow
             slower = float(np.median([pace[n] for n in slow]))
-            return Verdict(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
+            return self._done(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
         if row.aside < limits.max_discards:
             return None
         row.readings |= row.shared | row.disturbed
-        return Verdict(row, "disturbed", why)
+        return self._done(row, "disturbed", why)
 
     def _agree(self, readings: Mapping[int, Reading]) -> bool:
         enough = len(readings) >= self.settings.min_rounds
-        return enough and relative_error(readings.values()) <= self.settings.noisy
+        return enough and self._error(readings) <= self.settings.noisy
+
+    def _done(self, row: Row, status: str, detail: str = "") -> Verdict:
+        return Verdict(row, status, tuple(map(self._pace, row.readings.values())), detail)
+
+    def _error(self, readings: Mapping[int, Reading]) -> float:
+        return relative_error(r.p20_s / self._pace(r) for r in readings.values())
+
+    def _pace(self, reading: Reading) -> float:
+        """How much slower than at its best the device was; beyond where one settles, not all ops
+        slow down alike, and the sentinel tells nothing of the others."""
+        pace = reading.sentinel_s / self.quickest_s
+        return pace if 0 < pace <= self.settings.settled_limit else 1.0

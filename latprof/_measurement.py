@@ -24,13 +24,17 @@ class Timing:
     """Raw samples of something that ran on a target: one workload, or a whole model file.
 
     Args:
-        samples_s: seconds per call, grouped by round; each round is a fresh process.
+        samples_s: seconds per call as they were taken, grouped by round; each round is a fresh
+            process.
+        pace: per round, what the sentinel took beside it over what it takes at the best pace of
+            the device; empty where that is not known.
         status: one of STATUSES; ``failed`` exactly where there are no samples.
         detail: one line saying why the status is not ``ok``; empty otherwise.
         measured_at: ISO 8601, UTC.
     """
 
     samples_s: tuple[tuple[float, ...], ...]
+    pace: tuple[float, ...] = ()
     status: str = "ok"
     detail: str = ""
     measured_at: str = ""
@@ -43,6 +47,10 @@ class Timing:
         for round_s in self.samples_s:
             if not round_s or not all(math.isfinite(s) and s > 0 for s in round_s):
                 raise TableError("samples must be finite and > 0 seconds")
+        if self.pace and len(self.pace) != len(self.samples_s):
+            raise TableError(f"{len(self.pace)} paces for {len(self.samples_s)} rounds of samples")
+        if not all(math.isfinite(p) and p > 0 for p in self.pace):
+            raise TableError(f"paces are {self.pace}; expected finite and > 0")
 
     @property
     def usable(self) -> bool:
@@ -51,12 +59,13 @@ class Timing:
 
     @property
     def latency_s(self) -> float:
-        """The estimate: the median over rounds of each round's 20th percentile.
+        """The estimate, at the best pace of the device: the median over rounds of each round's 20th
+        percentile over its pace.
 
-        The 20th percentile is what repeats between processes; the median over rounds drops a
-        process that had an unlucky memory layout.
+        The 20th percentile is what repeats between processes; the pace takes out the drift of the
+        clock; the median over rounds drops a process that had an unlucky memory layout.
         """
-        return float(np.median([np.percentile(r, 20) for r in self.samples_s]))
+        return float(np.median(self._rounds_s))
 
     @property
     def min_s(self) -> float:
@@ -76,9 +85,15 @@ class Timing:
 
     @property
     def spread(self) -> float:
-        """Relative half-range between rounds: (max - min) / (2 * latency) of the rounds' p20."""
-        per_round = [float(np.percentile(r, 20)) for r in self.samples_s]
+        """Relative half-range between rounds: (max - min) / (2 * latency) of their estimates."""
+        per_round = self._rounds_s
         return (max(per_round) - min(per_round)) / (2 * self.latency_s)
+
+    @property
+    def _rounds_s(self) -> list[float]:
+        paces = self.pace or (1.0,) * len(self.samples_s)
+        pairs = zip(self.samples_s, paces, strict=True)
+        return [float(np.percentile(r, 20)) / pace for r, pace in pairs]
 
     def _percentile(self, q: float) -> float:
         return float(np.percentile(np.concatenate([np.asarray(r) for r in self.samples_s]), q))
@@ -86,6 +101,7 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         return {
             "samples_s": [list(r) for r in self.samples_s],
+            "pace": list(self.pace),
             "status": self.status,
             "detail": self.detail,
             "measured_at": self.measured_at,
@@ -95,6 +111,7 @@ class Timing:
     def _fields(cls, data: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "samples_s": tuple(tuple(float(s) for s in r) for r in data["samples_s"]),
+            "pace": tuple(float(p) for p in data.get("pace", ())),
             "status": data["status"],
             "detail": data["detail"],
             "measured_at": data["measured_at"],

@@ -21,7 +21,8 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 # format history
 #   1  rows of ops (workload fields as nullable columns) and of whole models (their ops as JSON in
 #      `workloads`); samples_s nested by round; target and provenance as JSON in the metadata.
-FORMAT_VERSION = 1
+#   2  pace, by round.
+FORMAT_VERSION = 2
 
 _KINDS: tuple[type[Workload], ...] = (Conv2d, MatMul, Elementwise, Pool)
 
@@ -71,9 +72,9 @@ def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -
         TableError: naming ``where``, and the row.
     """
     version = head.get("format")
-    if version != FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         raise TableError(
-            f"{where}: table format is {version!r}; this latprof reads {FORMAT_VERSION}; "
+            f"{where}: table format is {version!r}; this latprof reads 1 to {FORMAT_VERSION}; "
             "update latprof, or export the table to JSON with the latprof that wrote it"
         )
     ops, models = [], []

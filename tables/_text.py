@@ -17,7 +17,8 @@ from latprof.tables._table import LatencyTable
 __all__ = ["PARSE", "read_csv", "read_json", "read_text", "write_csv", "write_json"]
 
 _COLUMNS = ("row", "name", *WORKLOAD_COLUMNS, "latency_s", "status", "detail", "measured_at",
-            "samples_s", "workloads")  # fmt: skip
+            "samples_s", "pace", "workloads")  # fmt: skip
+_JSON_COLUMNS = ("samples_s", "pace")
 _CSV_MARK = "# latprof "
 #: column type -> how its text is read.
 PARSE: dict[type, Callable[[str], Any]] = {
@@ -53,14 +54,15 @@ def read_json(path: Path) -> LatencyTable:
 def write_csv(table: LatencyTable, path: Path) -> Path:
     """A first line ``# latprof {json}`` with target and provenance, a header, one line per row.
 
-    ``samples_s`` and ``workloads`` are JSON; floats are written so that they read back exactly.
+    ``samples_s``, ``pace`` and ``workloads`` are JSON; floats are written so that they read back
+    exactly.
     """
     out = io.StringIO()
     out.write(_CSV_MARK + json.dumps(header(table)) + "\n")
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in to_rows(table):
-        writer.writerow({**row, "samples_s": json.dumps(row["samples_s"])})
+        writer.writerow({**row, **{name: json.dumps(row[name]) for name in _JSON_COLUMNS}})
     return replace_file(path, out.getvalue().encode())
 
 
@@ -85,8 +87,8 @@ def _parse(row: dict[str, str]) -> dict[str, Any]:
         name: PARSE[type_](row[name]) if row[name] else None
         for name, type_ in WORKLOAD_COLUMNS.items()
     }
-    rest = {name: row[name] for name in _COLUMNS if name not in WORKLOAD_COLUMNS}
-    return parsed | rest | {"samples_s": json.loads(row["samples_s"])}
+    rest = {name: row[name] for name in row if name not in WORKLOAD_COLUMNS}
+    return parsed | rest | {name: json.loads(row[name]) for name in _JSON_COLUMNS if name in row}
 
 
 def read_text(path: Path) -> str:
