@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from latprof._errors import UsageError
 from latprof.compress._blocks import Block, Prune
@@ -192,7 +191,7 @@ class Compressor(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         changed = self.weights(self.model, self.scales())
-        return functional_call(self.model, changed, args, kwargs)
+        return self.weights.swap(self.model, changed, args, kwargs)
 
     def scales(self) -> list[Tensor]:
         """Per group, what multiplies each channel where it is read, (size,); 0 is removed."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from latprof.compress._bits import Bits
 from latprof.compress._space import Option, Space
+from latprof.compress._swap import Swap
 
 __all__ = ["Factors", "Weights", "split"]
 
@@ -43,6 +44,7 @@ class Weights(nn.Module):
     def __init__(self, model: nn.Module, space: Space) -> None:
         super().__init__()
         self.space = space
+        self.swap = Swap(model)
         self.factors = nn.ModuleList(
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
@@ -59,7 +61,7 @@ class Weights(nn.Module):
         Args:
             scales: per group of the space, (size,); 0 is removed.
         """
-        params: dict[str, Tensor] = dict(model.named_parameters())
+        params = self.swap.parameters(model)
         changed: dict[str, Tensor] = {}
         for option, factors in zip(self.space.ranks, self.factors, strict=True):
             changed[option.layer.weight] = factors(scales[option.group.index])
@@ -90,7 +92,7 @@ class Weights(nn.Module):
         """Clip ranges of the bit widths that are not in use, for the weights as they are now."""
         if not self.space.bits:
             return
-        params: dict[str, Tensor] = dict(model.named_parameters())
+        params = self.swap.parameters(model)
         changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
