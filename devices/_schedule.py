@@ -245,7 +245,7 @@ class Schedule:
             return self._done(row, "noisy", f"{why}; the rounds agree")
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
-        # A device that has settled a little below its best pace is that fast, today.
+        # A device may have settled a little below its best pace.
         pace = {n: r.sentinel_s / self.quickest_s for n, r in row.disturbed.items()}
         slow = {n: row.disturbed[n] for n in pace if pace[n] <= limits.settled_limit}
         if self._agree(slow):

@@ -17,15 +17,8 @@ settings.load_profile("latprof")
 #: Files whose tests measure this machine, keep time limits or share its one adb server.
 ALONE = (
     *("test_adb", "test_cli", "test_compress_int8", "test_compress_trace_cost"),
-    *(
-        "test_devices_agent",
-        "test_devices_laws",
-        "test_devices_many",
-        "test_devices_runtimes",
-        "test_devices_ssh",
-        "test_examples",
-    ),
-    *("test_export_cli", "test_gpu_device", "test_gpu_real"),
+    *("test_devices_agent", "test_devices_laws", "test_devices_many", "test_devices_runtimes"),
+    *("test_devices_ssh", "test_examples", "test_export_cli", "test_gpu_device", "test_gpu_real"),
 )
 
 
