@@ -11,8 +11,8 @@ __all__ = ["Swap"]
 
 
 class Swap:
-    """What ``torch.func.functional_call`` does, in a tenth of its time: shared parameters are
-    looked for once, and modules found by the shortest way, in each call anew.
+    """What ``torch.func.functional_call`` does, without its search for shared parameters in each
+    call; modules are found by name in each, for they may be replaced.
 
     Args:
         model: whose parameters there are; it is not kept.
