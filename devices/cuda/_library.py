@@ -17,12 +17,12 @@ __all__ = ["load_library", "toolkit_folders"]
 
 
 def load_library(name: str, versions: tuple[str, ...]) -> ctypes.CDLL | None:
-    """``lib<name>.so.<version>`` of the first version that loads, or None."""
-    for version in versions:
-        file = f"lib{name}.so.{version}"
-        for path in (file, *map(str, _installed(file))):
-            with contextlib.suppress(OSError):
-                return ctypes.CDLL(path)
+    """``lib<name>.so.<version>`` of the first version that loads, or None; what the system's loader
+    finds, by LD_LIBRARY_PATH too, comes before what pip installed."""
+    files = [f"lib{name}.so.{version}" for version in versions]
+    for path in (*files, *(str(path) for file in files for path in _installed(file))):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(path)
     return None
 
 
