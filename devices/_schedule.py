@@ -246,11 +246,11 @@ class Schedule:
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device may have settled a little below its best pace.
-        pace = {n: r.sentinel_s / self.quickest_s for n, r in row.disturbed.items()}
-        slow = {n: row.disturbed[n] for n in pace if pace[n] <= limits.settled_limit}
+        limit_s = limits.settled_limit * self.quickest_s
+        slow = {n: r for n, r in row.disturbed.items() if r.sentinel_s <= limit_s}
         if self._agree(slow):
             row.readings = slow
-            slower = float(np.median([pace[n] for n in slow]))
+            slower = float(np.median([self._pace(r) for r in slow.values()]))
             return self._done(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
         if row.aside < limits.max_discards:
             return None
@@ -270,5 +270,6 @@ class Schedule:
     def _pace(self, reading: Reading) -> float:
         """How much slower than at its best the device was; beyond where one settles, not all ops
         slow down alike, and the sentinel tells nothing of the others."""
-        pace = reading.sentinel_s / self.quickest_s
-        return pace if 0 < pace <= self.settings.settled_limit else 1.0
+        if not 0 < reading.sentinel_s <= self.settings.settled_limit * self.quickest_s < math.inf:
+            return 1.0
+        return reading.sentinel_s / self.quickest_s
