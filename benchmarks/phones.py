@@ -29,7 +29,7 @@ from latprof.tables import plan
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from adbd import Phone, elf
 
-_TINY_S = 1e-6  # below this the ops are shorter than the noise between two processes
+_EDGES_S = (1e-6, 5e-6)  # what a call costs besides its op weighs on the short ones
 
 
 def main() -> None:
@@ -55,10 +55,14 @@ def main() -> None:
     with open_device("local", runtime="tflite") as local:
         local.quickest_s = math.inf  # the stand-in's best pace is that of its own run, too
         here, local_wall_s = measured(local, shapes)
-        machine = local.target.device
+        machine, dispatch_s = local.target.device, local.environment()["dispatch_s"]
     ratios = {w: there[w] / here[w] for w in there if w in here}
-    tiny = [r for w, r in ratios.items() if here[w] < _TINY_S]
-    rest = [r for w, r in ratios.items() if here[w] >= _TINY_S]
+    low, high = _EDGES_S
+    by_size = {
+        "under_1us": [r for w, r in ratios.items() if here[w] < low],
+        "1_to_5us": [r for w, r in ratios.items() if low <= here[w] < high],
+        "over_5us": [r for w, r in ratios.items() if here[w] >= high],
+    }
     print(
         json.dumps(
             {
@@ -70,9 +74,13 @@ def main() -> None:
                 "device_s": environment["device_s"],
                 "pushes": environment["pushes"],
                 "call_overhead_s": environment["call_overhead_s"],
-                "ratio_to_local": spread(rest),
-                "ratio_to_local_under_1us": spread(tiny),
-                "baseline": {"device": "local", "wall_s": local_wall_s, "usable": len(here)},
+                "ratio_to_local": {size: spread(some) for size, some in by_size.items()},
+                "baseline": {
+                    "device": "local",
+                    "wall_s": local_wall_s,
+                    "usable": len(here),
+                    "call_overhead_s": dispatch_s,
+                },
                 "model": args.model,
                 "seed": args.seed,
                 "versions": {

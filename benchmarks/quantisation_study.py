@@ -6,18 +6,15 @@ Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 
 penalty's strength alone; and latprof's ``Quantise`` to budgets of bytes. Scaled down to minutes on
 one core: a quarter of the filters (16, 32, 64, 32), 2x2 max pooling after the first three
 convolutions, the first 8,000 training images, 6 epochs; tested on all 10,000 test images. Every run
-that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) holds
-cifar10_train.parquet and cifar10_test.parquet, of columns ``image`` (an encoded picture) and
-``label``.
+that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) is what
+cifar10.py reads.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
-import os
 import platform
 import sys
 import time
@@ -29,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -37,6 +33,7 @@ from torch.nn import functional
 from latprof.compress import Compressor, Quantise
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cifar10
 from paper_bits import Bits
 
 FILTERS, WIDTHS = (16, 32, 64, 32), (2, 4, 8, 16)
@@ -58,10 +55,10 @@ BUDGETS = (0.35, 0.25, 0.16)
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/quantisation"))
-    parser.add_argument("--data", type=Path, default=os.environ.get("LATPROF_CIFAR10"))
+    parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
     given = parser.parse_args()
-    if given.data is None or not (given.data / "cifar10_train.parquet").is_file():
-        print(json.dumps({"skipped": f"no cifar10_train.parquet in {given.data}; give --data DIR"}))
+    if lacking := cifar10.missing(given.data):
+        print(json.dumps({"skipped": lacking}))
         return
     given.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -74,7 +71,7 @@ def main() -> None:
         a for a in asked if not any([r["kind"], r["value"], r["seed"]] == list(a) for r in done)
     ]
     if todo:
-        data = {p: _load(given.data / f"cifar10_{p}.parquet") for p in ("train", "test")}
+        data = {p: cifar10.load(given.data, p) for p in ("train", "test")}
     for kind, value, seed in todo:
         row = _run(kind, value, seed, data)
         done.append(row)
@@ -229,20 +226,6 @@ def _batches(images: Tensor, labels: Tensor, seed: int) -> Iterator[tuple[Tensor
             flip = torch.rand(BATCH, generator=dice) < 0.5
             batch[flip] = batch[flip].flip(3)
             yield batch, labels[chosen]
-
-
-def _load(path: Path) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, 32, 32), each channel of zero mean and unit variance, and labels (N,)."""
-    import pandas as pd
-
-    table = pd.read_parquet(path).head(10_000)
-    pixels = np.stack(
-        [np.asarray(Image.open(io.BytesIO(b)).convert("RGB")) for b in table["image"]]
-    )
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.247, 0.243, 0.262])
-    images = (images - mean[:, None, None]) / deviation[:, None, None]
-    return images, torch.from_numpy(table["label"].to_numpy(np.int64))
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

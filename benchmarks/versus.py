@@ -5,6 +5,7 @@ from its last checkpoint. Several of these processes may share a FOLDER.
 
     python -P benchmarks/versus.py FOLDER                  everything; JSON last
     python -P benchmarks/versus.py FOLDER --only-report    what is there
+    python -P benchmarks/versus.py OTHER --dataset cifar10 --data DIR --models resnet18
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cifar10
 from versus_methods import METHODS, Job, QuietWorkshop, alone
 from versus_report import report
 
@@ -42,11 +44,15 @@ from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 
-#: Model, its example inputs, and what is measured of it before any run.
-MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
-    "mobilenet_v3_small": mobilenet_v3_small,
-    "resnet18": lambda: resnet18(28, in_channels=1),
+#: Per data set, models with their example inputs.
+MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]] = {
+    "fashion_mnist": {
+        "mobilenet_v3_small": mobilenet_v3_small,
+        "resnet18": lambda: resnet18(28, in_channels=1),
+    },
+    "cifar10": {"resnet18": resnet18},
 }
+#: What is measured of a model before any run.
 _SHAPES, _VARIANTS = 200, 14
 #: Images at the end of the training set that no run trains on: what methods are chosen by.
 _HELD_OUT = 5_000
@@ -87,10 +93,15 @@ class Bench:
         """What two runs must share to be compared."""
         o = self.options
         return {
+            "dataset": o.dataset,
             "images": o.images,
             "epochs": [o.original_epochs, o.mask_epochs, o.fine_tune_epochs],
             "lr": o.lr,
         }
+
+    @property
+    def models(self) -> dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]:
+        return MODELS[str(self.options.dataset)]
 
     def data(self, seed: int) -> TensorBatches:
         return TensorBatches(self.batches.images, self.batches.labels, seed=seed)
@@ -104,7 +115,7 @@ def main() -> None:
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not options.only_report:
-        whole, test = fashion_mnist(options.data)
+        whole, test = dataset(options)
         cut = len(whole.images) - _HELD_OUT
         kept = min(options.images, cut)
         with open_device("local", runtime="onnxruntime", threads=1) as device:
@@ -119,6 +130,17 @@ def main() -> None:
     versions = {p: version(p) for p in ("latprof", "torch", "onnxruntime", "torch-pruning")}
     rows = rows_of(folder)
     print(json.dumps(report(rows, folder) | {"versions": versions, "machine": _machine()}))
+
+
+def dataset(options: argparse.Namespace) -> tuple[TensorBatches, tuple[Tensor, Tensor]]:
+    if options.dataset == "fashion_mnist":
+        return fashion_mnist(options.data)
+    folder = options.data or cifar10.FOLDER
+    if lacking := cifar10.missing(folder):
+        print(json.dumps({"skipped": lacking}))
+        raise SystemExit
+    train_set = cifar10.load(folder, "train", options.images + _HELD_OUT)
+    return TensorBatches(*train_set), cifar10.load(folder, "test")
 
 
 def run_all(bench: Bench) -> None:
@@ -137,7 +159,7 @@ def run_all(bench: Bench) -> None:
 def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     """Train, export and measure one network."""
     o, start = bench.options, time.monotonic()
-    model, example_inputs = MODELS[cell.model]()
+    model, example_inputs = bench.models[cell.model]()
     table = table_of(bench, cell.model, model, example_inputs)
     train_original(bench, cell, model)
     workshop = QuietWorkshop(
@@ -235,7 +257,7 @@ def train_original(bench: Bench, cell: Cell, model: nn.Module) -> None:
     with alone(path.with_suffix(".lock")):
         if not path.exists():
             torch.manual_seed(cell.seed)
-            fresh, _ = MODELS[cell.model]()
+            fresh, _ = bench.models[cell.model]()
             train(
                 fresh,
                 bench.data(cell.seed),
@@ -285,7 +307,8 @@ def _machine() -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--dataset", default="fashion_mnist", choices=MODELS)
+    parser.add_argument("--models", nargs="*", metavar="MODEL", help="all by default")
     parser.add_argument("--budgets", nargs="*", type=int, default=[40, 60, 80], metavar="PERCENT")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
@@ -296,10 +319,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--threads", type=int, help="of training; the runtime's is always one")
-    parser.add_argument("--data", type=Path, help="folder with the FashionMNIST files")
+    parser.add_argument("--data", type=Path, help="folder with the data set's files")
     parser.add_argument("--lock", type=Path, help="held while latency is measured")
     parser.add_argument("--only-report", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = list(MODELS[options.dataset])
+    options.models = options.models or known
+    if unknown := set(options.models) - set(known):
+        parser.error(f"--models {', '.join(unknown)}; expected of {', '.join(known)}")
+    return options
 
 
 if __name__ == "__main__":
