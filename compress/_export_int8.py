@@ -1,13 +1,7 @@
-"""From a network to an int8 ONNX file, its error and its gain stated.
-
-Static quantisation by ONNX Runtime: uint8 activations, int8 weights with a scale per channel
-(U8xS8), in QDQ form, which other runtimes read too and ``workloads_of_file`` reads back. Its
-measured reasons are in docs/int8.md.
-"""
+"""From a network to an int8 file, its error and its gain stated."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,16 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from latprof._errors import ExportError, UsageError
-from latprof._extras import require
-from latprof.compress._export import Arrays, Check, export, save_check
+from latprof.compress._export import Check, export, load_check, save_check
 from latprof.compress._inputs import Inputs
-from latprof.compress._quiet import first_line, quiet
+from latprof.compress._int8 import CHOICES, Arrays, Quantiser
 
 __all__ = ["Int8Export", "Int8Warning", "export_int8"]
 
-#: What is made int8, the first where nothing is measured.
-_CHOICES = ("all", "contractions", "dense")
-_CONTRACTIONS = ["Conv", "Gemm", "MatMul"]
 #: A later choice must be this much faster than an earlier one to be taken for it.
 _WORTH = 0.98
 
@@ -76,42 +66,45 @@ def export_int8(
     min_sqnr_db: float = 10.0,
     reduce_range: bool = False,
 ) -> Int8Export:
-    """Quantise the model in eval mode into an ``.onnx`` file, and compare it with the model.
+    """Quantise the model in eval mode into an ``.onnx`` or ``.tflite`` file, and compare it with
+    the model. Its inputs and outputs stay float32.
 
     Beside it lies ``NAME.check.npz`` with the network's own outputs, to verify it with later.
 
     Args:
         model: stays as it is.
         example_inputs: as for ``export``; their shapes become the file's.
-        path: an existing file is replaced once the new one holds.
+        path: the suffix chooses the format; an existing file is replaced once the new one holds.
         calibration: batches of inputs, each a tensor, a tuple or a dict as ``example_inputs`` are,
             of any batch size; cut to that of the example, what is left over dropped. They set the
             ranges of the activations; a hundred or more typical inputs are wanted.
         measure: seconds of files, timed side by side on the target. With it the fastest of
             three choices of what becomes int8 is taken; without it, ``all``.
         min_sqnr_db: a choice with more noise than this is not taken.
-        reduce_range: weights of 7 bits, for x86 CPUs without VNNI, where 8 can overflow.
+        reduce_range: weights of 7 bits, for ONNX Runtime on x86 CPUs without VNNI, where 8 can
+            overflow.
 
     Raises:
-        UsageError: not ``.onnx``, no such folder, or no calibration inputs.
-        MissingExtraError: onnx or onnxruntime is not installed.
+        UsageError: a suffix of no known format, no such folder, or no calibration inputs.
+        MissingExtraError: the format's packages are not installed.
         ExportError: the exporter or the quantiser fails, or the error is too large.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise UsageError(f"{path}: suffix is {path.suffix!r}; int8 export writes .onnx")
+    if path.suffix not in (".onnx", ".tflite"):
+        raise UsageError(f"{path}: suffix is {path.suffix!r}; int8 export writes .onnx or .tflite")
+    if reduce_range and path.suffix != ".onnx":
+        raise UsageError(f"{path}: reduce_range is for .onnx; TFLite's kernels do not overflow")
     inputs = Inputs.of(example_inputs)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=_folder(path)) as folder:
-        original = export(model, example_inputs, Path(folder) / "float.onnx")
-        session = _session(original)
-        names = [node.name for node in session.get_inputs()]
-        feeds = list(_feeds(calibration, inputs, names))
+        original = export(model, example_inputs, Path(folder) / f"float{path.suffix}")
+        feeds = list(_feeds(calibration, inputs, list(load_check(original).inputs)))
         if not feeds:
             raise UsageError("calibration has no whole batch of inputs; expected a hundred inputs")
-        wanted = [session.run(None, feed) for feed in feeds]
-        tried = _CHOICES if measure else _CHOICES[:1]
-        files = [_quantise(original, choice, feeds, reduce_range) for choice in tried]
-        found = [_compare(file, feeds, wanted) for file in files]
+        quantiser = _quantiser(original, feeds, reduce_range)
+        wanted = quantiser.run(original)
+        tried = CHOICES if measure else CHOICES[:1]
+        files = [quantiser.quantise(choice) for choice in tried]
+        found = [_compare(wanted, quantiser.run(file)) for file in files]
         seconds = list(measure([original, *files])) if measure else []
         chosen = _fastest(seconds[1:], [sqnr >= min_sqnr_db for sqnr, _ in found])
         if chosen is None:
@@ -138,11 +131,14 @@ def _folder(path: Path) -> Path:
     return path.parent
 
 
-def _session(path: Path) -> Any:
-    ort = require("onnxruntime", extra="onnx", why="checking an ONNX file")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _quantiser(original: Path, feeds: Sequence[Arrays], reduce_range: bool) -> Quantiser:
+    if original.suffix == ".onnx":
+        from latprof.compress._int8_onnx import OnnxQuantiser
+
+        return OnnxQuantiser(original, feeds, reduce_range=reduce_range)
+    from latprof.compress._int8_tflite import TfliteQuantiser
+
+    return TfliteQuantiser(original, feeds)
 
 
 def _feeds(calibration: Iterable[Any], inputs: Inputs, names: list[str]) -> Iterator[Arrays]:
@@ -166,61 +162,10 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def _quantise(original: Path, choice: str, feeds: Sequence[Arrays], reduce_range: bool) -> Path:
-    """Write the int8 file of one choice beside the float one."""
-    onnx = require("onnx", extra="onnx", why="quantising an ONNX file")
-    q = require("onnxruntime.quantization", extra="onnx", why="quantising an ONNX file")
-    prepared, path = original.with_name("prepared.onnx"), original.with_name(f"{choice}.onnx")
-    types = None if choice == "all" else _CONTRACTIONS
-    told = logging.root.level
-    try:
-        with quiet():
-            logging.root.setLevel(logging.CRITICAL)  # it logs to the root
-            if not prepared.exists():
-                q.quant_pre_process(original, prepared, skip_symbolic_shape=True)
-            kept = _depthwise(onnx.load(prepared)) if choice == "dense" else []
-            q.quantize_static(
-                prepared,
-                path,
-                _Reader(feeds),
-                quant_format=q.QuantFormat.QDQ,
-                op_types_to_quantize=types,
-                nodes_to_exclude=kept,
-                per_channel=True,
-                reduce_range=reduce_range,
-                activation_type=q.QuantType.QUInt8,
-                weight_type=q.QuantType.QInt8,
-            )
-    except Exception as exc:
-        raise ExportError(f"{choice}: int8 quantisation failed: {first_line(exc)}") from exc
-    finally:
-        logging.root.setLevel(told)
-    return path
-
-
-def _depthwise(model: Any) -> list[str]:
-    """Names of the depthwise convolutions."""
-    shapes = {t.name: t.dims for t in model.graph.initializer}
-    convs = [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in shapes]
-    return [n.name for n in convs if shapes[n.input[1]][1] == 1 < shapes[n.input[1]][0]]
-
-
-class _Reader:
-    """The feeds, one by one; what ``quantize_static`` calls a CalibrationDataReader."""
-
-    def __init__(self, feeds: Sequence[Arrays]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Arrays | None:
-        return next(self._feeds, None)
-
-
 def _compare(
-    path: Path, feeds: Sequence[Arrays], wanted: Sequence[list[NDArray[Any]]]
+    wanted: Sequence[list[NDArray[Any]]], got: Sequence[list[NDArray[Any]]]
 ) -> tuple[float, float | None]:
     """SQNR in decibels over all outputs, and the top-1 agreement of the first."""
-    session = _session(path)
-    got = [session.run(None, feed) for feed in feeds]
     signal = sum(float(np.square(a, dtype=np.float64).sum()) for out in wanted for a in out)
     noise = sum(
         float(np.square(np.subtract(a, b, dtype=np.float64)).sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from latprof._extras import require
 from latprof.compress._inputs import Inputs
 from latprof.compress._quiet import first_line, quiet
 
-__all__ = ["LayoutWarning", "write_tflite"]
+__all__ = ["LayoutWarning", "outputs_in_order", "silent", "write_tflite"]
 
 
 class LayoutWarning(UserWarning):
@@ -29,11 +29,11 @@ def write_tflite(
     model: nn.Module, inputs: Inputs, shown: Inputs, path: Path
 ) -> tuple[list[str], list[NDArray[Any]]]:
     """Write the file and run it on ``shown``: (names of its inputs in order, its outputs)."""
-    with _silent():
+    with silent():
         converter = require("litert_torch", extra="tflite-export", why="TFLite export")
     runtime = require("ai_edge_litert.interpreter", extra="tflite", why="checking a TFLite file")
     try:
-        with _silent():
+        with silent():
             edge = converter.convert(model, inputs.args, inputs.kwargs or None)
             edge.export(str(path))
     except Exception as exc:
@@ -41,7 +41,7 @@ def write_tflite(
             f"{type(model).__name__}: TFLite export failed: {first_line(exc)}"
         ) from exc
     _mind_layout(path)
-    with _silent():
+    with silent():
         run = runtime.Interpreter(model_path=str(path)).get_signature_runner()
         names = list(run.get_input_details())
         arrays = [t.detach().cpu().numpy() for t in shown.leaves]
@@ -50,7 +50,12 @@ def write_tflite(
         # litert-torch names inputs args_0, args_1, ..., or as the keywords, in the order given
         order = sorted(names, key=_position) if not inputs.kwargs else names
         made = run(**dict(zip(order, arrays, strict=True)))
-    return order, [np.asarray(made[name]) for name in sorted(made, key=_position)]
+    return order, outputs_in_order(made)
+
+
+def outputs_in_order(made: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """What a signature gave, as litert-torch numbers its outputs."""
+    return [np.asarray(made[name]) for name in sorted(made, key=_position)]
 
 
 def _position(name: str) -> tuple[str, int]:
@@ -72,7 +77,7 @@ def _mind_layout(path: Path) -> None:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """The converter and the interpreter also write to the process's own stderr."""
     with quiet(), Path(os.devnull).open("w") as nowhere:
         saved = [os.dup(1), os.dup(2)]

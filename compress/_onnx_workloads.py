@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latprof._errors import ModelLoadError
 from latprof._extras import require
-from latprof._workload import Elementwise, MatMul, Pool, Workload, workload_from_dict
+from latprof._workload import Elementwise, MatMul, Pool, Workload
 from latprof.compress._conv_shapes import conv_transpose_workload, conv_workload
 
 __all__ = ["onnx_workloads"]
@@ -51,12 +51,8 @@ def onnx_workloads(path: Path) -> list[Workload]:
     for node in graph.nodes:
         made = _OPS.get(node.op_type, _elementwise)(graph, node)
         if made is not None:
-            found.append(_int8(made) if graph.is_int8(node) else made)
+            found.append(made.with_dtype("int8") if graph.is_int8(node) else made)
     return found
-
-
-def _int8(workload: Workload) -> Workload:
-    return workload_from_dict({**workload.to_dict(), "dtype": "int8"})
 
 
 class _Graph:

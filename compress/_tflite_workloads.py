@@ -1,4 +1,7 @@
-"""Workloads of a TFLite file: channels come last, activations are fused into what they follow."""
+"""Workloads of a TFLite file: channels come last, activations are fused into what they follow.
+
+An op from int8 activations to int8 ones is an int8 workload.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ _UNARY = {
     "TANH": "tanh",
 }  # fmt: skip
 _BINARY = {"ADD": "add", "SUB": "add", "MUL": "mul", "DIV": "mul"}
+_INT8 = 9  # TensorType
 _FUSED = {1: "relu", 2: "relu6", 3: "relu6", 4: "tanh"}  # by ActivationFunctionType
 
 
@@ -34,9 +38,9 @@ def tflite_workloads(path: Path) -> list[Workload]:
         made = _OPS.get(op.name, _elementwise)(op)
         if made is None:
             continue
-        found.append(made)
-        if (activation := _FUSED.get(op.activation)) is not None:
-            found.append(_map(activation, op.made))
+        fused = _FUSED.get(op.activation)
+        parts = [made] if fused is None else [made, _map(fused, op.made)]
+        found += [part.with_dtype("int8") for part in parts] if op.int8 else parts
     return found
 
 
@@ -52,9 +56,10 @@ class _Operator:
 
     def __init__(self, name: str, options: Any, inputs: list[Any], outputs: list[Any]) -> None:
         self.name, self.options = name, options
-        self.shapes: list[Shape] = [s for s, _ in inputs]
-        self.constant = [c for _, c in inputs]
+        self.shapes: list[Shape] = [s for s, _, _ in inputs]
+        self.constant = [c for _, c, _ in inputs]
         self.made: Shape = outputs[0][0] if outputs else ()
+        self.int8 = all(t == _INT8 for _, c, t in (*inputs, *outputs) if not c)
 
     @property
     def activation(self) -> int:
@@ -71,16 +76,16 @@ def _operators(path: Path) -> Iterator[_Operator]:
         model = tflite.Model.GetRootAsModel(data, 0)
         graph = model.Subgraphs(0)
         tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
-        made = {
+        varying = {int(i) for i in graph.InputsAsNumpy()} | {
             int(t)
             for o in range(graph.OperatorsLength())
             for t in graph.Operators(o).OutputsAsNumpy()
         }
-        known = [_tensor(model, t, i in made) for i, t in enumerate(tensors)]
+        known = [_tensor(t, i not in varying) for i, t in enumerate(tensors)]
         for number in range(graph.OperatorsLength()):
             operator = graph.Operators(number)
             code = model.OperatorCodes(operator.OpcodeIndex())
-            name = tflite.opcode2name(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+            name = tflite.opcode2name(_code(code))
             yield _Operator(
                 name,
                 _options(tflite, operator),
@@ -91,9 +96,21 @@ def _operators(path: Path) -> Iterator[_Operator]:
         raise ModelLoadError(f"MODEL {path}: not a TFLite model: {exc}") from exc
 
 
-def _tensor(model: Any, tensor: Any, made: bool) -> tuple[Shape, bool]:
+def _code(code: Any) -> int:
+    """The larger of its two fields, as the runtime takes it: quantisers leave the older one empty,
+    which ``code.BuiltinCode()`` would fall back to."""
+    table, older = code._tab, int(code.DeprecatedBuiltinCode())
+    field = table.Offset(10)
+    if not field:
+        return older
+    (newer,) = struct.unpack_from("<i", table.Bytes, table.Pos + field)
+    return max(int(newer), older)
+
+
+def _tensor(tensor: Any, constant: bool) -> tuple[Shape, bool, int]:
+    """Its shape, whether it is a constant, and its TensorType."""
     shape = tuple(int(n) for n in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
-    return shape, not made and model.Buffers(tensor.Buffer()).DataLength() > 0
+    return shape, constant, int(tensor.Type())
 
 
 def _options(tflite: Any, operator: Any) -> Any:

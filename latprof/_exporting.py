@@ -27,7 +27,7 @@ def export_measured(
     device: str,
     threads: int,
 ) -> Int8Export:
-    """``export_int8`` through ONNX Runtime on ``device``.
+    """``export_int8``, timed on ``device`` through the runtime of the file's format.
 
     Args:
         data: ``package.module:callable`` that gives (batches, test), as a RUN.toml's.
@@ -36,7 +36,8 @@ def export_measured(
     if n_images < 1:
         raise UsageError(f"--images is {n_images}; expected at least 1")
     batches, _ = load_callable(data)()
-    with open_device(device, runtime="onnxruntime", threads=threads) as opened:
+    runtime = "tflite" if path.suffix == ".tflite" else "onnxruntime"
+    with open_device(device, runtime=runtime, threads=threads) as opened:
         workshop = Workshop(opened, path.parent, example_inputs)
         return export_int8(
             model,

@@ -104,6 +104,10 @@ class Workload(ABC):
     def dtype_name(self) -> str:
         return str(getattr(self, "dtype"))  # noqa: B009  each kind declares it as a field
 
+    def with_dtype(self, dtype: str) -> Self:
+        """The same op computed in ``dtype``, one of DTYPE_BYTES."""
+        return dataclasses.replace(self, dtype=dtype)  # type: ignore[call-arg]
+
     def to_dict(self) -> dict[str, Any]:
         """``{"kind": ..., field: value, ...}``; JSON-ready, inverse of workload_from_dict."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -21,7 +21,7 @@ from latprof._units import format_s
     help="File to write: .onnx or .tflite.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="State dict of MODEL.")
-@click.option("--int8", is_flag=True, help="Quantise: .onnx with uint8 activations, int8 weights.")
+@click.option("--int8", is_flag=True, help="Quantise activations and weights.")
 @click.option("--data", help="With --int8: package.module:callable, as in a RUN.toml.")
 @click.option(
     "--images", default=128, show_default=True, help="With --int8: inputs to calibrate on."
