@@ -1,6 +1,7 @@
 """Workloads of a TFLite file: channels come last, activations are fused into what they follow.
 
-An op from int8 activations to int8 ones is an int8 workload.
+An op from int8 activations to int8 ones is an int8 workload; what is fused into it is where its
+rounding clips, and no op.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def tflite_workloads(path: Path) -> list[Workload]:
         made = _OPS.get(op.name, _elementwise)(op)
         if made is None:
             continue
-        fused = _FUSED.get(op.activation)
-        parts = [made] if fused is None else [made, _map(fused, op.made)]
-        found += [part.with_dtype("int8") for part in parts] if op.int8 else parts
+        found.append(made.with_dtype("int8") if op.int8 else made)
+        if not op.int8 and (activation := _FUSED.get(op.activation)) is not None:
+            found.append(_map(activation, op.made))
     return found
 
 
