@@ -82,6 +82,8 @@ class Compressor(nn.Module):
         measure: seconds of a shrunk model on the target. Called a few times when the masks are
             fixed, so that the budget is met by measurement, not by prediction. {name: callable}
             for several targets. Of several processes the first measures.
+        int8: what the file to deploy has in int8, as ``Int8Export.choice`` says; its ops are then
+            looked up as int8 ones. None for a float32 file.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -112,6 +114,7 @@ class Compressor(nn.Module):
         steps: int = 2000,
         original_s: float | Mapping[str, float] | None = None,
         measure: Measure | Mapping[str, Measure] | None = None,
+        int8: str | None = None,
     ) -> None:
         super().__init__()
         if steps < 1:
@@ -123,7 +126,7 @@ class Compressor(nn.Module):
         )
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget
         self.goals = Goals(
-            self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s))
+            self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s)), int8
         )
         self.weights = Weights(model, self.space)
         self.space.graph.prepare()

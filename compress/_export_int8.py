@@ -18,7 +18,7 @@ from latprof.compress._export import Check, export, load_check, save_check
 from latprof.compress._inputs import Inputs
 from latprof.compress._int8 import CHOICES, Arrays, Quantiser
 
-__all__ = ["Int8Export", "Int8Warning", "export_int8"]
+__all__ = ["Int8Export", "Int8Warning", "export_int8", "file_accuracy"]
 
 #: A later choice must be this much faster than an earlier one to be taken for it.
 _WORTH = 0.98
@@ -63,6 +63,7 @@ def export_int8(
     calibration: Iterable[Any],
     *,
     measure: Measure | None = None,
+    choice: str | None = None,
     min_sqnr_db: float = 10.0,
     reduce_range: bool = False,
 ) -> Int8Export:
@@ -80,6 +81,7 @@ def export_int8(
             ranges of the activations; a hundred or more typical inputs are wanted.
         measure: seconds of files, timed side by side on the target. With it the fastest of
             three choices of what becomes int8 is taken; without it, ``all``.
+        choice: take this one.
         min_sqnr_db: a choice with more noise than this is not taken.
         reduce_range: weights of 7 bits, for ONNX Runtime on x86 CPUs without VNNI, where 8 can
             overflow.
@@ -92,6 +94,8 @@ def export_int8(
     path = Path(path)
     if path.suffix not in (".onnx", ".tflite"):
         raise UsageError(f"{path}: suffix is {path.suffix!r}; int8 export writes .onnx or .tflite")
+    if choice not in (None, *CHOICES):
+        raise UsageError(f"choice is {choice!r}; expected one of {', '.join(CHOICES)}")
     if reduce_range and path.suffix != ".onnx":
         raise UsageError(f"{path}: reduce_range is for .onnx; TFLite's kernels do not overflow")
     inputs = Inputs.of(example_inputs)
@@ -102,7 +106,7 @@ def export_int8(
             raise UsageError("calibration has no whole batch of inputs; expected a hundred inputs")
         quantiser = _quantiser(original, feeds, reduce_range)
         wanted = quantiser.run(original)
-        tried = CHOICES if measure else CHOICES[:1]
+        tried = (choice,) if choice else CHOICES if measure else CHOICES[:1]
         files = [quantiser.quantise(choice) for choice in tried]
         found = [_compare(wanted, quantiser.run(file)) for file in files]
         seconds = list(measure([original, *files])) if measure else []
@@ -123,6 +127,19 @@ def export_int8(
             stacklevel=2,
         )
     return Int8Export(path, tried[chosen], *found[chosen], latency_s, float_s)
+
+
+def file_accuracy(path: Path, example_inputs: Any, images: Tensor, labels: Tensor) -> float:
+    """Top-1 share in [0, 1] of a file that ``export`` or ``export_int8`` wrote, on this machine;
+    images that make no whole batch of the file's are left out.
+
+    Args:
+        images: (N, ...); labels: (N,).
+    """
+    feeds = list(_feeds([images], Inputs.of(example_inputs), list(load_check(path).inputs)))
+    outputs = _quantiser(path, feeds, reduce_range=False).run(path)
+    said = np.concatenate([first.argmax(-1) for first, *_ in outputs])
+    return float((said == _array(labels)[: len(said)]).mean())
 
 
 def _folder(path: Path) -> Path:

@@ -13,6 +13,7 @@ from latprof._errors import UsageError
 from latprof._units import format_figure
 from latprof.compress._budget import Budget
 from latprof.compress._cost import Cost, LatencyCost, MacsCost, WeightsCost
+from latprof.compress._integer import as_int8
 from latprof.compress._space import Space
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Goals(nn.Module):
     Args:
         surrogates: of the targets, by the name that budgets call them.
         originals: measured latencies of the original, seconds, of some of the targets.
+        int8: what the file that is deployed has in int8, as ``Int8Export.choice``; None: nothing.
 
     Raises:
         UsageError: a budget of an unknown kind, or one that a block cannot serve.
@@ -61,10 +63,14 @@ class Goals(nn.Module):
         surrogates: Mapping[str, Surrogate],
         budgets: Sequence[str | float],
         originals: Mapping[str, float],
+        int8: str | None = None,
     ) -> None:
         super().__init__()
         self.space = space
-        costs: dict[str, Cost] = {n: LatencyCost(space, s) for n, s in surrogates.items()}
+        costs: dict[str, Cost] = {
+            n: LatencyCost(as_int8(space, int8, s) if int8 else space, s)
+            for n, s in surrogates.items()
+        }
         for name, original_s in originals.items():
             costs[name].correction.fill_(original_s / costs[name].reach().full)
         self.each: list[Goal] = []

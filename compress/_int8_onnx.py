@@ -76,9 +76,13 @@ class OnnxQuantiser(Quantiser):
 
 def _depthwise(model: Any) -> list[str]:
     """Names of the depthwise convolutions."""
-    shapes = {t.name: t.dims for t in model.graph.initializer}
-    convs = [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in shapes]
-    return [n.name for n in convs if shapes[n.input[1]][1] == 1 < shapes[n.input[1]][0]]
+    dims = {t.name: t.dims for t in model.graph.initializer}
+    groups = {
+        n.name: next((a.i for a in n.attribute if a.name == "group"), 1)
+        for n in model.graph.node
+        if n.op_type == "Conv" and n.input[1] in dims and dims[n.input[1]][1] == 1
+    }
+    return [name for name, count in groups.items() if count > 1]
 
 
 class _Reader:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +28,30 @@ from latprof.compress import (
     Tick,
     accuracy,
     export,
+    export_int8,
     train,
 )
 from latprof.compress._budget import Budget
 from latprof.compress._cost import MacsCost
+from latprof.compress._export_int8 import file_accuracy
 from latprof.devices import Device, compare_files, measure_files
 from latprof.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from latprof.integrations import TensorBoard
 
-__all__ = ["Compression", "Figures", "Settings", "Workshop", "compress_in", "conclude"]
+__all__ = [
+    "Compression",
+    "Figures",
+    "Settings",
+    "Workshop",
+    "compress_in",
+    "conclude",
+    "first_inputs",
+]
 
+#: Inputs that set the ranges of an int8 file.
+_CALIBRATION = 128
 #: Measurements of the same files before a busy device is given up.
 _TRIES = 3
 
@@ -52,6 +66,7 @@ class Settings:
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
         trail: networks to leave on the way, evenly between the original and the budget.
+        int8: files are int8 ones, and a latency is theirs.
     """
 
     budget: str = "60%"
@@ -63,6 +78,7 @@ class Settings:
     seed: int = 0
     save_every_s: float = 20.0
     trail: int = 0
+    int8: bool = False
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -101,16 +117,61 @@ class Workshop:
         device: open, with the runtime and settings of the surrogate's table.
         folder: of the run.
         example_inputs: at the batch size of deployment.
+        int8: what is int8 in its files; None: nothing. See ``in_int8``.
+        calibration: inputs for int8 files.
     """
 
     device: Device
     folder: Path
     example_inputs: tuple[Any, ...]
+    int8: str | None = None
+    calibration: tuple[Tensor, ...] = ()
+
+    def in_int8(self, model: nn.Module, batches: Batches) -> Self:
+        """The same workshop with int8 files; what is int8 is chosen by measuring ``model``, once
+        per folder.
+
+        Warns:
+            Int8Warning: the int8 file of ``model`` is no faster than its float32 one.
+        """
+        inputs = tuple(first_inputs(batches, _CALIBRATION))
+        chosen = self.folder / "int8.json"
+        if not chosen.is_file():
+            found = export_int8(
+                model.eval(),
+                self.example_inputs,
+                self._path("original"),
+                inputs,
+                measure=lambda files: self.time(*files),
+            )
+            chosen.write_text(json.dumps(found.to_dict()) + "\n")
+        int8 = str(json.loads(chosen.read_text())["choice"])
+        return replace(self, int8=int8, calibration=inputs)
 
     def export(self, model: nn.Module, name: str) -> Path:
         """``name`` with the suffix of the device's runtime, in the folder."""
+        path = self._path(name)
+        if self.int8 is None:
+            return export(model, self.example_inputs, path)
+        # its accuracy is measured in the end, and says more than decibels
+        return export_int8(
+            model,
+            self.example_inputs,
+            path,
+            self.calibration,
+            choice=self.int8,
+            min_sqnr_db=-math.inf,
+        ).path
+
+    def accuracy(self, model: nn.Module, file: Path, test: tuple[Tensor, Tensor]) -> float:
+        """Top-1 share of what is deployed: of an int8 file itself."""
+        if self.int8 is None:
+            return accuracy(model, *test)
+        return file_accuracy(file, self.example_inputs, *test)
+
+    def _path(self, name: str) -> Path:
         suffix = ".tflite" if self.device.target.runtime == "tflite" else ".onnx"
-        return export(model, self.example_inputs, self.folder / f"{name}{suffix}")
+        return self.folder / f"{name}{suffix}"
 
     def time(self, *files: Path) -> list[float]:
         """Seconds per file; see ``timings``."""
@@ -193,6 +254,7 @@ def compress_in(
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,
         measure=lambda small: workshop.time_beside(original, original_s, small),
+        int8=workshop.int8,
     )
     _claim(folder, settings)
     timed.write_text(json.dumps({"latency_s": original_s}) + "\n")
@@ -250,7 +312,7 @@ def conclude(
     today = original_s / comp.full_s  # what is predicted holds for the weather of the first timing
     figures = {
         name: Figures(
-            accuracy=accuracy(model, *test),
+            accuracy=workshop.accuracy(model, file, test),
             latency_s=timing.latency_s,
             predicted_s=today * comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
@@ -280,6 +342,15 @@ def conclude(
     }
     (workshop.folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def first_inputs(batches: Batches, count: int) -> Iterator[Tensor]:
+    """The first ``count`` inputs of the first epoch, batch by batch."""
+    for inputs, _ in batches.epoch(0):
+        yield inputs[:count]
+        count -= len(inputs)
+        if count <= 0:
+            return
 
 
 def _claim(folder: Path, settings: Settings) -> None:

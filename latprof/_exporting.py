@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from latprof._compression import Workshop
+from latprof._compression import Workshop, first_inputs
 from latprof._errors import UsageError
 from latprof._extras import load_callable
-from latprof.compress import Batches, Int8Export, export_int8
+from latprof.compress import Int8Export, export_int8
 from latprof.devices import open_device
 
 __all__ = ["export_measured"]
@@ -43,14 +42,6 @@ def export_measured(
             model,
             example_inputs,
             path,
-            _first(batches, n_images),
+            first_inputs(batches, n_images),
             measure=lambda files: workshop.time(*files),
         )
-
-
-def _first(batches: Batches, count: int) -> Iterator[Tensor]:
-    for inputs, _ in batches.epoch(0):
-        yield inputs[:count]
-        count -= len(inputs)
-        if count <= 0:
-            return

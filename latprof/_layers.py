@@ -32,7 +32,7 @@ def layers(
     """
     counts = comp.counts()
     cost = _cost(comp)
-    ops = comp.space.ops(counts, comp.goals.paying(counts))
+    ops = cost.space.ops(counts, comp.goals.paying(counts))
     small = [workload for made in ops for workload in made]
     measured = {
         row.workload: row.latency_s
@@ -40,7 +40,7 @@ def layers(
         if row.usable
     }
     predicted_s = iter(cost.surrogate.predict(small).latency_s)
-    full = [(op.module, op.workload) for op in comp.graph.ops if op.workload is not None]
+    full = [(op.module, op.workload) for op in cost.space.graph.ops if op.workload is not None]
     return [
         {
             "module": module,
@@ -88,10 +88,11 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
     factored = {o.layer.path for o in comp.space.ranks} & set(comp.goals.paying(counts))
     rows = np.repeat(np.asarray(counts, dtype=float)[None], len(along) + 1, axis=0)
     rows[1:, index] = along  # the first is the network as it is
-    mixing, offset = comp.graph.channel_map()
+    graph = cost.space.graph
+    mixing, offset = graph.channel_map()
     rows = rows[:, : mixing.shape[2]]
     seconds = np.zeros(len(along) + 1)
-    measured = [op for op in comp.graph.ops if op.workload is not None]
+    measured = [op for op in graph.ops if op.workload is not None]
     for op, a, b in zip(measured, mixing, offset, strict=True):
         if a[:, index].any() and op.workload is not None and op.module not in factored:
             c_in, c_out = (rows @ a.T + b).T

@@ -74,6 +74,7 @@ class RunFile:
             "device_settings",
             "weights",
             "budget",
+            "int8",
             "save_every_s",
             "seed",
             *_BLOCKS,
@@ -121,9 +122,17 @@ class RunFile:
                 seed=int(raw.get("seed", settings.seed)),
                 save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
                 trail=int(raw.get("trail", settings.trail)),
+                int8=_flag(path, raw, "int8", settings.int8),
             ),
             text=text,
         )
+
+
+def _flag(path: Path, raw: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = raw.get(name, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"{path}: {name} is {value!r}; expected true or false")
+    return value
 
 
 def _device_settings(path: Path, given: Any) -> dict[str, str]:

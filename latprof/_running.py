@@ -52,6 +52,8 @@ def run_file(
         board = TensorBoard(config.out / "tensorboard")
     with open_target(config.device, target, **{**config.device_settings, **settings}) as device:
         workshop = Workshop(device, config.out, example_inputs)
+        if config.settings.int8:
+            workshop = workshop.in_int8(model, batches)
         done = compress_in(
             workshop, model, fit(table), config.settings, batches, on_progress, board
         )

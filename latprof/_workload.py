@@ -81,8 +81,14 @@ class Workload(ABC):
 
     @property
     def label(self) -> str:
-        """What kind of op this is, without any size: ``conv2d.k1``, ``elementwise.add``."""
-        return self.kind
+        """What kind of op this is, without any size: ``conv2d.k1``, ``elementwise.add``,
+        ``matmul.int8``. Kernels are written per label, and so latency laws are."""
+        return self._op if self.dtype_name == "float32" else f"{self._op}.{self.dtype_name}"
+
+    @property
+    @abstractmethod
+    def _op(self) -> str:
+        """The label of its float32 form."""
 
     @functools.cached_property
     def family(self) -> str:
@@ -206,7 +212,7 @@ class Conv2d(Workload):
         return self.batch * elements * DTYPE_BYTES[self.dtype]
 
     @property
-    def label(self) -> str:
+    def _op(self) -> str:
         grouping = ".depthwise" if self.depthwise else ".grouped" if self.groups > 1 else ""
         return f"conv2d{grouping}.k{self.kernel}"
 
@@ -265,7 +271,7 @@ class MatMul(Workload):
         return self.batch * elements * DTYPE_BYTES[self.dtype]
 
     @property
-    def label(self) -> str:
+    def _op(self) -> str:
         return "matmul" if self.weights else "matmul.batched"
 
 
@@ -319,7 +325,7 @@ class Elementwise(Workload):
         return self.batch * (read + full) * DTYPE_BYTES[self.dtype]
 
     @property
-    def label(self) -> str:
+    def _op(self) -> str:
         return f"elementwise.{self.op}"
 
 
@@ -385,7 +391,7 @@ class Pool(Workload):
         return self.batch * elements * DTYPE_BYTES[self.dtype]
 
     @property
-    def label(self) -> str:
+    def _op(self) -> str:
         return f"pool.{self.op}"
 
 

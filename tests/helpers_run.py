@@ -19,7 +19,7 @@ from latprof.devices._fake import FakeDevice, Trouble
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 
-__all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run"]
+__all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run", "surrogate"]
 
 SETTINGS = Settings(
     budget="65%",
@@ -70,7 +70,9 @@ def fake_run(
     with Arithmetic(seed=3, stair=8, troubles=[weather]) as device:
         workshop = Workshop(device, folder, inputs)
         settings = replace(SETTINGS, **more)
-        done = compress_in(workshop, model, _surrogate(), settings, batches, on_progress, board)
+        if settings.int8:
+            workshop = workshop.in_int8(model, batches)
+        done = compress_in(workshop, model, surrogate(), settings, batches, on_progress, board)
         networks = {
             "original": (model, done.comp.graph.sizes),
             "compressed": (done.small, done.comp.counts()),
@@ -79,8 +81,10 @@ def fake_run(
 
 
 @cache
-def _surrogate() -> Surrogate:
+def surrogate() -> Surrogate:
+    """Of a table with rows of both dtypes."""
     workloads = trace(Net().eval(), (torch.zeros(1, 1, 12, 12),)).workloads()
+    workloads += [w.with_dtype("int8") for w in workloads if w.kind in ("conv2d", "matmul")]
     with Arithmetic(seed=3, stair=8) as device:
-        rows = tuple(profile(device, plan(workloads, n_shapes=80)))
+        rows = tuple(profile(device, plan(workloads, n_shapes=160)))
         return fit(LatencyTable(device.target, rows))
