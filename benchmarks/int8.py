@@ -1,17 +1,20 @@
-"""int8 through ONNX Runtime on this CPU, one thread: latency and accuracy beside float32.
+"""int8 through ONNX Runtime and LiteRT on this CPU, one thread, beside float32.
 
     python -P benchmarks/int8.py [--data DIR]
 
-MobileNetV3-Small and ResNet-18 trained on FashionMNIST (in the cache after the first run), through
-latprof.compress.export_int8, calibrated on 128 training images; formats of ResNet-18's file; and
-single ops. What is compared is timed call by call in turns in one process, and the tenth percentile
-taken: the machine may be busy, and ratios are what is claimed.
+Latency and accuracy of MobileNetV3-Small and ResNet-18 trained on FashionMNIST (in the cache after
+the first run), through latprof.compress.export_int8, calibrated on 128 training images (.tflite
+where the extra tflite-export is installed); formats of ResNet-18's ONNX file; and single ops. What
+is compared is timed call by call in turns in one process, and the tenth percentile taken: the
+machine may be busy, and ratios are what is claimed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -25,15 +28,19 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
 from latprof._cache import cache_dir
-from latprof._workload import Conv2d, MatMul, Workload, workload_from_dict
+from latprof._workload import Conv2d, MatMul, Workload
 from latprof.compress import Int8Warning, Recipe, TensorBatches, export, export_int8, train
+from latprof.compress._export_int8 import file_accuracy
+from latprof.compress._export_tflite import LayoutWarning
 from latprof.devices import open_device
 from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.runtimes._onnx_model import write_onnx
+from latprof.devices.runtimes._tflite_model import write_tflite
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 
 CALIBRATION, ROUNDS, CALLS = 128, 60, 5
@@ -61,18 +68,30 @@ def main() -> None:
     torch.set_num_threads(1)
     result: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(), "calibration_images": CALIBRATION,
-        "versions": {p: version(p) for p in ("latprof", "onnxruntime", "torch")},
+        "versions": {p: version(p) for p in ("latprof", "onnxruntime", "ai-edge-litert", "torch")},
+        "load_before": os.getloadavg(),
     }  # fmt: skip
-    with open_device("local", threads=1) as device:
-        result["target"] = str(device.target)
+    runtimes = {"onnxruntime": ".onnx"}
+    if importlib.util.find_spec("litert_torch"):
+        runtimes["tflite"] = ".tflite"
+    for runtime in runtimes:
+        with open_device("local", runtime=runtime, threads=1) as device:
+            result.setdefault("targets", {})[runtime] = str(device.target)
     with tempfile.TemporaryDirectory() as folder:
-        result["networks"] = {name: _network(name, Path(folder), given.data) for name in NETWORKS}
+        result["networks"] = {
+            runtime: {name: _network(name, suffix, Path(folder), given.data) for name in NETWORKS}
+            for runtime, suffix in runtimes.items()
+        }
         result["formats"] = _formats(Path(folder), given.data)
-        result["ops"] = _ops()
+        result["ops"] = {
+            "onnxruntime": _ops(write_onnx, write_onnx_int8),
+            "tflite": _ops(write_tflite, write_tflite),
+        }
+    result["load_after"] = os.getloadavg()
     print(json.dumps(result))
 
 
-def _network(name: str, folder: Path, data: Path | None) -> dict[str, Any]:
+def _network(name: str, suffix: str, folder: Path, data: Path | None) -> dict[str, Any]:
     build, images, recipe = NETWORKS[name]
     batches, (test, labels) = fashion_mnist(data, images=images)
     model, example = build()
@@ -86,14 +105,15 @@ def _network(name: str, folder: Path, data: Path | None) -> dict[str, Any]:
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", Int8Warning)
+        warnings.simplefilter("ignore", LayoutWarning)
         found = export_int8(
-            model, example, folder / f"{name}.int8.onnx", [batches.images[:CALIBRATION]],
+            model, example, folder / f"{name}.int8{suffix}", [batches.images[:CALIBRATION]],
             measure=measure,
         )  # fmt: skip
-    original = export(model, example, folder / f"{name}.onnx")
+        original = export(model, example, folder / f"{name}{suffix}")
     accuracy = {
-        "float": _accuracy(original, test, labels),
-        "int8": _accuracy(found.path, test, labels),
+        "float": file_accuracy(original, example, test, labels),
+        "int8": file_accuracy(found.path, example, test, labels),
     }
     row = {
         "float_latency_s": found.float_latency_s, "int8_latency_s": found.latency_s,
@@ -134,10 +154,20 @@ def _seconds(sources: Sequence[Path | bytes]) -> list[float]:
 
 
 def _call(source: Path | bytes) -> Callable[[], object]:
+    dice = np.random.default_rng(0)
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    if content[4:8] == b"TFL3":
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+        for detail in interpreter.get_input_details():
+            numbers = dice.standard_normal(detail["shape"])
+            steps = numbers if detail["dtype"] == np.float32 else (40 * numbers).clip(-128, 127)
+            interpreter.set_tensor(detail["index"], steps.astype(detail["dtype"]))
+        return interpreter.invoke  # type: ignore[no-any-return]
     session = _session(source)
     feed = {}
     for node in session.get_inputs():
-        numbers = np.random.default_rng(0).standard_normal(node.shape)
+        numbers = dice.standard_normal(node.shape)
         feed[node.name] = (
             numbers.astype(np.float32)
             if node.type == "tensor(float)"
@@ -150,13 +180,6 @@ def _session(source: Path | bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def _accuracy(path: Path, images: Tensor, labels: Tensor) -> float:
-    session = _session(path)
-    name = session.get_inputs()[0].name
-    said = [session.run(None, {name: x[None]})[0].argmax() for x in images.numpy()]
-    return float((np.array(said) == labels.numpy()).mean())
 
 
 class _Reader(CalibrationDataReader):
@@ -184,12 +207,13 @@ def _formats(folder: Path, data: Path | None) -> dict[str, float]:
     return {f.stem.replace("resnet18", "float32"): s for f, s in zip(files, seconds, strict=True)}
 
 
-def _ops() -> dict[str, Any]:
-    """Single ops in float32 and in int8 (U8xS8), as an agent writes them for a table."""
+def _ops(
+    write_float: Callable[[Workload], bytes], write_int8: Callable[[Workload], bytes]
+) -> dict[str, Any]:
+    """Single ops in float32 and in int8, as an agent writes them for a table."""
     sources: list[bytes] = []
     for workload in OPS.values():
-        int8 = workload_from_dict({**workload.to_dict(), "dtype": "int8"})
-        sources += [write_onnx(workload), write_onnx_int8(int8)]
+        sources += [write_float(workload), write_int8(workload.with_dtype("int8"))]
     seconds = _seconds(sources)
     return {
         name: {"float_s": a, "int8_s": b, "speedup": a / b}

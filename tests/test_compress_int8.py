@@ -143,6 +143,8 @@ def test_the_fastest_good_choice_is_taken(path: Path) -> None:
 def test_what_cannot_be_quantised(path: Path) -> None:
     with pytest.raises(UsageError, match=r"int8 export writes \.onnx or \.tflite"):
         export_int8(Net(), EXAMPLE, path.with_suffix(".pt2"), [images(4)])
+    with pytest.raises(UsageError, match="choice is 'most'; expected one of all"):
+        export_int8(Net(), EXAMPLE, path, [images(4)], choice="most")
     with pytest.raises(UsageError, match="is no folder"):
         export_int8(Net(), EXAMPLE, path.parent / "nowhere" / path.name, [images(4)])
     if path.suffix == ".tflite":
@@ -174,6 +176,10 @@ def test_a_tflite_file_is_integers_between_floats(
     assert {d["dtype"] for d in interpreter.get_input_details()} == {np.float32}
     scales = {len(d["quantization_parameters"]["scales"]) for d in interpreter.get_tensor_details()}
     assert {16, 5} <= scales  # one per output of the convolutions and of the matrix
+    assert [w.label for w in workloads_of_file(found.path)] == [
+        "conv2d.k3.int8", "conv2d.depthwise.k3.int8", "conv2d.k1.int8",
+        "elementwise.hard_swish.int8", "elementwise.add.int8", "matmul.int8",
+    ]  # fmt: skip
 
 
 def test_without_the_quantiser_one_line_says_what_to_install(

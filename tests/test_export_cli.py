@@ -71,6 +71,18 @@ def test_int8_is_measured_beside_float32(
     assert "SQNR" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore")  # the converter warns of its own internals
+def test_int8_tflite(
+    user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("litert_torch", reason="pip install 'latprof[tflite-export]'")
+    int8 = ["-o", "net.tflite", "--int8", "--data", "exported_by_user:data", "--device", "fake"]
+    assert run(monkeypatch, *int8, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["sqnr_db"] > 20
+    assert [w.label for w in workloads_of_file("net.tflite")] == ["conv2d.k3.int8", "matmul.int8"]
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
