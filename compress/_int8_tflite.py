@@ -2,7 +2,8 @@
 
 int8 activations, int8 weights with a scale per channel, int32 biases, by the TFLite 8-bit
 specification; a QUANTIZE after each float32 input and a DEQUANTIZE before each output, so that the
-file is called as the float one is. Ops that it has no int8 form of stay in float32.
+file is called as the float one is. Ops that it has no int8 form of stay in float32, and so do those
+that XNNPACK has no integer kernel for: TFLite's reference kernels take 50 times as long.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from latprof.compress._quiet import first_line
 __all__ = ["TfliteQuantiser"]
 
 _DENSE = ("BATCH_MATMUL", "CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED")
+#: A RELU is mostly part of the op before it, and this is one that is not.
+_FLOATS = ("INPUT", "OUTPUT", "HARD_SWISH", "RELU")
 _OPS = {"all": ("*",), "contractions": (*_DENSE, "DEPTHWISE_CONV_2D"), "dense": _DENSE}
 
 
@@ -66,7 +69,7 @@ def _recipe(choice: str) -> Any:
     op, recipe = _module("qtyping").TFLOperationName, _module("recipe_manager").RecipeManager()
     for name in _OPS[choice]:
         recipe.add_static_config(".*", op(name), activation_num_bits=8, weight_num_bits=8)
-    for name in ("INPUT", "OUTPUT"):
+    for name in _FLOATS:
         recipe.add_quantization_config(".*", op(name), algorithm_key="no_quantize")
     return recipe
 

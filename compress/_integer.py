@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["as_int8"]
 
-#: Besides contractions, what ONNX Runtime has integer kernels for; TFLite lacks layer_norm alone.
+#: Besides contractions, what ONNX Runtime has integer kernels for, and what XNNPACK has none for.
 _ONNX = ("add", "avg", "max", "mul", "scale", "sigmoid")
+_NOT_TFLITE = ("hard_swish", "layer_norm", "relu", "relu6")
 #: Where the rounding of what comes before them clips.
 _CLIPS = ("relu", "relu6")
 
@@ -72,5 +73,5 @@ def _form(workload: Workload, choice: str, tflite: bool) -> Workload:
     if workload.op == "hard_swish" and not tflite:
         # The quantiser takes it apart; the product that is left is small beside its float part.
         return dataclasses.replace(workload, op="hard_sigmoid")
-    kernel = workload.op != "layer_norm" if tflite else workload.op in _ONNX
+    kernel = workload.op not in _NOT_TFLITE if tflite else workload.op in _ONNX
     return workload.with_dtype("int8") if choice == "all" and kernel else workload
