@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from latprof._errors import DeviceError, UsageError
 from latprof._layers import layers, staircases
+from latprof._measured import Measured
 from latprof._measurement import Timing
 from latprof._trail import Trail, save_small
 from latprof._watching import Progress, Watch
@@ -229,7 +230,8 @@ def compress_in(
 ) -> Compression:
     """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
 
-    The folder holds the checkpoints of both phases, ``log.jsonl``, and in the end the network as
+    The folder holds the checkpoints of both phases, ``log.jsonl``, ``measured.json`` (seconds of
+    the networks that were tried, by the digest of their tensors), and in the end the network as
     ``compressed.json`` and ``compressed.pt``; the same call goes on from the checkpoints after a
     kill, to the same weights.
 
@@ -253,7 +255,10 @@ def compress_in(
         blocks=settings.blocks,
         steps=settings.masks.epochs * len(batches),
         original_s=original_s,
-        measure=lambda small: workshop.time_beside(original, original_s, small),
+        measure=Measured(
+            folder / "measured.json",
+            lambda small: workshop.time_beside(original, original_s, small),
+        ),
         int8=workshop.int8,
     )
     _claim(folder, settings)
