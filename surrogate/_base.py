@@ -117,12 +117,12 @@ class PhysicalBase:
         return type(self)(self.alignment, *parts)
 
     def latency_s(self, shapes: Shapes) -> Floats:
-        inside = self.is_aligned(shapes)
+        inside = self.regime(shapes)
         parts = [_terms(shapes, part.tiles) @ part.weights for part in (self.aligned, self.ragged)]
         return np.where(inside, *parts)
 
-    def is_aligned(self, shapes: Shapes) -> NDArray[np.bool_]:
-        """(N,) which regime each op is in."""
+    def regime(self, shapes: Shapes) -> NDArray[np.bool_]:
+        """(N,) which ops are aligned."""
         return _aligned(shapes, self.alignment)
 
 

@@ -13,6 +13,7 @@ from latprof.surrogate._gp import GaussianProcess
 from latprof.surrogate._law import Law
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._steps import step_of
+from latprof.surrogate._waves import WaveBase
 
 __all__ = ["TileLaw"]
 
@@ -29,6 +30,9 @@ _FINEST = 8
 #: one session does not show.
 _SESSION = 0.03
 
+#: Waves are looked for in this many rows, where a law of one processor misses them by this part.
+_ROWS_FOR_WAVES, _GOOD = 40, 0.05
+
 #: The residual may move the base by at most this factor either way.
 _MOST = 4.0
 
@@ -40,16 +44,17 @@ class TileLaw(Law):
     what was measured.
 
     Args:
+        base: of one processor or of many, whichever the rows are nearer to.
         smooth: names of the columns of log sizes that vary in the fitted rows.
     """
 
-    base: PhysicalBase
+    base: PhysicalBase | WaveBase
     smooth: tuple[str, ...]
     residual: GaussianProcess
 
     @classmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
-        base = PhysicalBase.fit(shapes, latency_s)
+        base = _base(shapes, latency_s)
         logs = _logs(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
         x, p = _features(shapes, smooth, base)
@@ -111,7 +116,22 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
     return {name: np.log(column) for name, column in columns.items()}
 
 
-def _features(shapes: Shapes, smooth: tuple[str, ...], base: PhysicalBase) -> tuple[Floats, Floats]:
+def _base(shapes: Shapes, latency_s: Floats) -> PhysicalBase | WaveBase:
+    one = PhysicalBase.fit(shapes, latency_s)
+    if len(shapes) < _ROWS_FOR_WAVES or (missed := _miss(one, shapes, latency_s)) < _GOOD:
+        return one
+    many = WaveBase.fit(shapes, latency_s)
+    return many if _miss(many, shapes, latency_s) < missed else one
+
+
+def _miss(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:
+    """Mean error of the log."""
+    return float(np.abs(np.log(base.latency_s(shapes) / latency_s)).mean())
+
+
+def _features(
+    shapes: Shapes, smooth: tuple[str, ...], base: PhysicalBase | WaveBase
+) -> tuple[Floats, Floats]:
     """(N, D) logs of sizes; (N, P) per axis the unfilled parts of the last tile in [0, 1), and
     how much of one vector there is at all; and the regime."""
     logs = _logs(shapes)
@@ -124,4 +144,4 @@ def _features(shapes: Shapes, smooth: tuple[str, ...], base: PhysicalBase) -> tu
             np.minimum(count, _ONE_VECTOR) / _ONE_VECTOR,
         )
     ]
-    return x, np.stack([*phases, base.is_aligned(shapes).astype(float)], axis=1)
+    return x, np.stack([*phases, base.regime(shapes).astype(float)], axis=1)

@@ -1,0 +1,147 @@
+"""The base of a device of many processors: the fastest of a few kernels, each in whole waves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from latprof.surrogate._shapes import Floats, Shapes
+
+__all__ = ["WaveBase"]
+
+#: Output tiles (positions, channels) of a matrix library's kernels, and into how many parts one
+#: cuts the inner dimension of a plain product that has too few tiles to fill the device.
+_TILES = ((32, 32), (64, 32), (64, 64), (128, 32), (128, 64), (128, 128), (256, 64))
+_SPLITS = (1, 2, 4, 8)
+_KERNELS = np.array([(*tile, parts) for tile, parts in product(_TILES, _SPLITS)], dtype=float)
+
+#: Inner terms that a kernel loads at once.
+_CHUNK = 8.0
+
+#: Numbers of processors looked for: a GPU's, no further apart than shows in the waves.
+_PROCESSORS = (8, 16, 20, 28, 36, 46, 58, 68, 80, 94, 108, 120, 132, 144)
+
+#: Logs of a middling GPU's seconds per product, per element fetched into a tile, per inner term of
+#: a tile however small, per tile, per byte read, per byte of a split's partial sums, and per call;
+#: last, a byte written over a byte read. The first two are of one processor out of _TYPICALLY.
+#: A table shows their level; they stray from these proportions by _DEVIATION.
+_TYPICAL = np.log([8e-12, 1e-10, 1e-7, 2e-7, 1e-12, 4e-12, 1e-5, 1.7])
+_DEVIATION = np.array([0.7, 1.0, 1.0, 1.0, 0.7, 1.0, 1.0, 0.3])
+_TYPICALLY = 80
+_SHARED = np.array([1.0, 1.0, 0, 0, 0, 0, 0, 0])
+_TIMED = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0])
+
+#: Of an op of stride 2 in each direction a quarter of the input is used: what it costs in memory
+#: and in fetching into tiles, as powers of that.
+_READ_WHOLE, _FETCH_APART = 0.75, 0.25
+
+#: How sharply the longer hides the shorter: arithmetic its latency, and memory either.
+_OVER_LATENCY, _OVER_MEMORY = 4.0, 2.5
+
+#: Kernels nearer than this part are as likely chosen.
+_TIE = 0.03
+
+#: The law misses by about this part; what it misses by more counts by size, not by square.
+_MISS = 0.07
+
+#: Weights are fitted on about this many rows, and processors counted on fewer.
+_FIT_ROWS, _COUNT_ROWS = 400, 120
+
+
+@dataclass(frozen=True)
+class WaveBase:
+    """Seconds of a matrix product on many processors. A kernel cuts the output into tiles, and a
+    wave of them is one for each processor. A call takes as long as its waves, or the inner loop of
+    one tile, or its traffic, whichever is longest; and a launch. The library runs the fastest of
+    its kernels.
+
+    Args:
+        processors: that share a wave.
+        level: of the table's latencies over a middling GPU's, a log.
+        weights: (8,) logs of what _TYPICAL lists.
+    """
+
+    processors: int
+    level: float
+    weights: Floats
+
+    @classmethod
+    def fit(cls, shapes: Shapes, latency_s: Floats) -> Self:
+        """Count the processors by the misfit; then weights, maximum a posteriori."""
+        few, few_s = _some(shapes, latency_s, _COUNT_ROWS)
+        level = float(np.median(np.log(few_s) - _log_s(few, _TYPICALLY, _TYPICAL)))
+        tried = {n: _solve(few, few_s, n, level, _prior(n, level), 10) for n in _PROCESSORS}
+        count = min(tried, key=lambda n: tried[n][0])
+        some, some_s = _some(shapes, latency_s, _FIT_ROWS)
+        return cls(count, level, _solve(some, some_s, count, level, tried[count][1], 30)[1])
+
+    def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """The same processors with weights from other rows."""
+        some, some_s = _some(shapes, latency_s, _FIT_ROWS)
+        weights = _solve(some, some_s, self.processors, self.level, self.weights, 10)[1]
+        return type(self)(self.processors, self.level, weights)
+
+    def latency_s(self, shapes: Shapes) -> Floats:
+        return np.asarray(np.exp(_log_s(shapes, self.processors, self.weights)))
+
+    def regime(self, shapes: Shapes) -> NDArray[np.bool_]:
+        """(N,) the ops that are one plain product, for which libraries have kernels of their own."""
+        return _plain(shapes)
+
+
+def _log_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
+    """(N,) logs of seconds."""
+    tall, wide, parts = _KERNELS.T  # (J,) each
+    product_s, fetch_s, inner_s, tile_s, read_s, sum_s, call_s, written = np.exp(weights)
+    strided = shapes.m_in / shapes.m_out
+    inner = (shapes.c_in * shapes.depth / shapes.groups)[:, None]
+    inner = np.ceil(inner / parts / _CHUNK) * _CHUNK  # (N, J)
+    tiles = np.ceil(shapes.m_out[:, None] / tall) * np.ceil(shapes.c_out[:, None] / wide) * parts
+    fetched = tall * strided[:, None] ** _FETCH_APART + wide
+    busy = inner * (product_s * tall * wide + fetch_s * fetched) + tile_s
+    busy = _longer(np.ceil(tiles / processors) * busy, inner_s * inner, _OVER_LATENCY)
+    read = shapes.in_bytes * strided ** (_READ_WHOLE - 1) + shapes.weight_bytes
+    traffic = read_s * (read + written * shapes.out_bytes)
+    total = _longer(busy, traffic[:, None], _OVER_MEMORY) + call_s
+    total += np.where(parts > 1, sum_s * parts * shapes.out_bytes[:, None], 0.0)
+    total[np.ix_(~_plain(shapes), parts > 1)] = np.inf
+    least = total.min(axis=1)
+    chosen = (total / least[:, None]) ** (-1 / _TIE)
+    return np.asarray(np.log(least) - _TIE * np.log(chosen.sum(axis=1)))
+
+
+def _plain(shapes: Shapes) -> NDArray[np.bool_]:
+    return np.asarray((shapes.m_in == shapes.m_out) & (shapes.batch == 1) & (shapes.depth == 1))
+
+
+def _longer(a: Floats, b: Floats, power: float) -> Floats:
+    return np.asarray((a**power + b**power) ** (1 / power))
+
+
+def _prior(processors: int, level: float) -> Floats:
+    return np.asarray(_TYPICAL + level * _TIMED + np.log(processors / _TYPICALLY) * _SHARED)
+
+
+def _solve(
+    shapes: Shapes, latency_s: Floats, processors: int, level: float, start: Floats, rounds: int
+) -> tuple[float, Floats]:
+    """(misfit, weights): least squares for small errors of the log, least errors for large."""
+    centre = _prior(processors, level)
+
+    def misses(offset: Floats) -> Floats:
+        error = _log_s(shapes, processors, centre + _DEVIATION * offset) - np.log(latency_s)
+        size = np.sqrt(2 * (np.sqrt(1 + (error / _MISS) ** 2) - 1))
+        return np.concatenate([np.sign(error) * size, offset])
+
+    solved = least_squares(misses, (start - centre) / _DEVIATION, max_nfev=rounds)
+    return float(solved.cost), centre + _DEVIATION * solved.x
+
+
+def _some(shapes: Shapes, latency_s: Floats, most: int) -> tuple[Shapes, Floats]:
+    every = max(len(shapes) // most, 1)
+    return shapes[::every], latency_s[::every]
