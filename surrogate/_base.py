@@ -121,6 +121,10 @@ class PhysicalBase:
         parts = [_terms(shapes, part.tiles) @ part.weights for part in (self.aligned, self.ragged)]
         return np.where(inside, *parts)
 
+    def missed(self, shapes: Shapes, latency_s: Floats) -> Floats:
+        """(N,) logs of measured over the base's: what is left to a residual."""
+        return np.asarray(np.log(latency_s / self.latency_s(shapes)))
+
     def regime(self, shapes: Shapes) -> NDArray[np.bool_]:
         """(N,) which ops are aligned."""
         return _aligned(shapes, self.alignment)

@@ -58,13 +58,13 @@ class TileLaw(Law):
         logs = _logs(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
         x, p = _features(shapes, smooth, base)
-        y = np.log(latency_s / base.latency_s(shapes))
+        y = base.missed(shapes, latency_s)
         return cls(base, smooth, GaussianProcess.fit(x, p, y, seed=seed))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         base = self.base.refit(shapes, latency_s)
         x, p = _features(shapes, self.smooth, base)
-        y = np.log(latency_s / base.latency_s(shapes))
+        y = base.missed(shapes, latency_s)
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
@@ -126,7 +126,7 @@ def _base(shapes: Shapes, latency_s: Floats) -> PhysicalBase | WaveBase:
 
 def _miss(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:
     """Mean error of the log."""
-    return float(np.abs(np.log(base.latency_s(shapes) / latency_s)).mean())
+    return float(np.abs(np.log(latency_s / base.latency_s(shapes))).mean())
 
 
 def _features(

@@ -49,6 +49,9 @@ _TIE = 0.03
 #: The law misses by about this part; what it misses by more counts by size, not by square.
 _MISS = 0.07
 
+#: Errors are outliers past this many standard deviations, as their median gives it.
+_OUTLIER = 2.0
+
 #: Weights are fitted on about this many rows, and processors counted on fewer.
 _FIT_ROWS, _COUNT_ROWS = 400, 120
 
@@ -88,6 +91,13 @@ class WaveBase:
 
     def latency_s(self, shapes: Shapes) -> Floats:
         return np.asarray(np.exp(_log_s(shapes, self.processors, self.weights)))
+
+    def missed(self, shapes: Shapes, latency_s: Floats) -> Floats:
+        """(N,) logs of measured over the base's, outliers drawn in: what is far off the fastest of
+        the kernels was run by another, for reasons its neighbours do not share."""
+        error = np.log(latency_s / self.latency_s(shapes))
+        most = _OUTLIER * 1.4826 * np.median(np.abs(error))
+        return np.asarray(np.clip(error, -most, most))
 
     def regime(self, shapes: Shapes) -> NDArray[np.bool_]:
         """(N,) the ops that are one plain product, for which libraries have kernels of their own."""
