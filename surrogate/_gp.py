@@ -16,7 +16,7 @@ __all__ = ["GaussianProcess"]
 
 #: Hyperparameters are chosen on this many rows; all rows are conditioned on.
 _HYPER_ROWS = 256
-_ITERATIONS = 60
+_ITERATIONS, _REFINING = 60, 6
 _JITTER = 1e-9
 
 
@@ -44,24 +44,32 @@ class GaussianProcess:
     @classmethod
     def fit(cls, x: Floats, p: Floats, y: Floats, *, seed: int) -> Self:
         """Maximum a posteriori hyperparameters, then condition on every row."""
+        theta = cls._chosen(x, p, y, _prior(x.shape[1], p.shape[1])[0], _ITERATIONS, seed)
+        return cls._conditioned(x, p, y, theta)
+
+    def refit(self, x: Floats, p: Floats, y: Floats, *, seed: int = 0) -> Self:
+        """Conditioned on other rows, the hyperparameters moved to where these want them: kept, they
+        would know the rows that they are to be scored by."""
+        return self._conditioned(x, p, y, self._chosen(x, p, y, self.theta, _REFINING, seed))
+
+    @classmethod
+    def _chosen(
+        cls, x: Floats, p: Floats, y: Floats, start: Floats, iterations: int, seed: int
+    ) -> Floats:
         rows = np.arange(len(y))
         if len(y) > _HYPER_ROWS:
             rows = np.random.default_rng(seed).choice(len(y), _HYPER_ROWS, replace=False)
         mean, sd = _prior(x.shape[1], p.shape[1])
         result = minimize(
             _negative_log_posterior,
-            mean,
+            start,
             args=(_squares(x[rows]), _squares(p[rows]), y[rows], mean, sd),
             jac=True,
             method="L-BFGS-B",
             bounds=Bounds(mean - 4 * sd, mean + 4 * sd),
-            options={"maxiter": _ITERATIONS},
+            options={"maxiter": iterations},
         )
-        return cls._conditioned(x, p, y, result.x)
-
-    def refit(self, x: Floats, p: Floats, y: Floats) -> Self:
-        """The same hyperparameters conditioned on other rows."""
-        return self._conditioned(x, p, y, self.theta)
+        return np.asarray(result.x)
 
     @classmethod
     def _conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:

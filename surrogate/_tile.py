@@ -33,6 +33,9 @@ _SESSION = 0.03
 #: Waves are looked for in this many rows, where a law of one processor misses them by this part.
 _ROWS_FOR_WAVES, _GOOD = 40, 0.05
 
+#: Processors with which a law of waves is tried at first.
+_MIDDLING = (68,)
+
 #: The residual may move the base by at most this factor either way.
 _MOST = 4.0
 
@@ -120,8 +123,10 @@ def _base(shapes: Shapes, latency_s: Floats) -> PhysicalBase | WaveBase:
     one = PhysicalBase.fit(shapes, latency_s)
     if len(shapes) < _ROWS_FOR_WAVES or (missed := _miss(one, shapes, latency_s)) < _GOOD:
         return one
-    many = WaveBase.fit(shapes, latency_s)
-    return many if _miss(many, shapes, latency_s) < missed else one
+    rough = WaveBase.fit(shapes, latency_s, _MIDDLING)
+    if _miss(rough, shapes, latency_s) >= missed:  # counting processors takes longer than this
+        return one
+    return WaveBase.fit(shapes, latency_s)
 
 
 def _miss(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Self
@@ -12,7 +13,7 @@ from scipy.optimize import least_squares
 
 from latprof.surrogate._shapes import Floats, Shapes
 
-__all__ = ["WaveBase"]
+__all__ = ["PROCESSORS", "WaveBase"]
 
 #: Output tiles (positions, channels) of a matrix library's kernels, and into how many parts one
 #: cuts the inner dimension of a plain product that has too few tiles to fill the device.
@@ -24,7 +25,7 @@ _KERNELS = np.array([(*tile, parts) for tile, parts in product(_TILES, _SPLITS)]
 _CHUNK = 8.0
 
 #: Numbers of processors looked for: a GPU's, no further apart than shows in the waves.
-_PROCESSORS = (8, 16, 20, 28, 36, 46, 58, 68, 80, 94, 108, 120, 132, 144)
+PROCESSORS = (8, 16, 20, 28, 36, 46, 58, 68, 80, 94, 108, 120, 132, 144)
 
 #: Logs of a middling GPU's seconds per product, per element fetched into a tile, per inner term of
 #: a tile however small, per tile, per byte read, per byte of a split's partial sums, and per call;
@@ -74,11 +75,11 @@ class WaveBase:
     weights: Floats
 
     @classmethod
-    def fit(cls, shapes: Shapes, latency_s: Floats) -> Self:
+    def fit(cls, shapes: Shapes, latency_s: Floats, processors: Sequence[int] = PROCESSORS) -> Self:
         """Count the processors by the misfit; then weights, maximum a posteriori."""
         few, few_s = _some(shapes, latency_s, _COUNT_ROWS)
         level = float(np.median(np.log(few_s) - _log_s(few, _TYPICALLY, _TYPICAL)))
-        tried = {n: _solve(few, few_s, n, level, _prior(n, level), 10) for n in _PROCESSORS}
+        tried = {n: _solve(few, few_s, n, level, _prior(n, level), 10) for n in processors}
         count = min(tried, key=lambda n: tried[n][0])
         some, some_s = _some(shapes, latency_s, _FIT_ROWS)
         return cls(count, level, _solve(some, some_s, count, level, tried[count][1], 30)[1])
@@ -100,7 +101,7 @@ class WaveBase:
         return np.asarray(np.clip(error, -most, most))
 
     def regime(self, shapes: Shapes) -> NDArray[np.bool_]:
-        """(N,) the ops that are one plain product, for which libraries have kernels of their own."""
+        """(N,) the ops that are one plain product: libraries have kernels of their own for it."""
         return _plain(shapes)
 
 
