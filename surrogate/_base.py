@@ -1,4 +1,4 @@
-"""The physical base: tile-quantised arithmetic, bytes and a constant, all non-negative."""
+"""The base of one processor: tile-quantised arithmetic, bytes, a constant, all non-negative."""
 
 from __future__ import annotations
 

@@ -7,12 +7,14 @@ import pytest
 from helpers_tables import OPS, planned, table_of
 
 from latprof._errors import FitError
-from latprof._workload import Conv2d, Elementwise
+from latprof._workload import Conv2d, Elementwise, MatMul
 from latprof.surrogate._base import PhysicalBase
 from latprof.surrogate._fit import LAWS
 from latprof.surrogate._law import Law
 from latprof.surrogate._roofline import RooflineLaw
 from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._tile import TileLaw
+from latprof.surrogate._waves import WaveBase
 from latprof.tables import LatencyTable, families_of, plan
 
 EVERY: dict[str, type[Law]] = {**LAWS, "roofline": RooflineLaw}
@@ -146,3 +148,54 @@ def test_few_rows_show_no_tiles_and_no_regimes() -> None:
     shapes = Shapes.at(Elementwise("add", 14, 14, 64), counts, counts)
     base = PhysicalBase.fit(shapes, 1e-6 + 1e-8 * counts)
     assert (base.alignment, base.aligned.tiles) == ((1, 1), (1, 1))
+
+
+def _many_processors(shapes: Shapes, processors: int) -> Floats:
+    """Seconds of a device that a law of waves describes."""
+    weights = np.log([6e-12, 2e-10, 5e-8, 1e-7, 2e-12, 4e-12, 8e-6, 1.5])
+    return WaveBase(processors, 0.0, weights).latency_s(shapes)
+
+
+@pytest.mark.parametrize("processors", [20, 80, 132])
+def test_many_processors_are_counted_and_their_waves_foretold(processors: int) -> None:
+    rng = np.random.default_rng(processors)
+
+    def some(n: int) -> Shapes:
+        counts = 2 ** rng.uniform(3, 11, (n, 2))
+        sides = rng.integers(4, 57, n)
+        return Shapes.of([
+            Conv2d(int(s), int(s), int(a), int(b)) for s, (a, b) in zip(sides, counts, strict=True)
+        ])  # fmt: skip
+
+    known, new = some(100), some(400)
+    timed = _many_processors(known, processors) * np.exp(0.02 * rng.standard_normal(100))
+    law = TileLaw.fit(known, timed)
+    assert isinstance(law.base, WaveBase)
+    assert 0.8 <= law.base.processors / processors <= 1.25
+    error = np.abs(law.latency_s(new) / _many_processors(new, processors) - 1)
+    assert (error <= 0.1).mean() > 0.9
+
+
+def test_one_processor_is_not_taken_for_many() -> None:
+    law = TileLaw.fit(*_rows(_GRID, "conv2d.k1"))
+    assert isinstance(law.base, PhysicalBase)
+
+
+def test_a_wave_law_scales_with_its_table_and_is_positive_anywhere() -> None:
+    shapes = Shapes.of([Conv2d(s, s, 2**k, 2**n) for s in (7, 28, 56) for k in range(3, 10)
+                        for n in range(3, 10)])  # fmt: skip
+    latency_s = _many_processors(shapes, 80)
+    law, doubled = WaveBase.fit(shapes, latency_s), WaveBase.fit(shapes, 2 * latency_s)
+    np.testing.assert_allclose(doubled.latency_s(shapes), 2 * law.latency_s(shapes), rtol=0.01)
+    for odd in (MatMul(1, 4000, 4000), Conv2d(7, 7, 64, 64, kernel=5, stride=2, groups=64),
+                Elementwise("relu", 7, 7, 1)):  # fmt: skip
+        read = law.latency_s(Shapes.of([odd]))
+        assert np.all(np.isfinite(read) & (read > 0))
+
+
+def test_the_wave_law_draws_outliers_in() -> None:
+    shapes = Shapes.of([Conv2d(28, 28, 64, 8 * n) for n in range(1, 61)])
+    latency_s = _many_processors(shapes, 80)
+    law = WaveBase.fit(shapes, latency_s)
+    off = latency_s * np.where(np.arange(60) == 30, 3.0, 1.0)
+    assert law.missed(shapes, off)[30] < 0.5 * np.log(3)
