@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 
 from latprof.surrogate._shapes import Floats, Shapes
 
-__all__ = ["PROCESSORS", "WaveBase"]
+__all__ = ["WaveBase"]
 
 #: Output tiles (positions, channels) of a matrix library's kernels, and into how many parts one
 #: cuts the inner dimension of a plain product that has too few tiles to fill the device.
@@ -25,7 +25,7 @@ _KERNELS = np.array([(*tile, parts) for tile, parts in product(_TILES, _SPLITS)]
 _CHUNK = 8.0
 
 #: Numbers of processors looked for: a GPU's, no further apart than shows in the waves.
-PROCESSORS = (8, 16, 20, 28, 36, 46, 58, 68, 80, 94, 108, 120, 132, 144)
+_PROCESSORS = (8, 16, 20, 28, 36, 46, 58, 68, 80, 94, 108, 120, 132, 144)
 
 #: Logs of a middling GPU's seconds per product, per element fetched into a tile, per inner term of
 #: a tile however small, per tile, per byte read, per byte of a split's partial sums, and per call;
@@ -75,7 +75,9 @@ class WaveBase:
     weights: Floats
 
     @classmethod
-    def fit(cls, shapes: Shapes, latency_s: Floats, processors: Sequence[int] = PROCESSORS) -> Self:
+    def fit(
+        cls, shapes: Shapes, latency_s: Floats, processors: Sequence[int] = _PROCESSORS
+    ) -> Self:
         """Count the processors by the misfit; then weights, maximum a posteriori."""
         few, few_s = _some(shapes, latency_s, _COUNT_ROWS)
         level = float(np.median(np.log(few_s) - _log_s(few, _TYPICALLY, _TYPICAL)))
