@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
+    from latprof.compress._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
     from latprof.compress._compressor import Compressor
     from latprof.compress._export import Check, export, load_check
     from latprof.compress._export_int8 import Int8Export, Int8Warning, export_int8
@@ -40,6 +40,7 @@ _HOMES = {
     "Block": "_blocks",
     "Check": "_export",
     "Compressor": "_compressor",
+    "Depth": "_blocks",
     "Distillation": "_train",
     "Graph": "_graph",
     "Group": "_groups",
@@ -76,6 +77,7 @@ __all__ = [
     "Block",
     "Check",
     "Compressor",
+    "Depth",
     "Distillation",
     "Graph",
     "Group",

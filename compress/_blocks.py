@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from latprof._errors import UsageError
 from latprof.compress._counts import prepare_counts
 
-__all__ = ["Block", "LowRank", "Prune", "Quantise", "Sparse"]
+__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
 
@@ -60,6 +60,34 @@ class LowRank(Block):
 
     divisor: int = 4
     layers: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Depth(Block):
+    """Drop whole residual blocks: x + beta (block(x) - x), with one beta in [0, 1] for each.
+
+    A block that is kept computes what it did, beta = 1; one that is dropped is an identity, and
+    none of its ops is left. Found are the modules that return their input where all their
+    parameters are zero: those of ResNets and MobileNets whose shortcut is the identity,
+    transformer layers that normalise first. (Stochastic depth, Huang et al., arXiv:1603.09382,
+    shows that such networks bear it; there the drops are random and for training alone.)
+
+    Args:
+        count, init: fixed; one mask alone is counted by its value, from 1.
+        layers: names or patterns of the blocks it may drop.
+    """
+
+    count: str = "l1"
+    init: str = "one"
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.count, self.init) != ("l1", "one"):
+            raise UsageError(
+                f"Depth has count {self.count!r} and init {self.init!r}; expected l1 and one, "
+                "for other counts of a single mask have no gradient: leave both out"
+            )
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,7 @@ class Compressor(nn.Module):
         return self.goal.limit if self.goal else None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        changed = self.weights(self.model, self.scales())
-        return self.weights.swap(self.model, changed, args, kwargs)
+        return self.weights.run(self.model, self.scales(), args, kwargs)
 
     def scales(self) -> list[Tensor]:
         """Per group, what multiplies each channel where it is read, (size,); 0 is removed."""
@@ -216,10 +215,17 @@ class Compressor(nn.Module):
             return float(self.goals.load(self._true_counts(), way))
 
     def widths(self) -> list[dict[str, Any]]:
-        """Per group that can shrink, its name and its units before and after."""
+        """Per group that can shrink, its name and its units before and after; a residual block is a
+        group of one, and what was in a dropped one is 0."""
+        counts = self.counts()
+        gone = self.space.vanished(counts)
         return [
-            {"group": group.name, "before": group.size, "after": count}
-            for group, count in zip(self.space.groups, self.counts(), strict=True)
+            {
+                "group": group.name,
+                "before": group.size,
+                "after": 0 if group.index in gone else count,
+            }
+            for group, count in zip(self.space.groups, counts, strict=True)
             if group.prunable
         ]
 
@@ -391,7 +397,8 @@ class Compressor(nn.Module):
         }
         with torch.no_grad():
             weights = self.weights(self.model, scales)
-        return shrink(self.model, self.graph, left, weights=weights, ranks=ranks)
+        dropped = self.space.dropped(counts)
+        return shrink(self.model, self.graph, left, weights=weights, ranks=ranks, dropped=dropped)
 
     def _true_counts(self) -> Tensor:
         return torch.tensor(self.counts(), dtype=torch.float32)

@@ -25,16 +25,25 @@ _BITS = 32
 class Cost(nn.Module):
     """counts (..., G) to one figure (...), differentiable.
 
+    What lies in a residual block costs as much of itself as is left of the block.
     A layer that may be factored costs the less of one op and of two; ``saved`` says by how much
     the two are cheaper. ``correction`` multiplies; it is learnt when a shrunk network is measured.
+
+    Args:
+        names: modules of what is added up, or parameters, (N,).
     """
 
     correction: Tensor
+    holder: Tensor
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, names: Sequence[str]) -> None:
         super().__init__()
         self.space = space
         self.register_buffer("correction", torch.ones(()))
+        last = len(space.groups)  # stands for no block
+        holders = (space.holder(name) for name in names)
+        found = [last if h is None else h for h in holders]
+        self.register_buffer("holder", torch.tensor(found, dtype=torch.int64))
 
     def forward(self, counts: Tensor, factored: Tensor | None = None) -> Tensor:
         """``factored`` (..., F) tells which layers are factored; by default those that pay."""
@@ -44,6 +53,10 @@ class Cost(nn.Module):
             taken = saved.clamp_min(0) if factored is None else saved * factored
             whole = whole - taken.sum(-1)
         return self.correction * whole
+
+    def _kept(self, counts: Tensor) -> Tensor:
+        """(..., N) share that is left of the block that each is in; 1 outside of blocks."""
+        return nn.functional.pad(counts, (0, 1), value=1.0)[..., self.holder]
 
     def saved(self, counts: Tensor) -> Tensor:
         """(..., F) what factoring each layer of ``space.ranks`` saves; negative where it costs."""
@@ -77,7 +90,7 @@ class _OpsCost(Cost):
     Args:
         ops: (..., N, 2) channels to (..., N) figures, of ``_all_ops(space)``.
         constant: what the whole network costs besides.
-        per_op: what one op more costs besides.
+        per_op: what each op costs besides.
     """
 
     mixing: Tensor
@@ -88,12 +101,12 @@ class _OpsCost(Cost):
     def __init__(
         self, space: Space, ops: Any, *, constant: float = 0.0, per_op: float = 0.0
     ) -> None:
-        super().__init__(space)
+        super().__init__(space, [o.module for o in space.graph.ops if o.workload is not None])
         self.ops, self.constant, self.per_op = ops, constant, per_op
         mixing, offset = space.graph.channel_map()
         pairs = space.pairs()
         self.whole = len(mixing)
-        extra = np.zeros((len(mixing), 2, len(space.options)))
+        extra = np.zeros((len(mixing), 2, len(space.groups) - mixing.shape[2]))
         mixing = np.concatenate([mixing, extra], axis=2)
         for n, option, _, _ in pairs:
             rank = np.zeros(len(space.groups))
@@ -113,12 +126,14 @@ class _OpsCost(Cost):
 
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., N, 2)
-        each = self.ops(channels)
-        whole = each[..., : self.whole].sum(-1) + self.constant
+        each = self.ops(channels) + self.per_op
+        kept = self._kept(counts)
+        whole = (each[..., : self.whole] * kept).sum(-1) + self.constant
         saved = each.new_zeros((*each.shape[:-1], len(self.space.ranks)))
         if len(self.places):
-            two = each[..., self.whole :].unflatten(-1, (-1, 2)).sum(-1) + self.per_op
-            saved = saved.index_add(-1, self.owner, each[..., self.places] - two)
+            two = each[..., self.whole :].unflatten(-1, (-1, 2)).sum(-1)
+            less = (each[..., self.places] - two) * kept[..., self.places]
+            saved = saved.index_add(-1, self.owner, less)
         return whole, saved
 
 
@@ -130,7 +145,7 @@ class LatencyCost(_OpsCost):
         super().__init__(
             space,
             surrogate.torch_module(_all_ops(space)),
-            constant=composition.fixed_s(len(space.graph.workloads())),
+            constant=composition.constant_s,
             per_op=composition.per_op_s,
         )
         self.surrogate = surrogate
@@ -191,10 +206,10 @@ class WeightsCost(Cost):
     levels: Tensor
 
     def __init__(self, space: Space, *, as_bytes: bool) -> None:
-        super().__init__(space)
-        self.as_bytes = as_bytes
         graph = space.graph
         names = [n for n in graph.shapes if n not in graph.buffers]
+        super().__init__(space, names)
+        self.as_bytes = as_bytes
         row = {name: t for t, name in enumerate(names)}
         dims = max((len(graph.shapes[n]) for n in names), default=1)
         mixing = np.zeros((len(names), dims, len(space.groups)))
@@ -238,7 +253,8 @@ class WeightsCost(Cost):
         outer = dims[..., self.places, 0]
         inner = dims[..., self.places, 1:].prod(-1)
         saved = scale * (outer * inner - counts[..., self.rank] * (outer + inner))
-        return each.sum(-1), saved
+        kept = self._kept(counts)
+        return (each * kept).sum(-1), saved * kept[..., self.places]
 
     def _bytes(self, counts: Tensor, numel: Tensor) -> Tensor:
         """(..., T) bytes per weight; between two bit widths on the line between them."""

@@ -6,11 +6,17 @@ import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from latprof.compress._weights import split
+__all__ = ["factored", "ranks_of", "split"]
 
-__all__ = ["factored", "ranks_of"]
+
+def split(weight: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
+    """(out, rank) and (rank, in): the best two of a matrix (out, in), evenly scaled, by SVD."""
+    left, values, right = torch.linalg.svd(weight.detach().double().flatten(1), full_matrices=False)
+    root = values[:rank].sqrt()
+    return (left[:, :rank] * root).to(weight.dtype), (root[:, None] * right[:rank]).to(weight.dtype)
 
 
 def factored(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:

@@ -65,10 +65,11 @@ class Group:
     writers: tuple[ParameterSlice, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.size or self.divisor < 1:
+        least = 0 if self.size == 1 else 1  # a single unit goes as a whole, or stays
+        if not least <= self.minimum <= self.size or self.divisor < 1:
             raise UsageError(
                 f"group {self.name}: minimum is {self.minimum} and divisor {self.divisor}; "
-                f"expected 1 <= minimum <= {self.size} and divisor >= 1"
+                f"expected {least} <= minimum <= {self.size} and divisor >= 1"
             )
 
 

@@ -34,6 +34,7 @@ class Projection:
         self._leaps: list[tuple[int, ...]] = [_NEAR] * len(space.groups)
         self._sparse = {o.group.index: o for o in space.sparse}
         self._nested = {o.group.index for o in space.bits}
+        self._whole = self._nested | {r.group.index for r in space.residuals}
         for option in space.ranks:
             self._leaps[option.group.index] = _FAR
         for option in space.sparse:
@@ -73,9 +74,10 @@ class Projection:
             part[chosen] = kept
 
     def harden(self, alpha: Tensor, start: Tensor) -> None:
-        """Bit widths are chosen or not; between two of them a weight is on no grid."""
+        """Bit widths and residual blocks are chosen or not: between two widths a weight is on no
+        grid, and half a block is no cheaper than a whole one."""
         alphas, starts = self._split(alpha), self._split(start)
-        for index in self._nested:
+        for index in self._whole:
             alphas[index].copy_(torch.where(alphas[index] > 0, starts[index], alphas[index]))
 
     def _counts(self, worth: list[Tensor], way: float, slack: float) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from latprof._errors import UsageError
 from latprof.compress._factored import factored, ranks_of
+from latprof.compress._skip import skipped_in, without
 
 __all__ = ["load_shrunk", "recipe_of"]
 
 # format history: 1 - shapes of the tensors and values of the attributes that differ
 #                 2 - ranks of the layers that became two
-_VERSION = 2
+#                 3 - residual blocks that were dropped
+_VERSION = 3
 
 
 def recipe_of(model: nn.Module, small: nn.Module) -> dict[str, Any]:
     """JSON-ready differences in size between a model and its shrunk copy."""
-    ranks = ranks_of(model, small)
-    model = _with_ranks(model, ranks)
+    dropped, ranks = skipped_in(model, small), ranks_of(model, small)
+    model = _rebuilt(model, dropped, ranks)
     shapes = {name: list(t.shape) for name, t in _tensors(model)}
     attributes: dict[str, dict[str, Any]] = {}
     for path, module in small.named_modules():
@@ -38,6 +40,7 @@ def recipe_of(model: nn.Module, small: nn.Module) -> dict[str, Any]:
         "tensors": {n: list(t.shape) for n, t in _tensors(small) if shapes[n] != list(t.shape)},
         "attributes": attributes,
         "ranks": ranks,
+        "dropped": dropped,
     }
 
 
@@ -54,10 +57,10 @@ def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.
     if not isinstance(recipe, Mapping):
         recipe = _read(Path(recipe))
     version = recipe.get("latprof_recipe")
-    if version not in (1, _VERSION):
+    if version not in range(1, _VERSION + 1):
         raise UsageError(f"recipe version is {version!r}; expected at most {_VERSION}")
     try:
-        model = _with_ranks(model, recipe.get("ranks", {}))
+        model = _rebuilt(model, recipe.get("dropped", []), recipe.get("ranks", {}))
     except (AttributeError, TypeError) as exc:
         raise UsageError(f"recipe of {recipe['model']}: {exc}") from exc
     tensors, memo = dict(_tensors(model)), {}
@@ -86,9 +89,9 @@ def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.
     return small
 
 
-def _with_ranks(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
-    """The model, or a copy of it with these layers as two."""
-    return factored(copy.deepcopy(model), ranks) if ranks else model
+def _rebuilt(model: nn.Module, dropped: Sequence[str], ranks: Mapping[str, int]) -> nn.Module:
+    """The model, or a copy of it without these blocks and with these layers as two."""
+    return factored(without(copy.deepcopy(model), dropped), ranks) if dropped or ranks else model
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -36,7 +36,7 @@ def candidates(group: Group) -> list[int]:
     step = group.divisor
     while group.size > _CHOICES * step:
         step *= 2
-    least = -(-max(group.minimum, 1) // group.divisor) * group.divisor
+    least = -(-group.minimum // group.divisor) * group.divisor
     return sorted(
         {min(least, group.size), *range(step, group.size, step), group.size} - set(range(least))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -15,6 +15,7 @@ from latprof.compress._factored import factored
 from latprof.compress._graph import Graph
 from latprof.compress._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress._quiet import culprit, first_line
+from latprof.compress._skip import gated, without
 
 __all__ = ["TOLERANCE", "relative_error", "shrink"]
 
@@ -29,6 +30,7 @@ def shrink(
     *,
     weights: Mapping[str, Tensor] = MappingProxyType({}),
     ranks: Mapping[str, int] = MappingProxyType({}),
+    dropped: Collection[str] = (),
     verify: bool = True,
 ) -> nn.Module:
     """A smaller copy of the model that computes what the masked model computes in eval mode.
@@ -40,6 +42,7 @@ def shrink(
             0 removes a unit, other values are folded into the weights that read it.
         weights: values that take the place of the model's parameters, by name.
         ranks: {layer: rank} of weights that are of no higher rank; such a layer becomes two.
+        dropped: residual blocks that become identities.
         verify: compare both networks on random inputs afterwards.
 
     Raises:
@@ -48,11 +51,12 @@ def shrink(
         ShrinkError: the small network does not compute what the masked one computes.
     """
     masks = prepare_masks(graph, alphas)
-    small = factored(cut(model, graph, masks, weights), ranks)
+    small = factored(without(cut(model, graph, masks, weights), dropped), ranks)
     if verify:
-        error, limit = compare(model, small, graph, masks, weights), tolerance(model)
+        error = compare(model, small, graph, masks, weights, dropped)
+        limit = tolerance(model)
         if not error <= limit:  # rounding, or wrong? float64 tells
-            exact = exact_error(model, small, graph, masks, weights)
+            exact = exact_error(model, small, graph, masks, weights, dropped)
             error = error if exact is None else exact
         if not error <= limit:
             raise ShrinkError(
@@ -74,12 +78,13 @@ def exact_error(
     graph: Graph,
     masks: Sequence[Tensor],
     override: Mapping[str, Tensor] = MappingProxyType({}),
+    dropped: Collection[str] = (),
 ) -> float | None:
     """The error in float64, where rounding is none; None for a model that insists on float32."""
     models = copy.deepcopy(model).double(), copy.deepcopy(small).double()
     doubled = {name: value.double() for name, value in override.items()}
     try:
-        return compare(*models, graph, masks, doubled)
+        return compare(*models, graph, masks, doubled, dropped)
     except (RuntimeError, ShrinkError):
         return None
 
@@ -196,6 +201,7 @@ def compare(
     graph: Graph,
     masks: Sequence[Tensor],
     override: Mapping[str, Tensor] = MappingProxyType({}),
+    dropped: Collection[str] = (),
     seed: int = 0,
 ) -> float:
     """Relative error of the small network against the masked one, on random inputs."""
@@ -212,7 +218,8 @@ def compare(
             ) from exc
         values = {**parameters, **override}
         masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
-        wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
+        with gated(model, dict.fromkeys(dropped, 0.0)):
+            wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
     return relative_error(wanted, got)
 
 

@@ -1,4 +1,5 @@
-"""What may shrink: the graph's channel groups, and what blocks add per layer (ranks, weights)."""
+"""What may shrink: the graph's channel groups, and what blocks add to them: ranks and weights per
+layer, residual blocks."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ from torch import nn
 
 from latprof._errors import UsageError
 from latprof._workload import Conv2d, MatMul, Workload
-from latprof.compress._blocks import Block, LowRank, Prune, Quantise, Sparse
+from latprof.compress._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
 from latprof.compress._graph import Graph
 from latprof.compress._groups import Group
+from latprof.compress._residual import residual_blocks
 
-__all__ = ["Layer", "Option", "Space", "space_of"]
+__all__ = ["Layer", "Option", "Residual", "Space", "space_of"]
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,30 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """A residual block that may be dropped; ``group`` has one unit, and may be left with none."""
+
+    path: str
+    group: Group
+
+    def holds(self, name: str) -> bool:
+        """Whether this module or parameter lies within."""
+        return f"{name}.".startswith(f"{self.path}.")
+
+
+@dataclass(frozen=True)
 class Space:
-    """A graph and what may be done to it; groups are the graph's, then one per option."""
+    """A graph and what may be done to it; groups are the graph's, then one per option, then one
+    per residual block. No residual block lies within another."""
 
     graph: Graph
     options: tuple[Option, ...] = ()
+    residuals: tuple[Residual, ...] = ()
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        return (*self.graph.groups, *(o.group for o in self.options))
+        of_options = (o.group for o in self.options)
+        return (*self.graph.groups, *of_options, *(r.group for r in self.residuals))
 
     @property
     def sizes(self) -> list[int]:
@@ -94,6 +111,26 @@ class Space:
     def bits(self) -> tuple[Option, ...]:
         return tuple(o for o in self.options if isinstance(o.block, Quantise))
 
+    def holder(self, name: str) -> int | None:
+        """Group of the residual block that this module or parameter lies in."""
+        return next((r.group.index for r in self.residuals if r.holds(name)), None)
+
+    def dropped(self, counts: Sequence[int]) -> list[str]:
+        """Paths of the residual blocks that are gone at these counts."""
+        return [r.path for r in self.residuals if not counts[r.group.index]]
+
+    def vanished(self, counts: Sequence[int]) -> set[int]:
+        """Groups whose units, whatever their count, are all within dropped blocks."""
+        homes = {
+            g.index: {self.holder(part.name) for part in (*g.readers, *g.writers)}
+            for g in self.graph.groups
+        } | {o.group.index: {self.holder(o.layer.path)} for o in self.options}
+        return {
+            index
+            for index, holders in homes.items()
+            if holders and all(h is not None and not counts[h] for h in holders)
+        }
+
     def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
         """Per op that may be factored: its position, its option, and at full size the two ops
         that stand for it, (inputs -> rank) and (rank -> outputs)."""
@@ -109,13 +146,17 @@ class Space:
         return [w for made in self.ops(counts, factored) for w in made]
 
     def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
-        """The same, per op of the original what it has become: one, or two."""
+        """The same, per op of the original what it has become: none, one, or two."""
         whole = self.graph.workloads(counts[: len(self.graph.groups)])
         found: list[list[Workload]] = [[w] for w in whole]
         for n, option, _, _ in self.pairs():
             if option.layer.path in factored:
                 found[n] = list(_pair(whole[n], counts[option.group.index]))
-        return found
+        holders = (self.holder(op.module) for op in self.graph.ops if op.workload is not None)
+        return [
+            made if holder is None or counts[holder] else []
+            for made, holder in zip(found, holders, strict=True)
+        ]
 
 
 def space_of(
@@ -150,6 +191,7 @@ def space_of(
                 f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
                 "linear or ungrouped convolution layers; latprof inspect lists them"
             )
+    residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
     low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
     for option in options:
         if option.layer.path in low_rank and not isinstance(option.block, LowRank):
@@ -158,7 +200,27 @@ def space_of(
                 "product of factors has no zeros and no grid: expected one per layer, see layers="
             )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
-    return Space(graph, tuple(options)), of_group
+    of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
+    return Space(graph, tuple(options), residuals), of_group
+
+
+def _residuals(
+    model: nn.Module, graph: Graph, blocks: Sequence[Block], index: int
+) -> tuple[Residual, ...]:
+    """Those that Depth may drop; their groups are numbered from ``index``."""
+    depth = next((b for b in blocks if isinstance(b, Depth)), None)
+    if depth is None:
+        return ()
+    paths = residual_blocks(model, graph, depth.layers)
+    if not paths:
+        raise UsageError(
+            f"Depth finds no residual block under {', '.join(depth.layers)}; expected modules "
+            "that return their input where their parameters are zero, such as x + f(x)"
+        )
+    return tuple(
+        Residual(path, Group(n, f"{path}/depth", 1, 1, 0, 1, True, "", (), ()))
+        for n, path in enumerate(paths, index)
+    )
 
 
 def _layers(model: nn.Module, graph: Graph) -> list[Layer]:

@@ -13,7 +13,7 @@ __all__ = ["largest", "thinned", "uniform_counts"]
 
 def uniform_counts(space: Space, cost: Cost, budget: float) -> list[int]:
     """Counts (G,) at the largest common share of the widths that is predicted within the budget;
-    ranks and single weights stay."""
+    ranks, single weights and blocks stay."""
     low, high = 0.0, 1.0
     for _ in range(20):
         share = (low + high) / 2
@@ -30,7 +30,7 @@ def thinned(space: Space, share: float) -> list[int]:
     for g in space.graph.groups:
         left = round(share * g.size / g.divisor) * g.divisor
         counts.append(max(left, g.minimum) if g.prunable else g.size)
-    return [*counts, *(o.group.size for o in space.options)]
+    return [*counts, *space.sizes[len(counts) :]]
 
 
 def largest(model: nn.Module, graph: Graph, counts: list[int]) -> list[Tensor]:

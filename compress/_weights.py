@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from latprof.compress._bits import Bits
+from latprof.compress._factored import split
+from latprof.compress._skip import gated
 from latprof.compress._space import Option, Space
 from latprof.compress._swap import Swap
 
-__all__ = ["Factors", "Weights", "split"]
-
-
-def split(weight: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
-    """(out, rank) and (rank, in): the best two of a matrix (out, in), evenly scaled, by SVD."""
-    left, values, right = torch.linalg.svd(weight.detach().double().flatten(1), full_matrices=False)
-    root = values[:rank].sqrt()
-    return (left[:, :rank] * root).to(weight.dtype), (root[:, None] * right[:rank]).to(weight.dtype)
+__all__ = ["Factors", "Weights"]
 
 
 class Factors(nn.Module):
@@ -80,6 +76,18 @@ class Weights(nn.Module):
             changed[name] = coded - coded.detach() * (weight.detach() == 0)
         return changed
 
+    def run(
+        self,
+        model: nn.Module,
+        scales: Sequence[Tensor],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """The model's forward under these scales."""
+        changed = self(model, scales)
+        with gated(model, {r.path: scales[r.group.index] for r in self.space.residuals}):
+            return self.swap(model, changed, args, kwargs)
+
     @torch.no_grad()
     def fold(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
         """Write what the masks make of them into the parameters; then masks of 0 and 1 do."""
@@ -87,6 +95,10 @@ class Weights(nn.Module):
             model.get_parameter(name).copy_(value)
         for option, factors in zip(self.space.ranks, self.factors, strict=True):
             factors.left.mul_(scales[option.group.index])  # type: ignore[operator]
+        for residual in self.space.residuals:
+            if not scales[residual.group.index]:  # without its parameters it is an identity
+                for parameter in model.get_submodule(residual.path).parameters():
+                    parameter.zero_()
 
     def refit(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
         """Clip ranges of the bit widths that are not in use, for the weights as they are now."""

@@ -83,9 +83,9 @@ def staircases(comp: Compressor) -> list[dict[str, Any]]:
 
 def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """(M,) seconds of the network with ``along`` units in the group, steps and all; of factored
-    layers the steps are not looked at."""
+    layers the steps are not looked at, nor is what was dropped."""
     counts, cost = comp.counts(), _cost(comp)
-    factored = {o.layer.path for o in comp.space.ranks} & set(comp.goals.paying(counts))
+    became = cost.space.ops(counts, comp.goals.paying(counts))
     rows = np.repeat(np.asarray(counts, dtype=float)[None], len(along) + 1, axis=0)
     rows[1:, index] = along  # the first is the network as it is
     graph = cost.space.graph
@@ -93,8 +93,8 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
     rows = rows[:, : mixing.shape[2]]
     seconds = np.zeros(len(along) + 1)
     measured = [op for op in graph.ops if op.workload is not None]
-    for op, a, b in zip(measured, mixing, offset, strict=True):
-        if a[:, index].any() and op.workload is not None and op.module not in factored:
+    for op, a, b, made in zip(measured, mixing, offset, became, strict=True):
+        if a[:, index].any() and op.workload is not None and len(made) == 1:
             c_in, c_out = (rows @ a.T + b).T
             seconds += cost.surrogate.shares_at(op.workload, c_in, c_out)
     changed = (seconds[1:] - seconds[0]) * float(cost.correction)

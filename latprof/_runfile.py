@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from latprof._compression import Settings
 from latprof._errors import UsageError
-from latprof.compress import Block, LowRank, Prune, Quantise, Recipe, Sparse
+from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Recipe, Sparse
 
 __all__ = ["RunFile"]
 
@@ -20,6 +20,7 @@ T = TypeVar("T", bound="Block | Recipe")
 #: Sections that say what may be done to the network; [prune] where none is given.
 _BLOCKS: dict[str, Block] = {
     "prune": Prune(),
+    "depth": Depth(),
     "low_rank": LowRank(),
     "sparse": Sparse(),
     "quantise": Quantise(),

@@ -28,9 +28,8 @@ from latprof.compress import (
     train,
 )
 from latprof.compress._cost import Cost, LatencyCost, MacsCost, WeightsCost
-from latprof.compress._factored import factored
+from latprof.compress._factored import factored, split
 from latprof.compress._space import Space, space_of
-from latprof.compress._weights import split
 
 
 class Wide(nn.Module):
