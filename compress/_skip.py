@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,10 @@ import torch
 from torch import Tensor, nn
 
 __all__ = ["Skip", "gated", "skipped_in", "without"]
+
+
+#: Of our hook among a module's own, which torch numbers from 0.
+_KEY = -1
 
 
 class Skip(nn.Identity):
@@ -31,15 +36,16 @@ def gated(model: nn.Module, gates: Mapping[str, Tensor | float]) -> Iterator[Non
 
         return hook
 
-    handles = [
-        model.get_submodule(path).register_forward_hook(gate_on(gate))
-        for path, gate in gates.items()
-    ]
+    blocks = [model.get_submodule(path) for path in gates]
+    own = [block._forward_hooks for block in blocks]
     try:
+        for block, hooks, gate in zip(blocks, own, gates.values(), strict=True):
+            # torch.compile does not follow register_forward_hook
+            block._forward_hooks = OrderedDict([*hooks.items(), (_KEY, gate_on(gate))])
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for block, hooks in zip(blocks, own, strict=True):
+            block._forward_hooks = hooks
 
 
 def without(model: nn.Module, paths: Collection[str]) -> nn.Module:

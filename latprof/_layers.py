@@ -61,9 +61,10 @@ def staircases(comp: Compressor) -> list[dict[str, Any]]:
     The groups whose width decides most, from the most.
     """
     counts = comp.counts()
+    gone = comp.space.vanished(counts)
     found = []
     for index, group in enumerate(comp.graph.groups):
-        if group.prunable:
+        if group.prunable and index not in gone:
             stride = -(-group.size // _POINTS)
             choices = candidates(group)
             every = [*range(stride, group.size + 1, stride), *choices, counts[index]]
