@@ -26,6 +26,7 @@ from latprof._agreement import agreement, answer_of_file
 from latprof.compress import (
     Block,
     Compressor,
+    Depth,
     Distillation,
     LowRank,
     Prune,
@@ -40,6 +41,8 @@ from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {
     "prune": ("macs=50%", (Prune(),)),
+    "depth": ("macs=70%", (Depth(),)),
+    "prune + depth": ("macs=30%", (Prune(), Depth())),
     "low rank": ("macs=65%", (LowRank(),)),
     "prune + low rank": ("macs=50%", (Prune(), LowRank())),
     "sparse": ("params=30%", (Sparse(),)),

@@ -21,7 +21,8 @@ _NEAR, _FAR = (1, 2), (1, 2, 4, 8, 16)
 
 
 class Projection:
-    """Zeroes the masks of the least important units until the true counts cost what they may.
+    """Zeroes the masks of the least important units until the true counts cost what they may. A
+    residual block's mask becomes 1 where it is kept, once all of the way is behind.
 
     Importance is first-order Taylor, E[(scale * dL/dscale)^2] (Molchanov et al., 2019,
     arXiv:1906.10771). A zero mask is judged as if it stood at half its start: it comes back where
@@ -34,7 +35,7 @@ class Projection:
         self._leaps: list[tuple[int, ...]] = [_NEAR] * len(space.groups)
         self._sparse = {o.group.index: o for o in space.sparse}
         self._nested = {o.group.index for o in space.bits}
-        self._whole = self._nested | {r.group.index for r in space.residuals}
+        self._gates = {r.group.index for r in space.residuals}
         for option in space.ranks:
             self._leaps[option.group.index] = _FAR
         for option in space.sparse:
@@ -70,14 +71,15 @@ class Projection:
             else:
                 chosen = mine.argsort(descending=True)[:count]
             kept = torch.where(part > 0, part, _REVIVED * first)[chosen]
+            if index in self._gates and way >= 1:  # in time for the rest to get used to it
+                kept = first[chosen]
             part.zero_()
             part[chosen] = kept
 
     def harden(self, alpha: Tensor, start: Tensor) -> None:
-        """Bit widths and residual blocks are chosen or not: between two widths a weight is on no
-        grid, and half a block is no cheaper than a whole one."""
+        """Bit widths are chosen or not; between two of them a weight is on no grid."""
         alphas, starts = self._split(alpha), self._split(start)
-        for index in self._whole:
+        for index in self._nested:
             alphas[index].copy_(torch.where(alphas[index] > 0, starts[index], alphas[index]))
 
     def _counts(self, worth: list[Tensor], way: float, slack: float) -> list[int]:

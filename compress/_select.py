@@ -114,7 +114,10 @@ def worth_of(importance: Floats, *, ordered: bool = False) -> Floats:
 
     Taylor importances do not add up when most of a group goes, for what is left has to carry
     its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.
+    A single unit is a residual block: nothing has to carry its work, for its input goes on.
     """
+    if len(importance) == 1:
+        return np.array([-float(importance[0]), 0.0])
     total = max(float(importance.sum()), 1e-30)
     best = importance if ordered else np.sort(importance)[::-1]
     share = np.concatenate([[0.0], np.cumsum(best)]) / total

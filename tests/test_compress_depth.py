@@ -115,7 +115,7 @@ NETWORKS: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], list[str]]] = {
 @cache
 def network(name: str) -> tuple[nn.Module, Any, Space]:
     model, example = NETWORKS[name][0]()
-    blocks = [Prune(), LowRank(), Depth()]
+    blocks = [Prune(), Depth()]
     space, _ = space_of(model, lambda e: trace(model, example, e), blocks)
     return model, example, space
 
@@ -199,15 +199,11 @@ def test_costs_are_those_of_the_shrunk_network(name: str, seed: int) -> None:
     graph = space.graph
     counts = graph.random_counts(rng)
     keeps = [(torch.arange(g.size) < n).float() for g, n in zip(graph.groups, counts, strict=True)]
-    counts += [int(rng.integers(1, o.group.size // 4 + 1)) * 4 for o in space.ranks]
     counts += [int(rng.integers(2)) for _ in space.residuals]
-    ranks = {o.layer.path: counts[o.group.index] for o in space.ranks}
+    small = shrink(model, graph, keeps, dropped=space.dropped(counts), verify=False)
+    stats = trace(small, example, probe=False).stats()
     costs: dict[str, Cost] = {"macs": MacsCost(space), "params": WeightsCost(space, as_bytes=False)}
     for kind, cost in costs.items():
-        paying = {path: ranks[path] for path in cost.paying(counts)}
-        dropped = space.dropped(counts)
-        small = shrink(model, graph, keeps, ranks=paying, dropped=dropped, verify=False)
-        stats = trace(small, example, probe=False).stats()
         assert cost.exact(counts) == pytest.approx(getattr(stats, kind), rel=1e-6)
         with torch.no_grad():
             smooth = float(cost(torch.tensor(counts, dtype=torch.float32)))
@@ -280,6 +276,8 @@ def test_it_lands_on_the_budget_and_hardens_exactly(
     gates = {r.path: scales[r.group.index].item() for r in comp.space.residuals}
     assert set(gates.values()) <= {0.0, 1.0}
     small = comp.shrink()
+    if goal.budget.kind == "macs":
+        assert trace(small, EXAMPLE, probe=False).stats().macs == goal.cost.exact(counts)
     dropped = [path for path, gate in gates.items() if not gate]
     assert [p for p in BLOCKS if isinstance(small.get_submodule(p), nn.Identity)] == dropped
     x = torch.randn(64, 1, 12, 12)
