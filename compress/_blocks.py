@@ -69,8 +69,8 @@ class Depth(Block):
     A block that is kept computes what it did, beta = 1; one that is dropped is an identity, and
     none of its ops is left. Found are the modules that return their input where all their
     parameters are zero: those of ResNets and MobileNets whose shortcut is the identity,
-    transformer layers that normalise first. (Stochastic depth, Huang et al., arXiv:1603.09382,
-    shows that such networks bear it; there the drops are random and for training alone.)
+    transformer layers that normalise first. Not in the paper; a scale per residual block, pressed
+    to zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), where what a block costs is not told.
 
     Args:
         count, init: fixed; one mask alone is counted by its value, from 1.
