@@ -119,15 +119,20 @@ class Space:
         """Paths of the residual blocks that are gone at these counts."""
         return [r.path for r in self.residuals if not counts[r.group.index]]
 
-    def vanished(self, counts: Sequence[int]) -> set[int]:
-        """Groups whose units, whatever their count, are all within dropped blocks."""
-        homes = {
+    @cached_property
+    def _holders(self) -> dict[int, set[int | None]]:
+        """{group: groups of the residual blocks that it has a part in; None is outside of all}"""
+        of_graph = {
             g.index: {self.holder(part.name) for part in (*g.readers, *g.writers)}
             for g in self.graph.groups
-        } | {o.group.index: {self.holder(o.layer.path)} for o in self.options}
+        }
+        return of_graph | {o.group.index: {self.holder(o.layer.path)} for o in self.options}
+
+    def vanished(self, counts: Sequence[int]) -> set[int]:
+        """Groups whose units, whatever their count, are all within dropped blocks."""
         return {
             index
-            for index, holders in homes.items()
+            for index, holders in self._holders.items()
             if holders and all(h is not None and not counts[h] for h in holders)
         }
 

@@ -9,10 +9,12 @@ __all__ = ["standing"]
 
 def standing(comp: Compressor) -> dict[str, float]:
     """Predicted latency and, where it has one, its budget in seconds, lambda, and units left."""
+    counts = comp.counts()
+    gone = comp.space.vanished(counts)
     budget = {} if comp.budget_s is None else {"budget_s": comp.budget_s}
     return {
         "latency_s": comp.latency_s(),
         **budget,
         "strength": float(comp.strength),
-        "channels": sum(comp.counts()),
+        "channels": sum(count for index, count in enumerate(counts) if index not in gone),
     }
