@@ -54,9 +54,12 @@ class Cost(nn.Module):
             whole = whole - taken.sum(-1)
         return self.correction * whole
 
-    def _kept(self, counts: Tensor) -> Tensor:
-        """(..., N) share that is left of the block that each is in; 1 outside of blocks."""
-        return nn.functional.pad(counts, (0, 1), value=1.0)[..., self.holder]
+    def _left(self, figures: Tensor, counts: Tensor, of: Tensor | None = None) -> Tensor:
+        """Figures (..., N), or those ``of`` some of the names, as far as their blocks are left."""
+        if not self.space.residuals:
+            return figures
+        holder = self.holder if of is None else self.holder[of]
+        return figures * nn.functional.pad(counts, (0, 1), value=1.0)[..., holder]
 
     def saved(self, counts: Tensor) -> Tensor:
         """(..., F) what factoring each layer of ``space.ranks`` saves; negative where it costs."""
@@ -127,12 +130,11 @@ class _OpsCost(Cost):
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., N, 2)
         each = self.ops(channels) + self.per_op
-        kept = self._kept(counts)
-        whole = (each[..., : self.whole] * kept).sum(-1) + self.constant
+        whole = self._left(each[..., : self.whole], counts).sum(-1) + self.constant
         saved = each.new_zeros((*each.shape[:-1], len(self.space.ranks)))
         if len(self.places):
             two = each[..., self.whole :].unflatten(-1, (-1, 2)).sum(-1)
-            less = (each[..., self.places] - two) * kept[..., self.places]
+            less = self._left(each[..., self.places] - two, counts, self.places)
             saved = saved.index_add(-1, self.owner, less)
         return whole, saved
 
@@ -253,8 +255,7 @@ class WeightsCost(Cost):
         outer = dims[..., self.places, 0]
         inner = dims[..., self.places, 1:].prod(-1)
         saved = scale * (outer * inner - counts[..., self.rank] * (outer + inner))
-        kept = self._kept(counts)
-        return (each * kept).sum(-1), saved * kept[..., self.places]
+        return self._left(each, counts).sum(-1), self._left(saved, counts, self.places)
 
     def _bytes(self, counts: Tensor, numel: Tensor) -> Tensor:
         """(..., T) bytes per weight; between two bit widths on the line between them."""
