@@ -60,7 +60,8 @@ def as_int8(space: Space, choice: str, surrogate: Surrogate) -> Space:
         )
         for o in space.options
     )
-    return Space(dataclasses.replace(space.graph, ops=tuple(ops)), options)
+    graph = dataclasses.replace(space.graph, ops=tuple(ops))
+    return dataclasses.replace(space, graph=graph, options=options)
 
 
 def _form(workload: Workload, choice: str, tflite: bool) -> Workload:
