@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from latprof.compress._blocks import Block, Prune
 from latprof.compress._controller import ramp, steer
 from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
+from latprof.compress._decline import settle
 from latprof.compress._goals import Goal, Goals
 from latprof.compress._graph import Graph
 from latprof.compress._projection import Projection
@@ -121,12 +122,13 @@ class Compressor(nn.Module):
             raise UsageError(f"steps is {steps}; expected at least 1")
         self.steps, self.measure = steps, _named(measure)
         self.model = model
-        self.space, of_group = space_of(
-            model, lambda exclude: trace(model, example_inputs, exclude=exclude), blocks
-        )
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget
-        self.goals = Goals(
-            self.space, _named(surrogate), budgets, agreed(lambda: _named(original_s)), int8
+        originals = agreed(lambda: _named(original_s))
+        traced = cache(lambda exclude: trace(model, example_inputs, exclude=exclude))
+        self.space, of_group, self.goals = settle(
+            blocks,
+            lambda some: space_of(model, traced, some),
+            lambda space: Goals(space, _named(surrogate), budgets, originals, int8),
         )
         self.weights = Weights(model, self.space)
         self.space.graph.prepare()

@@ -178,6 +178,22 @@ def test_a_rank_that_does_not_pay_leaves_the_layer_whole() -> None:
     assert comp.latency_s() <= comp.budget_s
 
 
+def test_low_rank_is_declined_where_no_rank_pays(caplog: pytest.LogCaptureFixture) -> None:
+    blocks = [Prune(), LowRank()]
+    comp = make(network(), "75%", *blocks)
+    space, _ = space_of(network(), lambda e: trace(network(), EXAMPLE, e), blocks)
+    cost = LatencyCost(space, surrogate())
+    kept = {o.layer.path for o in comp.space.ranks}
+    for option in space.ranks:
+        counts, pays = list(space.sizes), False
+        for rank in range(4, option.group.size + 1, 4):
+            counts[option.group.index] = rank
+            pays |= option.layer.path in cost.paying(counts)
+        assert (option.layer.path in kept) == pays
+        assert (option.layer.path in caplog.text) == (not pays)
+    assert kept != {o.layer.path for o in space.ranks}
+
+
 @pytest.mark.parametrize("blocks", [(), (Prune(),)])
 @pytest.mark.parametrize("pattern", ["unstructured", "4x1"])
 def test_sparsity_meets_a_budget_of_bytes(pattern: str, blocks: tuple[Any, ...]) -> None:
