@@ -3,7 +3,8 @@
     python -P benchmarks/blocks.py FOLDER [--images 20000] [--epochs 1] [--seeds 3]
 
 One original per seed (MobileNetV3-Small); from it each choice of blocks is trained to a budget, the
-masks fixed half way, the rest fine-tuning. Told of each: the figure reached over the budget, test
+masks fixed half way, the rest fine-tuning; pruning to a small budget also by each count, which is
+what the default rests on. Told of each: the figure reached over the budget, test
 accuracy of the hardened network, and how far the hardened network is from the masked one and the
 exported ONNX file from the hardened one (relative). Finished runs are kept in FOLDER and not made
 again. The last line of stdout is one JSON object.
@@ -37,6 +38,7 @@ from latprof.compress import (
     export,
     train,
 )
+from latprof.compress._counts import COUNTS
 from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {
@@ -52,6 +54,7 @@ RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {
     "quantise": ("bytes=14%", (Quantise(),)),
     "prune + quantise": ("bytes=10%", (Prune(), Quantise())),
     "prune + sparse + quantise": ("bytes=8%", (Prune(), Sparse(), Quantise())),
+    **{f"prune by {count}": ("macs=15%", (Prune(count=count),)) for count in COUNTS},
 }
 
 
@@ -78,6 +81,7 @@ def main() -> None:
             print(f"seed {seed}, {name}: {rows[name][-1]}", file=sys.stderr)
     told = {
         name: {key: float(np.mean([r[key] for r in found])) for key in found[0]}
+        | {"accuracy_sd": float(np.std([r["accuracy"] for r in found]))}
         for name, found in rows.items()
     }
     worst = max(r[k] for n in args.runs for r in rows[n] for k in ("masked_hard", "hard_onnx"))

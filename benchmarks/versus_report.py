@@ -109,17 +109,28 @@ def _hits(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _neighbours(rows: Sequence[Row]) -> dict[str, Any]:
-    found = [p for r in rows for p in r.get("neighbours", ())]
-    pairs = [p for p in found if p["usable"]]
+    """Layers alone, and groups: all layers that a count of channels decides on, added up."""
+    found = [(n, p) for n, r in enumerate(rows) for p in r.get("neighbours", ())]
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
+    for number, pair in found:
+        groups[number, pair["group"]].append(pair)
+    whole = [
+        {key: sum(p[key] for p in pairs) for key in ("latency_s", "wider_s")} | {"group": name}
+        for (_, name), pairs in groups.items()
+        if all(p["usable"] for p in pairs)
+    ]
+    return {
+        "noise": _NOISE,
+        "layers": _faster([p for _, p in found if p["usable"]]),
+        "groups": _faster(whole),
+        "layers_not_timed": sum(not p["usable"] for _, p in found),
+    }
+
+
+def _faster(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     faster = [p for p in pairs if p["wider_s"] < (1 - _NOISE) * p["latency_s"]]
     worst = sorted(faster, key=lambda p: p["wider_s"] / p["latency_s"])[:5]
-    return {
-        "layers": len(pairs),
-        "not_timed": len(found) - len(pairs),
-        "wider_is_faster": len(faster),
-        "noise": _NOISE,
-        "worst": worst,
-    }
+    return {"timed": len(pairs), "wider_is_faster": len(faster), "worst": worst}
 
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
