@@ -320,6 +320,7 @@ class Compressor(nn.Module):
         self._projection(self.alpha, self.start, self.importance, way, slack)
         share(self.alpha)  # processes on different machines may round differently
         self.weights.refit(self.model, self.scales())
+        self._projection.warn(self.counts())
 
     @torch.no_grad()
     def fix(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from latprof.compress._space import Space
 from latprof.compress._weights import Weights
 
 __all__ = ["Projection"]
+
+_log = logging.getLogger("latprof")
 
 #: What the scale of a removed unit is taken for when it is judged, and where it restarts.
 _REVIVED = 0.5
@@ -42,6 +47,7 @@ class Projection:
             _REVIVED_BLOCK if index in self._gates else _REVIVED
             for index in range(len(space.groups))
         ]
+        self._named: set[str] = set()
         for option in space.ranks:
             self._leaps[option.group.index] = _FAR
         for option in space.sparse:
@@ -83,6 +89,16 @@ class Projection:
                 kept = first[chosen]
             part.zero_()
             part[chosen] = kept
+
+    def warn(self, counts: Sequence[int]) -> None:
+        """Name, once each, the channel groups that only their minimum keeps from vanishing."""
+        bare = {g.name: f"{g.name} ({g.minimum} of {g.size})" for g in self.space.bare(counts)}
+        if new := bare.keys() - self._named:
+            _log.warning(
+                "down to the least that keeps the network whole: %s; a larger budget, or exclude= "
+                "of Prune, keeps more", ", ".join(text for g, text in bare.items() if g in new),
+            )  # fmt: skip
+        self._named |= new
 
     def harden(self, alpha: Tensor, start: Tensor) -> None:
         """Bit widths are chosen or not; between two of them a weight is on no grid."""

@@ -136,6 +136,15 @@ class Space:
             if holders and all(h is not None and not counts[h] for h in holders)
         }
 
+    def bare(self, counts: Sequence[int]) -> list[Group]:
+        """Channel groups that are down to their least, without which the network is cut in two."""
+        gone = self.vanished(counts)
+        return [
+            g
+            for g in self.graph.groups
+            if g.prunable and counts[g.index] <= g.minimum < g.size and g.index not in gone
+        ]
+
     def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
         """Per op that may be factored: its position, its option, and at full size the two ops
         that stand for it, (inputs -> rank) and (rank -> outputs)."""

@@ -143,3 +143,14 @@ def test_unknown_counts_and_starts_are_refused() -> None:
         Prune(count="l0")
     with pytest.raises(UsageError, match="expected importance, one or uniform"):
         Prune(init="zero")
+
+
+def test_a_group_about_to_vanish_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    comp = Compressor(network(), EXAMPLE, None, "macs=12%", steps=60)
+    run(comp, 60, torch.optim.AdamW, 1e-2)
+    named = [r.getMessage() for r in caplog.records if "keeps the network whole" in r.getMessage()]
+    bare = comp.space.bare(comp.counts())
+    assert bare
+    for group in bare:
+        assert sum(f"{group.name} ({group.minimum} of" in text for text in named) == 1
+    assert all("\n" not in text for text in named)
