@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -157,3 +158,14 @@ def test_inspect_names_groups_and_reasons() -> None:
     assert shown.exit_code == 0
     assert "3 channel groups, 1 prunable with 64 units" in shown.output
     assert "1 lstm" in shown.output
+    assert "residual blocks that Depth may drop: none" in shown.output
+
+
+def test_inspect_names_residual_blocks() -> None:
+    from click.testing import CliRunner
+
+    from latprof._cli._inspect import command
+
+    shown = CliRunner().invoke(command, ["zoo:resnet18", "--json"], catch_exceptions=False)
+    blocks = json.loads(shown.output)["residual_blocks"]
+    assert len(blocks) == 5  # three of the eight begin a stage with a strided shortcut

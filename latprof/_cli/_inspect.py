@@ -28,15 +28,18 @@ def command(
     """MODEL's workloads and channel groups; what is prunable, and why not."""
     from latprof.compress import load_model, trace, workloads_of_file
 
-    graph = None
+    graph, blocks = None, list[str]()
     if Path(model).suffix in (".onnx", ".tflite"):
         workloads = workloads_of_file(Path(model))
     else:
-        graph = trace(*load_model(model)[:2], exclude=exclude)
-        workloads = graph.workloads()
+        from latprof.compress._residual import residual_blocks  # torch, which files do without
+
+        module, example_inputs = load_model(model)[:2]
+        graph = trace(module, example_inputs, exclude=exclude)
+        workloads, blocks = graph.workloads(), residual_blocks(module, graph)
     latencies_s = _latencies_s(path, workloads)
     if as_json:
-        print_json(_figures(model, graph, workloads, latencies_s))
+        print_json(_figures(model, graph, workloads, latencies_s) | {"residual_blocks": blocks})
         return
     figures = f"{format_count(sum(w.macs for w in workloads))} MACs"
     if graph is not None:
@@ -47,6 +50,7 @@ def command(
     click.echo(f"{model}: {figures}, {format_count(activations)}B of activations{total}")
     if graph is not None:
         _show_groups(graph)
+        click.echo(f"residual blocks that Depth may drop: {', '.join(blocks) or 'none'}")
     _show_ops(workloads, latencies_s, every_op)
     if graph is not None and graph.unmeasured:
         named = ", ".join(f"{count} {name}" for name, count in graph.unmeasured.items())
