@@ -151,12 +151,16 @@ class Graph:
                 )
         return whole
 
-    def random_counts(self, rng: np.random.Generator, low: float = 0.25) -> list[int]:
-        """Counts drawn between ``low`` of each prunable group's size and all of it."""
+    def random_counts(self, rng: np.random.Generator, low: float = 0.1) -> list[int]:
+        """Counts of a network anywhere between ``low`` of each prunable group's size and all of it.
+
+        A common share is drawn first, and each group's between half and one and a half of it:
+        groups drawn by themselves would all make networks of middling size.
+        """
+        level = rng.uniform(low, 1.0)
         counts = []
         for g in self.groups:
-            least = max(g.minimum, int(np.ceil(low * g.size)))
-            drawn = int(rng.integers(least, g.size + 1)) if g.prunable else g.size
+            drawn = round(min(1.0, level * rng.uniform(0.5, 1.5)) * g.size)
             rounded = max(drawn // g.divisor * g.divisor, g.minimum)
             counts.append(rounded if g.prunable else g.size)
         return counts
