@@ -104,7 +104,8 @@ class Surrogate:
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
             np.asarray(latency_s),
-            np.asarray(max(latency_s - half_s, 0.0)),
+            # As far below, as a factor: few calibrating models leave wide intervals, none below 0.
+            np.asarray(latency_s / (1 + half_s / latency_s) if latency_s else 0.0),
             np.asarray(latency_s + half_s),
             ops.warnings,
         )
