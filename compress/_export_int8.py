@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from latprof._errors import ExportError, UsageError
-from latprof.compress._export import Check, export, load_check, save_check
+from latprof.compress._export import Arrays, Check, export, load_check, save_check
 from latprof.compress._inputs import Inputs
-from latprof.compress._int8 import CHOICES, Arrays, Quantiser
+from latprof.compress._int8 import CHOICES, Quantiser
 
 __all__ = ["Int8Export", "Int8Warning", "export_int8", "file_accuracy"]
 

@@ -117,13 +117,13 @@ class Goals(nn.Module):
 
     def ever_paying(self) -> list[str]:
         """Paths of the layers that cost less as two at some rank, at full widths."""
-        ranks, ladder = self.space.ranks, []
+        ranks, found = self.space.ranks, set[str]()
         for step in range(max((o.group.size.bit_length() for o in ranks), default=0)):
             counts = list(self.space.sizes)
             for o in ranks:
                 counts[o.group.index] = min(o.group.minimum << step, o.group.size)
-            ladder.append(self.paying(counts))
-        return [o.layer.path for o in ranks if any(o.layer.path in paying for paying in ladder)]
+            found.update(self.paying(counts))
+        return [o.layer.path for o in ranks if o.layer.path in found]
 
     def _factored(self, counts: Tensor) -> Tensor | None:
         if len(self.each) == 1 or not self.space.ranks:

@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["CHOICES", "Arrays", "Quantiser"]
+from latprof.compress._export import Arrays
 
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["CHOICES", "Quantiser"]
 
 #: What is made int8: all ops with an integer kernel; contractions, which are convolutions and
 #: matrix products; or contractions that are no depthwise convolutions.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from latprof._errors import ExportError
 from latprof._extras import require
-from latprof.compress._int8 import Arrays, Quantiser
+from latprof.compress._export import Arrays
+from latprof.compress._int8 import Quantiser
 from latprof.compress._quiet import first_line, quiet
 
 __all__ = ["OnnxQuantiser"]

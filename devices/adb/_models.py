@@ -85,7 +85,7 @@ def write_repeated(repeated: Repeated) -> bytes:
     """
     workload = repeated.workload
     if workload.dtype_name == "float16":
-        workload = replace(workload, dtype="float32")  # type: ignore[call-arg]  # every kind has one
+        workload = workload.with_dtype("float32")
     graph = _GRAPHS[graph_class(workload.dtype_name)]()
     first = graph.input(input_shape(workload))
     last = first

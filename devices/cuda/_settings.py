@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ class GpuSettings:
     def workload(self, workload: Workload) -> Workload:
         """As this precision runs it."""
         if self.precision == "float16" and workload.dtype_name == "float32":
-            return dataclasses.replace(workload, dtype="float16")  # type: ignore[call-arg]
+            return workload.with_dtype("float16")
         return workload
 
     def to_dict(self) -> dict[str, str]:
