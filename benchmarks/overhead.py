@@ -1,6 +1,6 @@
 """What masks and the penalty add to a training step: seconds and memory, over the plain step.
 
-    python -P benchmarks/overhead.py [--batch 128] [--rounds 15]
+    python -P benchmarks/overhead.py [--rounds 60] [--networks NAME ...]
 
 Steps (forward, backward, optimiser, ``Compressor.step``) of the plain network and of the same
 network under each choice of blocks are interleaved in one process; a ratio is the median over the
@@ -41,7 +41,19 @@ from latprof.zoo import mobilenet_v3_small, resnet18
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers_tables import table_of
 
-NETWORKS = {"mobilenet_v3_small": mobilenet_v3_small, "resnet18": resnet18}
+
+def _at_224() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    model, _ = mobilenet_v3_small(in_channels=3)
+    return model, (torch.zeros(1, 3, 224, 224),)
+
+
+#: Networks, and the batches they are trained with: MobileNetV3-Small at FashionMNIST's 28 px, where
+#: it has 3 multiply-accumulates per weight and image, and at its published 224 px.
+NETWORKS: dict[str, tuple[Callable[[], tuple[nn.Module, tuple[torch.Tensor, ...]]], int]] = {
+    "mobilenet_v3_small": (mobilenet_v3_small, 128),
+    "mobilenet_v3_small, 224 px": (_at_224, 32),
+    "resnet18": (resnet18, 128),
+}
 BLOCKS: dict[str, tuple[Block, ...]] = {
     "plain": (),
     "prune": (Prune(),),
@@ -53,14 +65,14 @@ MEMORY_LIMIT = 1.1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--worker", nargs=3, metavar=("NETWORK", "BLOCKS", "STEPS"))
     args = parser.parse_args()
     keep_freed_memory()
     if args.worker:
         network, blocks, steps = args.worker
-        step = stepper(network, BLOCKS[blocks], args.batch)
+        step = stepper(network, BLOCKS[blocks])
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -70,13 +82,13 @@ def main() -> None:
         status = dict(line.split(":", 1) for line in lines)
         print(status["VmHWM"].split()[0])
         return
-    found = {name: measured(name, args.batch, args.rounds) for name in NETWORKS}
+    found = {name: measured(name, args.rounds) for name in args.networks}
     ratios = {name: row["step_ratio"] for name, row in found.items()}
     print(
         json.dumps(
             {
                 "benchmark": "overhead",
-                "batch": args.batch,
+                "batch": {name: NETWORKS[name][1] for name in found},
                 "networks": found,
                 "step_ratio_limits": LIMITS,
                 "memory_ratio_limit": MEMORY_LIMIT,
@@ -90,8 +102,8 @@ def main() -> None:
     )
 
 
-def measured(name: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
-    steps = {blocks: stepper(name, chosen, batch) for blocks, chosen in BLOCKS.items()}
+def measured(name: str, rounds: int) -> dict[str, dict[str, float]]:
+    steps = {blocks: stepper(name, chosen) for blocks, chosen in BLOCKS.items()}
     seconds: dict[str, list[float]] = {blocks: [] for blocks in BLOCKS}
     for number in range(rounds + 3):
         for blocks, step in steps.items():
@@ -101,7 +113,7 @@ def measured(name: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
                 seconds[blocks].append(time.perf_counter() - start)
         print(f"{name}: round {number + 1} of {rounds + 3}", file=sys.stderr)
     plain = np.array(seconds["plain"])
-    memory = {b: peak(name, b, batch, 5) - peak(name, b, batch, 0) for b in BLOCKS}
+    memory = {b: peak(name, b, 5) - peak(name, b, 0) for b in BLOCKS}
     return {
         "step_s": {b: float(np.median(s)) for b, s in seconds.items()},
         "step_ratio": {b: float(np.median(np.array(s) / plain)) for b, s in seconds.items()},
@@ -110,9 +122,9 @@ def measured(name: str, batch: int, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
-def peak(name: str, blocks: str, batch: int, steps: int) -> int:
+def peak(name: str, blocks: str, steps: int) -> int:
     """Peak resident KiB of a process that makes this many steps."""
-    command = [sys.executable, "-P", __file__, "--batch", str(batch), "--worker"]
+    command = [sys.executable, "-P", __file__, "--worker"]
     done = subprocess.run(
         [*command, name, blocks, str(steps)], capture_output=True, text=True, check=True,
         env={**os.environ, "MALLOC_ARENA_MAX": "1"},
@@ -120,10 +132,11 @@ def peak(name: str, blocks: str, batch: int, steps: int) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def stepper(name: str, blocks: tuple[Block, ...], batch: int) -> Callable[[], None]:
+def stepper(name: str, blocks: tuple[Block, ...]) -> Callable[[], None]:
     """A training step of the network, under these blocks where there are any."""
     torch.manual_seed(0)
-    model, example = NETWORKS[name]()
+    make, batch = NETWORKS[name]
+    model, example = make()
     model = copy.deepcopy(model).to(memory_format=torch.channels_last)
     shape = (batch, *example[0].shape[1:])
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last)

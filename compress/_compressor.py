@@ -96,6 +96,9 @@ class Compressor(nn.Module):
     variance: Tensor
     importance: Tensor
     strength: Tensor
+    pull: Tensor
+    level: Tensor
+    looked_up: Tensor
     taken: Tensor
     fixed: Tensor
     sizes: Tensor
@@ -150,6 +153,9 @@ class Compressor(nn.Module):
             "variance": torch.zeros(total),
             "importance": torch.zeros(total),
             "strength": torch.zeros(()),
+            "pull": torch.zeros(total),  # gradient of the relative cost where it was looked up last
+            "level": torch.zeros(()),  # of its tangent there
+            "looked_up": torch.zeros((), dtype=torch.bool),
             "taken": torch.zeros((), dtype=torch.int64),
             "fixed": torch.zeros((), dtype=torch.bool),
         }
@@ -167,7 +173,6 @@ class Compressor(nn.Module):
             of_model["free"][first] = False
         for name, value in of_model.items():
             self.register_buffer(name, value, persistent=False)
-        self._pull: Tensor | None = None
 
     @property
     def graph(self) -> Graph:
@@ -232,16 +237,27 @@ class Compressor(nn.Module):
         ]
 
     def penalty(self) -> Tensor:
-        """lambda * cost / original cost at the masks' soft counts; 0 once they are fixed."""
+        """lambda * cost / original cost at the masks' soft counts; 0 once they are fixed.
+
+        The cost is looked up as often as lambda is steered; between, its tangent stands for it,
+        for masks move by a fraction of a percent.
+        """
         if self.fixed:
             return self.alpha.new_zeros(())
+        if not self.looked_up:
+            self._look_up()
+        value: Tensor = self.strength * (self.level + self.alpha.dot(self.pull))
+        return value
+
+    @torch.enable_grad()  # the penalty may be read within no_grad
+    def _look_up(self) -> None:
         alpha = self.alpha.detach().requires_grad_()
         counts = soft_counts(alpha, self.segment, self.sizes, self._kind or self.kinds)
         relative = self.goals.relative(counts)
-        (self._pull,) = torch.autograd.grad(relative, alpha)
-        linear = (self.alpha * self._pull).sum()  # same value and gradient, one backward less
-        value: Tensor = self.strength * (relative.detach() + linear - linear.detach())
-        return value
+        (pull,) = torch.autograd.grad(relative, alpha)
+        self.pull.copy_(pull)
+        self.level.copy_((relative - alpha.dot(pull)).detach())
+        self.looked_up.fill_(True)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -257,19 +273,24 @@ class Compressor(nn.Module):
             return  # a loss scaler skips steps that overflow, and so do the masks
         self.taken += 1
         taken, warm = int(self.taken), max(1, round(_WARM * self.steps))
-        pull = torch.zeros_like(grad) if self._pull is None else self._pull
-        task = grad - self.strength * pull
+        task = grad - self.strength * self.pull
         self.importance.lerp_((task * self.start).square(), 1 / min(taken, _MEMORY))
         if taken == warm:
             self._begin()
+            self.looked_up.fill_(False)
         elif taken > warm:
-            way = ramp((taken - warm) / (self.steps - warm))
-            self._move(grad, taken - warm)
-            every = max(1, (self.steps - warm) // _STEERINGS)
-            if self.strength == 0 or taken % every == 0:
-                self._steer(task, pull, way, every)
-            if (taken - warm) % max(1, (self.steps - warm) // _PROJECTIONS) == 0:
+            since, phase = taken - warm, self.steps - warm
+            way = ramp(since / phase)
+            self._move(grad, since)
+            every = max(1, phase // _STEERINGS)
+            steered = self.strength == 0 or since % every == 0
+            projected = since % max(1, phase // _PROJECTIONS) == 0
+            if steered:
+                self._steer(task, way, every)
+            if projected:
                 self._project(way)
+            if steered or projected:
+                self.looked_up.fill_(False)
         self.last.copy_(self.alpha)
         if taken >= self.steps:
             self.fix()
@@ -295,8 +316,9 @@ class Compressor(nn.Module):
         self.momentum.lerp_(grad, 1 - _BETA1)
         self.variance.lerp_(grad.square(), 1 - _BETA2)
         spread = (self.variance / (1 - _BETA2**taken)).sqrt() + 1e-12
-        direction = self.momentum / (1 - _BETA1**taken) / spread
-        moved = (self.alpha - _REACH / self.steps * direction).clamp_min(0).minimum(self.start)
+        size = _REACH / self.steps / (1 - _BETA1**taken)
+        moved = self.alpha.addcdiv(self.momentum, spread, value=-size)
+        moved = moved.clamp_min(0).minimum(self.start)
         # A zero stays until a projection brings it back, so that the network learns to do without.
         moved = torch.where(self.free & (self.alpha > 0), moved, self.alpha)
         left = torch.zeros_like(self.sizes).index_add(0, self.segment, (moved > 0).to(self.sizes))
@@ -306,9 +328,9 @@ class Compressor(nn.Module):
             new.mul_((new > 0).cumprod(0))
         self.alpha.copy_(moved)
 
-    def _steer(self, task: Tensor, pull: Tensor, way: float, every: int) -> None:
+    def _steer(self, task: Tensor, way: float, every: int) -> None:
         if self.strength == 0:
-            size = pull.norm()
+            size = self.pull.norm()
             if size > 0:
                 self.strength.copy_(_FIRST_PULL * task.norm() / size)
             return

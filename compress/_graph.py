@@ -17,7 +17,7 @@ from latprof._workload import Conv2d, Workload
 from latprof.compress._groups import CountedOp, Group
 from latprof.compress._inputs import Inputs
 
-__all__ = ["Graph", "Stats"]
+__all__ = ["Graph", "Stats", "multiplied"]
 
 
 @dataclass(frozen=True)
@@ -176,24 +176,22 @@ class Graph:
             The readers alone, to be given to ``torch.func.functional_call``: the model, its
             parameters and its state dict stay as they are, and gradients reach both.
         """
-        out: dict[str, Tensor] = {}
-        for (name, dim), scale in self.scales(alphas).items():
-            weight = out.get(name, params[name])
-            along = [-1 if d == dim else 1 for d in range(weight.ndim)]
-            out[name] = weight * scale.to(weight.dtype).view(along)
-        return out
+        return multiplied(params, self.scales(alphas))
 
     def scales(self, alphas: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
         """{(reader, dim): (size of the dim,) what multiplies each slice}."""
-        if not self.prunable:
-            return {}
-        one = alphas[0].new_ones(1)
         parts = [a for a, g in zip(alphas, self.groups, strict=True) if g.prunable]
-        flat = torch.cat([*parts, one])
-        return {
-            (name, dim): parts[where] if isinstance(where, int) else flat[where]
-            for name, dim, where in self._masks_on(one.device)
-        }
+        if not parts:
+            return {}
+        flat: Tensor | None = None  # few graphs need it
+        found = {}
+        for name, dim, where in self._masks_on(parts[0].device):
+            if isinstance(where, int):
+                found[name, dim] = parts[where]
+            else:
+                flat = torch.cat([*parts, parts[0].new_ones(1)]) if flat is None else flat
+                found[name, dim] = flat[where]
+        return found
 
     def kept(self, keeps: Sequence[Tensor]) -> dict[tuple[str, int], Tensor]:
         """{(parameter, dim): (size of the dim,) bool}: what is left of every cut parameter."""
@@ -256,6 +254,18 @@ class Graph:
                 per_unit = int((part.index >= 0).sum()) // g.size
                 left[part.name][part.dim] -= per_unit * (g.size - count)
         return sum(int(np.prod(left[name])) for name in left if name not in self.buffers)
+
+
+def multiplied(
+    params: Mapping[str, Tensor], scales: Mapping[tuple[str, int], Tensor]
+) -> dict[str, Tensor]:
+    """Each of the parameters that has scales, times them: {(parameter, dim): (size of the dim,)}"""
+    out: dict[str, Tensor] = {}
+    for (name, dim), scale in scales.items():
+        weight = out.get(name, params[name])
+        along = [-1 if d == dim else 1 for d in range(weight.ndim)]
+        out[name] = weight * scale.to(weight.dtype).view(along)
+    return out
 
 
 def _resized(workload: Workload, c_in: int, c_out: int) -> Workload:

@@ -84,11 +84,16 @@ class Residual:
 @dataclass(frozen=True)
 class Space:
     """A graph and what may be done to it; groups are the graph's, then one per option, then one
-    per residual block. No residual block lies within another."""
+    per residual block. No residual block lies within another.
+
+    Args:
+        narrow: weights of layers whose inputs may be smaller than they.
+    """
 
     graph: Graph
     options: tuple[Option, ...] = ()
     residuals: tuple[Residual, ...] = ()
+    narrow: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -215,7 +220,7 @@ def space_of(
             )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
     of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
-    return Space(graph, tuple(options), residuals), of_group
+    return Space(graph, tuple(options), residuals, _narrow(layers, graph)), of_group
 
 
 def _residuals(
@@ -254,6 +259,16 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
             shape = tuple(graph.shapes[f"{path}.weight"])
             found.append(Layer(path, shape, tuple(ops[path])))
     return found
+
+
+def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
+    """Weights of linear layers, and of convolutions of one place."""
+    measured = [op.workload for op in graph.ops if op.workload is not None]
+
+    def wide(op: Workload) -> bool:
+        return isinstance(op, Conv2d) and op.h_out * op.w_out > 1
+
+    return tuple(la.weight for la in layers if not any(wide(measured[n]) for n in la.ops))
 
 
 def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,15 +16,17 @@ class Swap:
 
     Args:
         model: whose parameters there are; it is not kept.
+        names: of those that may be changed; all by default.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        names: dict[int, str] = {}
+    def __init__(self, model: nn.Module, names: Collection[str] | None = None) -> None:
+        firsts: dict[int, str] = {}
         self._places: dict[str, list[tuple[list[str], str]]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             *path, leaf = name.split(".")
-            first = names.setdefault(id(parameter), name)
-            self._places.setdefault(first, []).append((path, leaf))
+            first = firsts.setdefault(id(parameter), name)
+            if names is None or first in names:
+                self._places.setdefault(first, []).append((path, leaf))
 
     def parameters(self, model: nn.Module) -> dict[str, Tensor]:
         """Each by the first of its names."""

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress._bits import Bits
+from latprof.compress._deferred import Masked, Product
 from latprof.compress._factored import split
+from latprof.compress._graph import multiplied
 from latprof.compress._skip import gated
 from latprof.compress._space import Option, Space
 from latprof.compress._swap import Swap
@@ -18,7 +20,7 @@ __all__ = ["Factors", "Weights"]
 
 
 class Factors(nn.Module):
-    """A weight as U diag(beta) V."""
+    """A weight as U diag(beta) V diag(mask)."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -26,8 +28,20 @@ class Factors(nn.Module):
         self.shape = weight.shape
         self.left, self.right = nn.Parameter(left), nn.Parameter(right)
 
-    def forward(self, beta: Tensor) -> Tensor:
-        return ((self.left * beta) @ self.right).view(self.shape)
+    def forward(self, beta: Tensor, mask: Tensor | None = None, *, defer: bool = False) -> Tensor:
+        """
+        Args:
+            beta: of each rank, (rank,).
+            mask: of each input channel, (in,); None where nothing masks them.
+            defer: leave a matrix to be multiplied out where it is used.
+        """
+        left: Tensor = self.left * beta
+        right: Tensor = self.right
+        if mask is not None:
+            right = (right.view(len(right), len(mask), -1) * mask[:, None]).flatten(1)
+        if defer and len(self.shape) == 2:
+            return Product(left, right)
+        return (left @ right).view(self.shape)
 
 
 class Weights(nn.Module):
@@ -40,7 +54,9 @@ class Weights(nn.Module):
     def __init__(self, model: nn.Module, space: Space) -> None:
         super().__init__()
         self.space = space
-        self.swap = Swap(model)
+        others = {o.layer.weight for o in space.options}
+        readers = {part.name for g in space.graph.prunable for part in g.readers}
+        self.swap = Swap(model, others | readers)
         self.factors = nn.ModuleList(
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
@@ -50,19 +66,31 @@ class Weights(nn.Module):
         )
         for option in space.ranks:
             model.get_parameter(option.layer.weight).requires_grad_(False)
+        self._narrow = [name for name in space.narrow if name not in others]
 
-    def forward(self, model: nn.Module, scales: Sequence[Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, model: nn.Module, scales: Sequence[Tensor], *, defer: bool = False
+    ) -> dict[str, Tensor]:
         """The parameters that change, by name.
 
         Args:
             scales: per group of the space, (size,); 0 is removed.
+            defer: leave weights of layers of few rows to be worked out where they are used.
         """
         params = self.swap.parameters(model)
+        graph = self.space.graph
+        channels = scales[: len(graph.groups)]
+        masks = graph.scales(channels)
         changed: dict[str, Tensor] = {}
         for option, factors in zip(self.space.ranks, self.factors, strict=True):
-            changed[option.layer.weight] = factors(scales[option.group.index])
-        channels = scales[: len(self.space.graph.groups)]
-        changed |= self.space.graph.masked({**params, **changed}, channels)
+            name = option.layer.weight
+            mask = masks.pop((name, 1), None)
+            changed[name] = factors(scales[option.group.index], mask, defer=defer)
+        if defer:
+            for name in self._narrow:
+                if (name, 1) in masks:
+                    changed[name] = Masked(params[name], masks.pop((name, 1)))
+        changed |= multiplied(params, masks)
         for option in self.space.sparse:
             name = option.layer.weight
             weight = changed.get(name, params[name])
@@ -84,7 +112,7 @@ class Weights(nn.Module):
         kwargs: Mapping[str, Any],
     ) -> Any:
         """The model's forward under these scales."""
-        changed = self(model, scales)
+        changed = self(model, scales, defer=not torch.compiler.is_compiling())
         with gated(model, {r.path: scales[r.group.index] for r in self.space.residuals}):
             return self.swap(model, changed, args, kwargs)
 
@@ -105,7 +133,8 @@ class Weights(nn.Module):
         if not self.space.bits:
             return
         params = self.swap.parameters(model)
-        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
+        masks = self.space.graph.scales(scales[: len(self.space.graph.groups)])
+        changed = multiplied(params, masks)
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
             bits.refit(weight, scales[option.group.index])  # type: ignore[operator]

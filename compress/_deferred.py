@@ -1,0 +1,89 @@
+"""Weights that are worked out where they are used, in the order that multiplies least.
+
+For a while they take the places of a layer's own. A layer of few rows, such as a classifier or what
+follows a global pooling, has inputs that are far smaller than its weight: there the masks multiply
+the inputs, and factors are applied one after the other. The function is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+__all__ = ["Masked", "Product"]
+
+
+class Deferred(Tensor):
+    """Whatever but a layer's forward is done with one is done with the ``whole`` weight."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        of_layer = func in (functional.linear, functional.conv2d) and len(args) > 1
+        if of_layer and [isinstance(a, Deferred) for a in args[:2]] == [False, True]:
+            input, weight, *rest = args
+            return func(*weight.cheapest(input), *rest, **kwargs)
+        args, kwargs = pytree.tree_map_only(Deferred, lambda d: d.whole(), (args, kwargs))
+        return func(*args, **kwargs)
+
+    @abstractmethod
+    def whole(self) -> Tensor:
+        """The weight itself."""
+
+    @abstractmethod
+    def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """An input and a weight of which the layer makes what it makes of ``input`` and this."""
+
+
+class Masked(Deferred):
+    """weight (out, in, ...) * mask (in,)."""
+
+    weight: Tensor
+    mask: Tensor
+
+    @staticmethod
+    def __new__(cls, weight: Tensor, mask: Tensor) -> Masked:
+        made: Masked = torch.Tensor._make_subclass(cls, weight.detach())  # never read
+        made.weight, made.mask = weight, mask
+        return made
+
+    def whole(self) -> Tensor:
+        return self.weight * self._along(self.weight)
+
+    def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        if input.numel() >= math.prod(self.weight.shape):
+            return input, self.whole()
+        return input * self._along(input), self.weight
+
+    def _along(self, other: Tensor) -> Tensor:
+        """The mask for the channels of a weight or of an input, which lie as far from their end."""
+        return self.mask.to(other.dtype).view(-1, *(1 for _ in self.weight.shape[2:]))
+
+
+class Product(Deferred):
+    """left (out, rank) @ right (rank, in)."""
+
+    left: Tensor
+    right: Tensor
+
+    @staticmethod
+    def __new__(cls, left: Tensor, right: Tensor) -> Product:
+        made: Product = torch.Tensor._make_subclass(cls, left.detach())  # never read
+        made.left, made.right = left, right
+        return made
+
+    def whole(self) -> Tensor:
+        return self.left @ self.right
+
+    def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        (out, rank), inner = self.left.shape, self.right.shape[1]
+        rows = input.numel() // inner
+        if rows * rank * (inner + out) >= (rows + rank) * inner * out:
+            return input, self.whole()
+        return functional.linear(input, self.right), self.left
