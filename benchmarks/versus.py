@@ -48,7 +48,7 @@ from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]] = {
     "fashion_mnist": {
         "mobilenet_v3_small": mobilenet_v3_small,
-        "resnet18": lambda: resnet18(28, in_channels=1),
+        "resnet18": lambda: resnet18(28, in_channels=1, stem="imagenet"),
     },
     "cifar10": {"resnet18": resnet18},
 }

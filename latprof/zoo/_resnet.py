@@ -6,6 +6,8 @@ pooling.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from latprof.zoo._layers import ConvBnAct, images
@@ -70,14 +72,14 @@ class ResNet(nn.Module):
 
 
 def resnet18(
-    size: int = 32, in_channels: int = 3, **options: int
+    size: int = 32, in_channels: int = 3, **options: Any
 ) -> tuple[ResNet, tuple[Tensor, ...]]:
     """ResNet-18 and one image."""
-    return ResNet((2, 2, 2, 2), 1, in_channels=in_channels, **options), images(in_channels, size)  # type: ignore[arg-type]
+    return ResNet((2, 2, 2, 2), 1, in_channels=in_channels, **options), images(in_channels, size)
 
 
 def resnet50(
-    size: int = 32, in_channels: int = 3, **options: int
+    size: int = 32, in_channels: int = 3, **options: Any
 ) -> tuple[ResNet, tuple[Tensor, ...]]:
     """ResNet-50 and one image."""
-    return ResNet((3, 4, 6, 3), 4, in_channels=in_channels, **options), images(in_channels, size)  # type: ignore[arg-type]
+    return ResNet((3, 4, 6, 3), 4, in_channels=in_channels, **options), images(in_channels, size)
