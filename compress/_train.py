@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from latprof._errors import UsageError
 from latprof.compress._compressor import Compressor
 
 __all__ = ["Batches", "Distillation", "Recipe", "TensorBatches", "Tick", "accuracy", "train"]
@@ -135,6 +136,9 @@ def train(
 
     With ``checkpoint`` the state is saved, atomically, every ``save_every_s`` and at the end; the
     same call goes on from it and ends with the same weights as if nothing had happened.
+
+    Raises:
+        UsageError: the checkpoint is not of this network.
     """
     total = recipe.epochs * len(batches)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
@@ -182,7 +186,13 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path | Non
     if path is None or not path.is_file():
         return 0
     state: dict[str, Any] = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as exc:
+        raise UsageError(
+            f"{path} is of another network, or another latprof's; expected a checkpoint of this "
+            "one: go on with what wrote it, or begin in another folder"
+        ) from exc
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
     return int(state["step"])

@@ -131,6 +131,15 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "masks.checkpoint"
+    train(Net(), batches(), Recipe(1), checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"masks.checkpoint is of another network.*another folder"):
+        train(nn.Linear(2, 2), batches(), Recipe(1), checkpoint=path)
+    assert path.read_bytes() == before
+
+
 def test_measurement_decides_not_the_prediction() -> None:
     """A target 30% slower than the surrogate believes, at small widths only."""
     asked: list[float] = []
