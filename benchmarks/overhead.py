@@ -5,11 +5,11 @@
 Steps (forward, backward, optimiser, ``Compressor.step``) of the plain network and of the same
 network under each choice of blocks are interleaved in one process; a ratio is the median over the
 rounds of the blocks' step over the plain step beside it. Memory is the peak resident set of a fresh
-process over five steps, less what such a process holds before its first; what tracing and fitting
-took is given back to the system before. It is read from Linux's /proc. Freed memory is kept, as
-``latprof compress`` does. The surrogate comes
-from an exact law, for no latency is judged here. Once in 60 steps of a run the masks are projected
-as well; the mean ratio holds its share. The last line of stdout is one JSON object.
+process over five steps, less what such a process holds before its first, the median of three; what
+tracing and fitting took is given back to the system before. It is read from Linux's /proc. Freed
+memory is kept, as ``latprof compress`` does. The surrogate comes from an exact law, for no latency
+is judged here. Once in 60 steps of a run the masks are projected as well; the mean ratio holds its
+share. The last line of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def measured(name: str, rounds: int) -> dict[str, dict[str, float]]:
                 seconds[blocks].append(time.perf_counter() - start)
         print(f"{name}: round {number + 1} of {rounds + 3}", file=sys.stderr)
     plain = np.array(seconds["plain"])
-    memory = {b: peak(name, b, 5) - peak(name, b, 0) for b in BLOCKS}
+    memory = {b: np.median([peak(name, b, 5) - peak(name, b, 0) for _ in range(3)]) for b in BLOCKS}
     return {
         "step_s": {b: float(np.median(s)) for b, s in seconds.items()},
         "step_ratio": {b: float(np.median(np.array(s) / plain)) for b, s in seconds.items()},
         "mean_step_ratio": {b: float(np.mean(s) / plain.mean()) for b, s in seconds.items()},
-        "memory_ratio": {b: m / memory["plain"] for b, m in memory.items()},
+        "memory_ratio": {b: float(m / memory["plain"]) for b, m in memory.items()},
     }
 
 
