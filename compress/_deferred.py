@@ -7,9 +7,8 @@ the inputs, and factors are applied one after the other. The function is the sam
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,7 +19,19 @@ __all__ = ["Masked", "Product"]
 
 
 class Deferred(Tensor):
-    """Whatever but a layer's forward is done with one is done with the ``whole`` weight."""
+    """Whatever but a layer's forward is done with one is done with the ``whole`` weight.
+
+    Args:
+        parts: what the weight is made of.
+    """
+
+    parts: tuple[Tensor, Tensor]
+
+    @staticmethod
+    def __new__(cls, first: Tensor, second: Tensor) -> Self:
+        made: Self = torch.Tensor._make_subclass(cls, first.detach())  # never read
+        made.parts = first, second
+        return made
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -44,46 +55,33 @@ class Deferred(Tensor):
 class Masked(Deferred):
     """weight (out, in, ...) * mask (in,)."""
 
-    weight: Tensor
-    mask: Tensor
-
-    @staticmethod
-    def __new__(cls, weight: Tensor, mask: Tensor) -> Masked:
-        made: Masked = torch.Tensor._make_subclass(cls, weight.detach())  # never read
-        made.weight, made.mask = weight, mask
-        return made
-
     def whole(self) -> Tensor:
-        return self.weight * self._along(self.weight)
+        weight, _ = self.parts
+        return weight * self._along(weight)
 
     def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
-        if input.numel() >= math.prod(self.weight.shape):
+        weight, _ = self.parts
+        if input.numel() >= weight.numel():
             return input, self.whole()
-        return input * self._along(input), self.weight
+        return input * self._along(input), weight
 
     def _along(self, other: Tensor) -> Tensor:
         """The mask for the channels of a weight or of an input, which lie as far from their end."""
-        return self.mask.to(other.dtype).view(-1, *(1 for _ in self.weight.shape[2:]))
+        weight, mask = self.parts
+        return mask.to(other.dtype).view(-1, *(1 for _ in weight.shape[2:]))
 
 
 class Product(Deferred):
     """left (out, rank) @ right (rank, in)."""
 
-    left: Tensor
-    right: Tensor
-
-    @staticmethod
-    def __new__(cls, left: Tensor, right: Tensor) -> Product:
-        made: Product = torch.Tensor._make_subclass(cls, left.detach())  # never read
-        made.left, made.right = left, right
-        return made
-
     def whole(self) -> Tensor:
-        return self.left @ self.right
+        left, right = self.parts
+        return left @ right
 
     def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
-        (out, rank), inner = self.left.shape, self.right.shape[1]
+        left, right = self.parts
+        (out, rank), inner = left.shape, right.shape[1]
         rows = input.numel() // inner
         if rows * rank * (inner + out) >= (rows + rank) * inner * out:
             return input, self.whole()
-        return functional.linear(input, self.right), self.left
+        return functional.linear(input, right), left
