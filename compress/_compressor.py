@@ -45,7 +45,7 @@ _PROJECTIONS = 30
 #: Times that lambda is steered.
 _STEERINGS = 300
 #: A measured latency this far below the budget is as good as it gets.
-_LOW, _AIM, _HIGH = 0.95, 0.968, 0.985
+_LOW, _AIM, _HIGH = 0.95, 0.9625, 0.975
 _CORRECTIONS = 6
 #: A measurement corrects the prediction by this factor at most.
 _TRUST = 1.5

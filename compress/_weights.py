@@ -35,10 +35,11 @@ class Factors(nn.Module):
             mask: of each input channel, (in,); None where nothing masks them.
             defer: leave a matrix to be multiplied out where it is used.
         """
-        left: Tensor = self.left * beta
+        left: Tensor = self.left * beta.to(self.left.dtype)
         right: Tensor = self.right
         if mask is not None:
-            right = (right.view(len(right), len(mask), -1) * mask[:, None]).flatten(1)
+            each = mask.to(right.dtype)[:, None]
+            right = (right.view(len(right), len(mask), -1) * each).flatten(1)
         if defer and len(self.shape) == 2:
             return Product(left, right)
         return (left @ right).view(self.shape)
