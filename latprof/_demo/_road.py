@@ -237,7 +237,8 @@ def _uniform(
             data.batches,
             Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
             distillation=Distillation(model, settings.coefficient, settings.temperature),
-            checkpoint=workshop.folder / "uniform.checkpoint",
+            # measured again, another width may be found
+            checkpoint=workshop.folder / f"uniform-{sum(counts)}.checkpoint",
             seed=settings.seed,
             on_tick=lambda tick: update(tick.step, tick.total),
         )
