@@ -32,6 +32,7 @@ from latprof.compress import (
     trace,
     train,
 )
+from latprof.compress._compressor import _AIM, _HIGH, _LOW  # where every method stops
 from latprof.compress._space import Space
 from latprof.compress._uniform import thinned
 from latprof.surrogate import Surrogate
@@ -42,9 +43,6 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
 
-#: Where every method stops: measured latency as a share of the budget.
-_LOW, _HIGH = 0.95, 0.975
-_AIM = 0.9625
 _TRIES = 8
 _HALVINGS = 9
 _PAUSE_S = 5.0

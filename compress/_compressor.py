@@ -283,13 +283,11 @@ class Compressor(nn.Module):
             way = ramp(since / phase)
             self._move(grad, since)
             every = max(1, phase // _STEERINGS)
-            steered = self.strength == 0 or since % every == 0
-            projected = since % max(1, phase // _PROJECTIONS) == 0
-            if steered:
+            if self.strength == 0 or since % every == 0:
                 self._steer(task, way, every)
-            if projected:
+                self.looked_up.fill_(False)
+            if since % max(1, phase // _PROJECTIONS) == 0:
                 self._project(way)
-            if steered or projected:
                 self.looked_up.fill_(False)
         self.last.copy_(self.alpha)
         if taken >= self.steps:

@@ -36,8 +36,8 @@ class Deferred(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        of_layer = func in (functional.linear, functional.conv2d) and len(args) > 1
-        if of_layer and [isinstance(a, Deferred) for a in args[:2]] == [False, True]:
+        of_layer = [isinstance(a, Deferred) for a in args[:2]] == [False, True]
+        if of_layer and func in (functional.linear, functional.conv2d):
             input, weight, *rest = args
             return func(*weight.cheapest(input), *rest, **kwargs)
         args, kwargs = pytree.tree_map_only(Deferred, lambda d: d.whole(), (args, kwargs))

@@ -263,12 +263,12 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
 
 def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
     """Weights of linear layers, and of convolutions of one place."""
-    measured = [op.workload for op in graph.ops if op.workload is not None]
+    ops = graph.workloads()
 
     def wide(op: Workload) -> bool:
         return isinstance(op, Conv2d) and op.h_out * op.w_out > 1
 
-    return tuple(la.weight for la in layers if not any(wide(measured[n]) for n in la.ops))
+    return tuple(la.weight for la in layers if not any(wide(ops[n]) for n in la.ops))
 
 
 def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:

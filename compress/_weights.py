@@ -134,8 +134,7 @@ class Weights(nn.Module):
         if not self.space.bits:
             return
         params = self.swap.parameters(model)
-        masks = self.space.graph.scales(scales[: len(self.space.graph.groups)])
-        changed = multiplied(params, masks)
+        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
             bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
