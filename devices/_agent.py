@@ -218,7 +218,10 @@ class Agent:
         self, id: int, seconds: float, drop: bool, calm_s: float = math.inf
     ) -> dict[str, Any]:
         sentinel = self._sentinel
-        before_s = sentinel.settle(calm_s) if sentinel else 0.0
+        before_s = look_cost_s = 0.0
+        if sentinel:
+            before_s = sentinel.settle(calm_s)
+            look_cost_s = sentinel.cost_s  # of the last look, not of the wait for a calm core
         samples_s, busy, cost_s = self._prepared[id].time(
             measure_s=seconds, resolution_s=self._resolution_s
         )
@@ -226,7 +229,7 @@ class Agent:
         sentinel_s = 0.0
         if sentinel:
             sentinel_s = max(before_s, sentinel.look())
-            cost_s += 2 * sentinel.cost_s  # before and after, not the wait for a calm core
+            cost_s += look_cost_s + sentinel.cost_s
         if drop:
             del self._prepared[id]
         return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s, "sentinel_s": sentinel_s}
