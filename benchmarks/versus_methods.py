@@ -135,7 +135,7 @@ class Flops:
         self.macs, first = np.unique(np.array(macs, dtype=np.float64), return_index=True)
         self.seconds = np.maximum.accumulate(np.array(seconds)[first])
 
-    def torch_module(self, workloads: Sequence[Workload]) -> nn.Module:
+    def torch_module(self, workloads: Sequence[Workload], *, alternatives: int = 0) -> nn.Module:
         return _Macs(workloads, self.macs, self.seconds)
 
     def predict_model(self, workloads: Sequence[Workload]) -> _Predicted:

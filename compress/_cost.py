@@ -146,7 +146,7 @@ class LatencyCost(_OpsCost):
         composition = surrogate.composition
         super().__init__(
             space,
-            surrogate.torch_module(_all_ops(space)),
+            surrogate.torch_module(_all_ops(space), alternatives=2 * len(space.pairs())),
             constant=composition.constant_s,
             per_op=composition.per_op_s,
         )

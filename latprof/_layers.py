@@ -94,10 +94,11 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
     rows = rows[:, : mixing.shape[2]]
     seconds = np.zeros(len(along) + 1)
     measured = [op for op in graph.ops if op.workload is not None]
+    cold = cost.surrogate.cold([w for made in became for w in made])
     for op, a, b, made in zip(measured, mixing, offset, became, strict=True):
         if a[:, index].any() and op.workload is not None and len(made) == 1:
             c_in, c_out = (rows @ a.T + b).T
-            seconds += cost.surrogate.shares_at(op.workload, c_in, c_out)
+            seconds += cost.surrogate.shares_at(op.workload, c_in, c_out, cold)
     changed = (seconds[1:] - seconds[0]) * float(cost.correction)
     return np.asarray(cost.exact(counts) + changed)
 

@@ -36,14 +36,14 @@ _ROWS_FOR_TILES = 12
 #: Two regimes are looked for where one law misses by more than _POOR, and must lower that to a part
 #: _CLEFT with this many rows each: where they are not worlds apart the residual tells them apart
 #: better, since it shares what they have in common.
-_POOR, _CLEFT, _ROWS_PER_REGIME = 0.10, 1 / 3, 5
+_POOR, _CLEFT, _ROWS_PER_REGIME = 0.10, 1 / 2, 5
 
 
 @dataclass(frozen=True)
 class _Tiled:
     """Args:
     tiles: (along c_in, along c_out); 1 where no step was found.
-    weights: (8,) seconds per unit of each term of ``_terms``, never negative.
+    weights: (10,) seconds per unit of each term of ``_terms``, never negative.
     """
 
     tiles: tuple[int, int]
@@ -151,26 +151,31 @@ def _joint_misfit(
 
 
 def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
-    """(N, 8) arithmetic, second operand, activations, positions, channels, and one."""
+    """(N, 10) arithmetic, second operand, activations, positions, channels, one; and what some
+    runtimes leave out: arithmetic on padding, and operands that meet nothing but padding."""
     k, n = (np.ceil(c / t) * t for c, t in zip((shapes.c_in, shapes.c_out), tiles, strict=True))
     per_group = n if shapes.tied else shapes.groups  # one channel per group, in whole tiles
+    arithmetic = shapes.m_out * k * n * shapes.depth / per_group
+    operand = k * n * shapes.weights / per_group
     return np.stack(
         [
-            shapes.m_out * k * n * shapes.depth / per_group,
-            k * n * shapes.weights / per_group,
+            arithmetic * shapes.inside,
+            operand * shapes.met,
             shapes.m_in * k * shapes.read,
             shapes.m_out * n,
             shapes.m_out,
             k,
             n,
             np.ones(len(k)),
+            arithmetic * (1 - shapes.inside),
+            operand * (1 - shapes.met),
         ],
         axis=1,
     )
 
 
 def _solve(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int]) -> Floats:
-    """(8,) weights of the least relative error."""
+    """(10,) weights of the least relative error."""
     relative = _terms(shapes, tiles) / latency_s[:, None]
     size = np.sqrt((relative**2).mean(axis=0))
     used = size > 0

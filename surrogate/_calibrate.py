@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,12 @@ _SHARE_SD = 0.2
 
 #: Ridge strengths tried, as the relative noise they trust a whole model's timing to.
 _NOISES = (0.003, 0.01, 0.03, 0.1)
+_MIDDLING = 0.03
+
+#: Sizes of the near cache that are tried, and the part by which one must lower the error of whole
+#: models to be believed.
+_CACHES = tuple(2.0 ** (n / 2) for n in range(36, 53))  # 256 KiB to 64 MiB
+_BELIEVED = 0.1
 
 #: Terms that are no label's: bytes of weights and of activations, ops, one.
 _OTHER_TERMS = 4
@@ -69,44 +76,81 @@ def calibrate(
     """The composition that predicts these models best when each is left out in turn.
 
     Relative least squares; factors and costs of bytes are non-negative; every term is shrunk to
-    the prior's.
+    the prior's. The size of the near cache is looked for where whole models show one.
     """
     labels = tuple(sorted({w.label for m in models for w in m.workloads}))
-    terms = np.stack([_terms(predict, m, labels) for m in models])
+    parts = [_parts(predict, m, labels) for m in models]
     measured_s = np.array([m.latency_s for m in models])
-    summed_s = terms[:, : len(labels)].sum(axis=1)
     centre = np.array([1.0] * len(labels) + [*prior.per_byte_s, prior.per_op_s, prior.constant_s])
-    held_out_s = {n: _left_out(terms, measured_s, centre, n) for n in _NOISES}
-    noise = min(_NOISES, key=lambda n: np.abs(held_out_s[n] / measured_s - 1).mean())
+
+    def predicted_s(cache_bytes: float | None, noise: float) -> Floats:
+        return _left_out(_terms(parts, cache_bytes), measured_s, centre, noise)
+
+    def error(cache_bytes: float | None, noise: float) -> float:
+        return float(np.abs(predicted_s(cache_bytes, noise) / measured_s - 1).mean())
+
+    best, cache_bytes = min((error(size, _MIDDLING), size) for size in _CACHES)
+    if best > (1 - _BELIEVED) * error(None, _MIDDLING):
+        cache_bytes = None
+    noise = min(_NOISES, key=lambda n: error(cache_bytes, n))
+    terms = _terms(parts, cache_bytes)
+    held_out_s = predicted_s(cache_bytes, noise)
+    summed_s = terms[:, : len(labels)].sum(axis=1)
     weights = _solve(terms, measured_s, centre, noise)
-    errors = np.abs(held_out_s[noise] / measured_s - 1)
+    errors = np.abs(held_out_s / measured_s - 1)
     *factors, per_weight, per_activation, per_op, constant = (float(w) for w in weights)
     return Composition(
         factors=dict(zip(labels, factors, strict=True)),
         per_byte_s=(per_weight, per_activation),
+        cache_bytes=cache_bytes,
         per_op_s=per_op,
         constant_s=constant,
         relative_error=max(quantile(errors) * (1 + _FEW / len(errors)), _LEAST_ERROR),
         held_out=tuple(
             (float(p), float(m), float(s))
-            for p, m, s in zip(held_out_s[noise], measured_s, summed_s, strict=True)
+            for p, m, s in zip(held_out_s, measured_s, summed_s, strict=True)
         ),
     )
 
 
-def _terms(
+@dataclass(frozen=True)
+class _Parts:
+    """Args:
+    alone_s: (L,) seconds alone by label.
+    weight_bytes: (N,) of each op.
+    activation_bytes: of all ops.
+    """
+
+    alone_s: Floats
+    weight_bytes: Floats
+    activation_bytes: float
+
+
+def _parts(
     predict: Callable[[Sequence[Workload]], Prediction],
     model: ModelMeasurement,
     labels: Sequence[str],
-) -> Floats:
-    """(L + 4,) seconds alone by label, bytes of weights and activations, ops, and one."""
+) -> _Parts:
     alone_s = predict(model.workloads).latency_s
     positions = by_label(model.workloads)
-    sums = [float(alone_s[positions.get(label, [])].sum()) for label in labels]
     shapes = [Shapes.of([model.workloads[i] for i in rows]) for rows in positions.values()]
-    weights = sum(float(s.weight_bytes.sum()) for s in shapes)
-    activations = sum(float(s.activation_bytes.sum()) for s in shapes)
-    return np.array([*sums, weights, activations, len(model.workloads), 1.0])
+    return _Parts(
+        np.array([float(alone_s[positions.get(label, [])].sum()) for label in labels]),
+        np.concatenate([s.weight_bytes for s in shapes]),
+        sum(float(s.activation_bytes.sum()) for s in shapes),
+    )
+
+
+def _terms(models: Sequence[_Parts], cache_bytes: float | None) -> Floats:
+    """(K, L + 4) of each model: seconds alone by label, bytes of weights loaded anew and of
+    activations, ops, and one."""
+    composition = Composition(cache_bytes=cache_bytes)
+    rows = []
+    for m in models:
+        cold = composition.cold(m.weight_bytes.sum())
+        loaded = composition.loaded_bytes(m.weight_bytes, cold).sum()
+        rows.append([*m.alone_s, loaded, m.activation_bytes, len(m.weight_bytes), 1.0])
+    return np.array(rows)
 
 
 def _solve(terms: Floats, measured_s: Floats, centre: Floats, noise: float) -> Floats:

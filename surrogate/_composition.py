@@ -19,10 +19,14 @@ _UNCALIBRATED = 0.30
 class Composition:
     """latency = sum over ops of (factor of its label x latency alone + traffic) + per-call cost.
 
+    An op alone finds its weights where its last call left them. Inside a model other ops have used
+    the caches since, and what they lost is loaded anew.
+
     Args:
         factors: of the labels that were calibrated; others are 1. A fused op has a factor near 0.
-        per_byte_s: (weights, activations): what an op's bytes cost beside its time alone, since
-            inside a model other ops have used the caches.
+        per_byte_s: (weights loaded anew, activations): what bytes cost beside the time alone.
+        cache_bytes: weights that the near cache keeps from one call to the next; None where that
+            is not known: then a model loads all its weights anew, and an op alone none.
         per_op_s: dispatch of an op inside a model, beyond what it pays alone; negative where an op
             alone pays for a call.
         constant_s: of a call.
@@ -33,20 +37,35 @@ class Composition:
 
     factors: Mapping[str, float] = field(default_factory=dict)
     per_byte_s: tuple[float, float] = (0.0, 0.0)
+    cache_bytes: float | None = None
     per_op_s: float = 0.0
     constant_s: float = 0.0
     relative_error: float = _UNCALIBRATED
     held_out: tuple[tuple[float, float, float], ...] = ()
 
-    def shares_s(self, label: str, alone_s: Floats, shapes: Shapes) -> Floats:
+    def cold(self, weight_bytes: float) -> float:
+        """The part of its weights that a model with so many bytes of them loads anew."""
+        if self.cache_bytes is None:
+            return 1.0
+        return float(_lost(np.array(weight_bytes), self.cache_bytes))
+
+    def loaded_bytes(self, weight_bytes: Floats, cold: float) -> Floats:
+        """(N,) bytes that ops with these bytes of weights load inside a model, beyond what they
+        load alone already."""
+        alone = 0.0 if self.cache_bytes is None else _lost(weight_bytes, self.cache_bytes)
+        return np.asarray(weight_bytes * (cold - alone))
+
+    def shares_s(self, label: str, alone_s: Floats, shapes: Shapes, cold: float) -> Floats:
         """(N,) seconds that follow the counts of a label's ops inside a model.
 
         Args:
             alone_s: (N,) seconds alone.
+            cold: of the model.
         """
         per_weight, per_activation = self.per_byte_s
-        traffic_s = per_weight * shapes.weight_bytes + per_activation * shapes.activation_bytes
-        return np.asarray(self.factors.get(label, 1.0) * alone_s + traffic_s)
+        weights_s = per_weight * self.loaded_bytes(shapes.weight_bytes, cold)
+        activations_s = per_activation * shapes.activation_bytes
+        return np.asarray(self.factors.get(label, 1.0) * alone_s + weights_s + activations_s)
 
     def fixed_s(self, n_ops: int) -> float:
         """Seconds that no count changes."""
@@ -73,3 +92,9 @@ class Composition:
             return float("nan")
         seconds = np.array(self.held_out)
         return float(np.abs(seconds[:, column] / seconds[:, 1] - 1).mean())
+
+
+def _lost(weight_bytes: Floats, cache_bytes: float) -> Floats:
+    """The part of weights, used in turn over and over, that a cache of this size has lost by their
+    next use: none up to its size, all from twice of it."""
+    return np.clip(2 * (1 - cache_bytes / np.maximum(weight_bytes, 1.0)), 0.0, 1.0)

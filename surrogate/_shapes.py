@@ -15,7 +15,10 @@ __all__ = ["Floats", "Shapes", "by_label"]
 
 Floats = NDArray[np.float64]
 
-_CONSTANTS = ("m_in", "m_out", "depth", "groups", "read", "weights", "width", "batch", "one_axis")
+_CONSTANTS = (
+    "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met",
+    "width", "batch", "one_axis",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Shapes:
         groups: of a grouped convolution; the channel count where channels are contracted apart.
         read: activation elements read per position and input channel (2 for ``add``).
         weights: elements of the second operand per (c_in x c_out / groups).
+        inside: part of the products that multiply the map and not its padding.
+        met: part of the weights that meet the map at all: of a 3x3 kernel on a 1x1 map a ninth.
         width: bytes per element.
         batch: items per call, where it is no channel axis.
         one_axis: 1 where an output channel is made from its own input channel alone, else 0.
@@ -45,6 +50,8 @@ class Shapes:
     groups: Floats
     read: Floats
     weights: Floats
+    inside: Floats
+    met: Floats
     width: Floats
     batch: Floats
     one_axis: Floats
@@ -93,7 +100,8 @@ class Shapes:
 
     @property
     def weight_bytes(self) -> Floats:
-        return self.weights * self.c_in * self.c_out / self.groups * self.width
+        """Of the weights that meet the map."""
+        return self.met * self.weights * self.c_in * self.c_out / self.groups * self.width
 
     @property
     def in_bytes(self) -> Floats:
@@ -109,9 +117,9 @@ class Shapes:
 
 
 def _constants(w: Workload, c_out: Floats) -> Floats:
-    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (9, len(c_out))."""
+    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (11, len(c_out))."""
     batch = 1 if "batch" in w.channel_fields else getattr(w, "batch", 1)
-    rows = [*_per_family(w), DTYPE_BYTES[w.dtype_name], batch, w.tied]
+    rows = [*_per_family(w), *_on_the_map(w), DTYPE_BYTES[w.dtype_name], batch, w.tied]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
     if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out
@@ -132,6 +140,23 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
         positions = w.batch * w.h * w.w
         return positions, positions, 0, 1, 2 if w.op in ("add", "mul") else 1, 0
     raise TypeError(f"no shape columns for {type(w).__name__}")
+
+
+def _on_the_map(w: Workload) -> tuple[float, float]:
+    """(inside, met) of Shapes."""
+    if not isinstance(w, Conv2d):
+        return 1.0, 1.0
+    axes = [_taps(size, out, w) for size, out in ((w.h, w.h_out), (w.w, w.w_out))]
+    inside, met = np.prod(axes, axis=0)
+    return float(inside), float(met)
+
+
+def _taps(size: int, out: int, w: Conv2d) -> tuple[float, float]:
+    """Along one axis, the parts of (position, tap) pairs and of taps that lie on the map."""
+    first = np.arange(out)[:, None] * w.stride - w.padding
+    at = first + np.arange(w.kernel) * w.dilation  # (positions, taps)
+    on = (at >= 0) & (at < size)
+    return float(on.mean()), float(on.any(axis=0).mean())
 
 
 def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:

@@ -96,10 +96,10 @@ class Surrogate:
         """The whole model these ops make up, composed and, where the table has whole models of
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
-        shares_s = np.empty(len(workloads))
+        shares_s, cold = np.empty(len(workloads)), self.cold(workloads)
         for label, rows in by_label(workloads).items():
             shapes = Shapes.of([workloads[i] for i in rows])
-            shares_s[rows] = self.composition.shares_s(label, ops.latency_s[rows], shapes)
+            shares_s[rows] = self.composition.shares_s(label, ops.latency_s[rows], shapes, cold)
         latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
@@ -110,26 +110,36 @@ class Surrogate:
             ops.warnings,
         )
 
-    def torch_module(self, workloads: Sequence[Workload]) -> nn.Module:
+    def cold(self, workloads: Sequence[Workload]) -> float:
+        """See Composition.cold, of the model these ops make up."""
+        groups = by_label(workloads).values()
+        shapes = [Shapes.of([workloads[i] for i in rows]) for rows in groups]
+        return self.composition.cold(sum(float(s.weight_bytes.sum()) for s in shapes))
+
+    def torch_module(self, workloads: Sequence[Workload], *, alternatives: int = 0) -> nn.Module:
         """A module from (N, 2) real-valued counts to (N,) seconds, each op's share of the model:
         their sum plus ``constant_s`` is ``predict_model``. See latprof.surrogate._torch.
+
+        Args:
+            alternatives: so many of the last ops are no part of the model, but may stand for ops
+                that are.
 
         Raises:
             MissingExtraError: torch is not installed.
         """
         from latprof.surrogate._torch import latency_module
 
-        return latency_module(self, workloads)
+        return latency_module(self, workloads, alternatives)
 
     def at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
         """(M,) seconds of the member's family at these counts, alone."""
         return self._read(member.label, Shapes.at(member, c_in, c_out))[0]
 
-    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats) -> Floats:
-        """(M,) seconds that the same ops take inside a model."""
+    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats, cold: float) -> Floats:
+        """(M,) seconds that the same ops take inside a model that is so ``cold``."""
         shapes = Shapes.at(member, c_in, c_out)
         alone_s = self._read(member.label, shapes)[0]
-        return self.composition.shares_s(member.label, alone_s, shapes)
+        return self.composition.shares_s(member.label, alone_s, shapes, cold)
 
     def interval_at(
         self, member: Workload, c_in: Floats, c_out: Floats

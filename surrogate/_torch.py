@@ -5,6 +5,9 @@ a small grid; forward reads all grids at once, bilinearly. At the knots, which h
 the value is ``predict``'s; between them it is the straight line over the step. That is on
 purpose: the law itself is flat inside a tile, and a flat penalty teaches a mask nothing, while
 the line says what is gained by reaching the next tile. Its gradient is exact for what it returns.
+
+Where a model's weights outgrow the near cache all ops load theirs anew. How much of them follows
+from their sum, so one op's counts move the seconds of all.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import numpy.typing as npt
 
 from latprof._extras import require
 from latprof._workload import Workload
+from latprof.surrogate._composition import Composition
+from latprof.surrogate._shapes import Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +31,13 @@ else:
     torch = require("torch", extra="train", why="the surrogate's gradient")
 
 __all__ = ["LatencyModule", "latency_module"]
+
+_Floats = npt.NDArray[np.float64]
+
+#: An op's knots along c_in and c_out, both from 0, and what the values are there (P, len, len).
+_Grid = tuple[_Floats, _Floats, _Floats]
+
+_MB = 1e6
 
 #: Knots per axis at most; beyond, every second one is dropped until they fit.
 _MOST_KNOTS = 48
@@ -43,17 +55,22 @@ class LatencyModule(torch.nn.Module):
     starts: torch.Tensor  # (S, 2) per op, axis and whole count: the knot below, 1 / the gap above
     places: torch.Tensor  # (S,) the same knot's place among the op's values
     corners: torch.Tensor  # (4, N) an op's first value, and the steps to the cell's corners
-    values: torch.Tensor  # (V,) seconds at the knots
+    values: torch.Tensor  # (P, V) seconds at the knots; and megabytes of weights, if they count
 
     def __init__(
-        self, grids: Sequence[tuple[npt.NDArray[np.float64], ...]], constant_s: float
+        self, grids: Sequence[_Grid], composition: Composition, *, alternatives: int
     ) -> None:
-        """grids: per op its knots along c_in and c_out, both from 0, and seconds at the knots."""
+        """Args:
+        alternatives: so many of the last ops are no part of the model.
+        """
         super().__init__()
-        self.constant_s = constant_s
+        self.constant_s = composition.fixed_s(len(grids))
+        self.parts_of_model = len(grids) - alternatives
+        self.cache_mb = (composition.cache_bytes or 0.0) / _MB
+        self.per_mb_s = composition.per_byte_s[0] * _MB
         starts, places, offsets, corners, values = [], [], [], [], []
         at_start = at_value = 0
-        for knots_in, knots_out, seconds in grids:
+        for knots_in, knots_out, at_knots in grids:
             strides = (len(knots_out), 1)
             row = []
             for knots, stride in zip((knots_in, knots_out), strides, strict=True):
@@ -65,15 +82,15 @@ class LatencyModule(torch.nn.Module):
                 at_start += len(whole)
             offsets.append(row)
             corners.append([at_value + step for step in (0, 1, strides[0], strides[0] + 1)])
-            values.append(seconds.ravel())
-            at_value += seconds.size
+            values.append(at_knots.reshape(len(at_knots), -1))
+            at_value += at_knots[0].size
         limits = [[knots_in[-1], knots_out[-1]] for knots_in, knots_out, _ in grids]
         self._hold("limits", np.array(limits).reshape(-1, 2))
         self._hold("offsets", np.array(offsets, dtype=np.int64).reshape(-1, 2))
         self._hold("starts", np.concatenate(starts))
         self._hold("places", np.concatenate(places))
         self._hold("corners", np.array(corners, dtype=np.int64).T)
-        self._hold("values", np.concatenate(values))
+        self._hold("values", np.concatenate(values, axis=1))
 
     def _hold(self, name: str, array: npt.NDArray[np.generic]) -> None:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
@@ -85,38 +102,54 @@ class LatencyModule(torch.nn.Module):
         start = self.starts[where]  # (..., N, 2, 2)
         x, y = ((counts - start[..., 0]) * start[..., 1]).unbind(-1)  # (..., N) in [0, 1]
         corners = self.corners.view(4, *(1,) * (counts.ndim - 2), -1)
-        t = self.values[corners + self.places[where].sum(-1)]  # (4, ..., N)
+        t = self.values[:, corners + self.places[where].sum(-1)].unbind(1)  # 4 of (P, ..., N)
         low = t[0] + (t[1] - t[0]) * y
         high = t[2] + (t[3] - t[2]) * y
-        return low + (high - low) * x
+        read = (low + (high - low) * x).unbind()
+        if not self.cache_mb:
+            return read[0]
+        seconds, megabytes = read
+        total = megabytes[..., : self.parts_of_model].sum(-1, keepdim=True)
+        cold = 2 * (1 - self.cache_mb / total.clamp_min(self.cache_mb))
+        return seconds + self.per_mb_s * megabytes * cold.clamp_max(1.0)
 
 
-def latency_module(surrogate: Surrogate, workloads: Sequence[Workload]) -> LatencyModule:
+def latency_module(
+    surrogate: Surrogate, workloads: Sequence[Workload], alternatives: int
+) -> LatencyModule:
     """See Surrogate.torch_module."""
-    families: dict[tuple[str, int, int], tuple[npt.NDArray[np.float64], ...]] = {}
+    families: dict[tuple[str, int, int], _Grid] = {}
     grids = []
     for workload in workloads:
         key = (workload.family, *workload.channels)
         if key not in families:
             families[key] = _grid(surrogate, workload)
         grids.append(families[key])
-    return LatencyModule(grids, surrogate.composition.fixed_s(len(workloads)))
+    return LatencyModule(grids, surrogate.composition, alternatives=alternatives)
 
 
-def _grid(surrogate: Surrogate, full: Workload) -> tuple[npt.NDArray[np.float64], ...]:
-    """(knots along c_in, knots along c_out, seconds (len, len)) of an op of this full size."""
+def _grid(surrogate: Surrogate, full: Workload) -> _Grid:
+    """Of an op of this full size."""
     axes = [_thin(surrogate.knots(full, axis, full.channels[axis])) for axis in (0, 1)]
     if full.tied:
-        inside = surrogate.shares_at(full, axes[1], axes[1])[None]
+        inside = _at_knots(surrogate, full, axes[1], axes[1])[:, None]
         axes[0] = np.array([float(full.channels[0])])
     else:
         pairs = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        inside = surrogate.shares_at(full, pairs[:, 0], pairs[:, 1]).reshape(*map(len, axes))
+        inside = _at_knots(surrogate, full, *pairs.T).reshape(-1, *map(len, axes))
     # An op without channels costs nothing; a tied op's c_in says nothing that its c_out does not.
-    seconds = np.pad(inside, ((1, 0), (1, 0)))
+    at_knots = np.pad(inside, ((0, 0), (1, 0), (1, 0)))
     if full.tied:
-        seconds[0] = seconds[1]
-    return np.append(0.0, axes[0]), np.append(0.0, axes[1]), seconds
+        at_knots[:, 0] = at_knots[:, 1]
+    return np.append(0.0, axes[0]), np.append(0.0, axes[1]), at_knots
+
+
+def _at_knots(surrogate: Surrogate, full: Workload, c_in: _Floats, c_out: _Floats) -> _Floats:
+    """(P, M) what ``values`` holds."""
+    if surrogate.composition.cache_bytes is None:
+        return surrogate.shares_at(full, c_in, c_out, cold=1.0)[None]
+    seconds = surrogate.shares_at(full, c_in, c_out, cold=0.0)
+    return np.stack([seconds, Shapes.at(full, c_in, c_out).weight_bytes / _MB])
 
 
 def _thin(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
