@@ -131,6 +131,7 @@ def _composition(surrogate: Surrogate) -> dict[str, Any] | None:
         "mape": composition.mape,
         "uncalibrated_mape": composition.uncalibrated_mape,
         "factors": dict(composition.factors),
+        "cache_bytes": composition.cache_bytes,
         "per_op_s": composition.per_op_s,
         "constant_s": composition.constant_s,
     }
@@ -182,3 +183,8 @@ def _print_composition(surrogate: Surrogate) -> None:
         f"whole models: {len(composition.held_out)}, each predicted without it: "
         f"MAPE {composition.mape:.1%} (ops added up: {composition.uncalibrated_mape:.1%})"
     )
+    if composition.cache_bytes is not None:
+        click.echo(
+            f"the near cache keeps {composition.cache_bytes / 1e6:.1f} MB of weights from one call "
+            "to the next; networks with more load theirs anew"
+        )
