@@ -7,7 +7,9 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
     hello        version, runtime, threads, gpu, carry, knobs, settings -> version, device, ...
     prepare      id, and workload, path, model (base64), or nothing: the least call -> seconds
     watch        id, patience_s                             -> nothing
-    measure      id, seconds, drop, calm_s                  -> samples_s, busy, cost_s, sentinel_s
+    watch_memory id                                         -> nothing
+    measure      id, seconds, drop, calm_s, memory          -> samples_s, busy, cost_s, sentinel_s,
+                                                               memory_s
     run          path or model, inputs                      -> outputs
     environment                                             -> knobs as read back
     bye                                                     -> nothing; the process ends
@@ -15,7 +17,8 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
 Errors: ``version``, ``missing`` (with ``package``), ``device`` (no such GPU, driver or compiler),
 ``usage`` (no such setting), ``refused`` (this job will not run), ``protocol``.
 What is watched is the sentinel: a call of it takes ``sentinel_s`` beside what is measured, the
-slower of before and after, which waits a while for it to take at most ``calm_s``. What ``hello``
+slower of before and after, which waits a while for it to take at most ``calm_s``; and a call of the
+memory's ``memory_s``, where it is asked for. What ``hello``
 answers as ``carry`` spares the next process work, if its ``hello`` brings it.
 The process ends when stdin does, so it never outlives the one who started it.
 """
@@ -58,7 +61,8 @@ __all__ = [
 # 1: first.
 # 2: hello names a GPU, and may carry what an earlier process made; prepare may name nothing.
 # 3: watch, and what measure says of the sentinel.
-PROTOCOL_VERSION = 3
+# 4: a sentinel of the memory.
+PROTOCOL_VERSION = 4
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {
@@ -94,6 +98,7 @@ class Agent:
         self._knobs: Knobs | None = None
         self._gpu: GpuState | None = None
         self._sentinel: Sentinel | None = None
+        self._memory: Sentinel | None = None
         self._prepared: dict[int, Prepared] = {}
         self._resolution_s = 0.0
 
@@ -204,7 +209,6 @@ class Agent:
         return self._runtime.model(base64.b64decode(model) if model is not None else str(path))
 
     def _on_watch(self, id: int, patience_s: float) -> dict[str, Any]:
-        assert self._knobs is not None
         self._sentinel = Sentinel(
             self._prepared[id],
             self._knobs,
@@ -214,25 +218,30 @@ class Agent:
         )
         return {}
 
+    def _on_watch_memory(self, id: int) -> dict[str, Any]:
+        self._memory = Sentinel(self._prepared[id], None, resolution_s=self._resolution_s)
+        return {}
+
     def _on_measure(
-        self, id: int, seconds: float, drop: bool, calm_s: float = math.inf
+        self, id: int, seconds: float, drop: bool, calm_s: float = math.inf, memory: bool = False
     ) -> dict[str, Any]:
-        sentinel = self._sentinel
-        before_s = look_cost_s = 0.0
-        if sentinel:
-            before_s = sentinel.settle(calm_s)
-            look_cost_s = sentinel.cost_s  # of the last look, not of the wait for a calm core
+        watched = {"memory_s": self._memory if memory else None, "sentinel_s": self._sentinel}
+        looks_s, looking_s = dict.fromkeys(watched, 0.0), 0.0
+        for name, sentinel in watched.items():
+            if sentinel:
+                looks_s[name] = sentinel.settle(calm_s)
+                looking_s += sentinel.cost_s  # of the last look, not of the wait for a calm core
         samples_s, busy, cost_s = self._prepared[id].time(
             measure_s=seconds, resolution_s=self._resolution_s
         )
         busy = min(busy, due_share())
-        sentinel_s = 0.0
-        if sentinel:
-            sentinel_s = max(before_s, sentinel.look())
-            cost_s += look_cost_s + sentinel.cost_s
+        for name, sentinel in reversed(watched.items()):
+            if sentinel:
+                looks_s[name] = max(looks_s[name], sentinel.look())
+                looking_s += sentinel.cost_s
         if drop:
             del self._prepared[id]
-        return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s, "sentinel_s": sentinel_s}
+        return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s + looking_s, **looks_s}
 
     def _on_run(self, inputs: dict[str, str], **source: Any) -> dict[str, Any]:
         outputs = self._load(**source).run(decode_arrays(inputs))

@@ -24,7 +24,11 @@ __all__ = ["AgentDevice"]
 _DISPATCH_S = 0.005
 #: At a device, before it is taken for another than it was.
 _LOOKS = 3
-_SENTINEL = -1  # its id in the agent
+_SENTINEL, _MEMORY = -1, -2  # their ids in the agent
+#: Four megabytes of weights, each used once: a call takes what lies beyond the near caches takes.
+_STREAM = MatMul(1, 1024, 1024)
+#: Ops that move this many bytes depend on it, and model files may.
+_BEYOND_CACHES = 1 << 20
 #: Where the sentinel takes more than this many times its best, another core may be calmer.
 _RESTLESS = 1.08
 #: How long a round waits for a calm core where there is none.
@@ -149,6 +153,9 @@ class AgentDevice(Device):
         with self._another_agent() as agent:
             patience_s = _PATIENCE_S + _PATIENCE_PER_JOB_S * len(jobs)
             self._watch(agent, patience_s=patience_s)
+            if any(map(self._streams, jobs)):
+                agent.ask("prepare", id=_MEMORY, **self._source(_STREAM))
+                agent.ask("watch_memory", id=_MEMORY)
             known = {"calm_s": _RESTLESS * self.quickest_s} if self.quickest_s < math.inf else {}
             for i, job in enumerate(jobs):
                 try:
@@ -161,6 +168,7 @@ class AgentDevice(Device):
                         id=ids[job],
                         seconds=measure_s,
                         drop=last_use[job] == i,
+                        memory=self._streams(job),
                         **known,
                     )
                 except WorkloadError as exc:
@@ -174,7 +182,14 @@ class AgentDevice(Device):
                     busy=answer["busy"],
                     cost_s=answer["cost_s"],
                     sentinel_s=answer["sentinel_s"],
+                    memory_s=answer["memory_s"],
                 )
+
+    def _streams(self, job: Job) -> bool:
+        """Whether the memory of the host is looked at beside it."""
+        if self._start["gpu"] is not None:
+            return False
+        return isinstance(job, Path) or job.weight_bytes + job.activation_bytes >= _BEYOND_CACHES
 
     def _watch(self, agent: AgentProcess, *, patience_s: float) -> None:
         try:

@@ -35,6 +35,10 @@ class _Round:
         return max(reading.sentinel_s for reading in self.readings)
 
     @property
+    def slowest_memory_s(self) -> float:
+        return max(reading.memory_s for reading in self.readings)
+
+    @property
     def uneven(self) -> bool:
         alone = all(r.busy >= ScheduleSettings.min_busy for r in self.readings)
         return not alone or self.slowest_s > _APART * min(r.sentinel_s for r in self.readings)
@@ -63,11 +67,18 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
             continue
         quickest_s = min(device.quickest_s, *(r.slowest_s for r in rounds))
         limit_s = ScheduleSettings.sentinel_limit * quickest_s
-        calm = [r for r in rounds if not r.uneven and r.slowest_s <= limit_s]
-        if len(calm) >= _ENOUGH:
+        steady = _steady(device, rounds)
+        if sum(r.slowest_s <= limit_s for r in steady) >= _ENOUGH:
             break
-    best = sorted(rounds, key=lambda r: (r.uneven, r.slowest_s))[:_ENOUGH]
+    best = sorted(rounds, key=lambda r: (r not in steady, r.slowest_s))[:_ENOUGH]
     return [float(ratio) for ratio in np.median([r.ratios for r in best], axis=0)]
+
+
+def _steady(device: Device, rounds: Sequence[_Round]) -> list[_Round]:
+    """Those of one weather, in which no other program had the memory."""
+    quickest_s = min(device.quickest_memory_s, *(r.slowest_memory_s for r in rounds))
+    limit_s = ScheduleSettings.memory_limit * quickest_s
+    return [r for r in rounds if not r.uneven and r.slowest_memory_s <= limit_s]
 
 
 def _round(device: Device, paths: Sequence[Path]) -> _Round:

@@ -38,6 +38,7 @@ class Reading:
         cost_s: seconds the device spent warming up and timing, preparation aside.
         sentinel_s: what one call of the device's sentinel took right beside this reading, the
             slower of before and after; 0 while the device has not timed it yet.
+        memory_s: the same of its sentinel of the memory; 0 where it did not look.
         error: one line, where the runtime refused this job; there are no samples then.
     """
 
@@ -45,6 +46,7 @@ class Reading:
     busy: float = 1.0
     cost_s: float = 0.0
     sentinel_s: float = 0.0
+    memory_s: float = 0.0
     error: str = ""
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class Device(ABC):
 
     #: What the sentinel takes undisturbed, as far as profiles of this device have seen; seconds.
     quickest_s: float = math.inf
+    #: The same of the sentinel of the memory.
+    quickest_memory_s: float = math.inf
 
     @property
     @abstractmethod

@@ -31,13 +31,14 @@ _FAULTS: dict[str, type[DeviceError]] = {
 
 @dataclass(frozen=True)
 class Trouble:
-    """From ``start_s`` to ``end_s`` of the device's own clock, calls take ``slower`` times as long
-    and the process gets ``busy`` of its core."""
+    """From ``start_s`` to ``end_s`` of the device's own clock, calls take ``slower`` times as long,
+    the process gets ``busy`` of its core, and the bytes of files take ``crowded`` times as long."""
 
     start_s: float
     end_s: float
     slower: float = 1.0
     busy: float = 1.0
+    crowded: float = 1.0
 
 
 @dataclass
@@ -117,8 +118,8 @@ class FakeDevice(Device):
 
     def _reading(self, job: Job, measure_s: float) -> Reading:
         factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
-        slower, busy = 1.0 + self.drift * self.clock_s, 1.0
-        pace = self._pace(self.clock_s)
+        slower, busy, crowded = 1.0 + self.drift * self.clock_s, 1.0, 1.0
+        pace, memory = self._pace(self.clock_s), self._memory(self.clock_s)
         for trouble in self.troubles:
             # The part of this reading that the trouble covers.
             overlap_s = min(self.clock_s + measure_s, trouble.end_s) - max(
@@ -127,11 +128,20 @@ class FakeDevice(Device):
             share = max(0.0, overlap_s) / measure_s
             slower *= 1.0 + share * (trouble.slower - 1.0)
             busy *= 1.0 - share * (1.0 - trouble.busy)
-        base_s = self.law_s(job) * factor * slower
+            crowded *= 1.0 + share * (trouble.crowded - 1.0)
+        waits_s = (crowded - 1.0) * (self.law_s(job) - self._constant_s)
+        base_s = (self.law_s(job) + waits_s * isinstance(job, Path)) * factor * slower
         tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
         self.clock_s += measure_s
         sentinel_s = self.law_s(self.sentinel) * max(pace, self._pace(self.clock_s))
-        return Reading(tuple((base_s * (1.0 + tail)).tolist()), busy, measure_s, sentinel_s)
+        memory_s = max(memory, self._memory(self.clock_s)) if isinstance(job, Path) else 0.0
+        samples_s = tuple((base_s * (1.0 + tail)).tolist())
+        return Reading(samples_s, busy, measure_s, sentinel_s, memory_s)
+
+    def _memory(self, at_s: float) -> float:
+        """What the sentinel of the memory takes at one moment."""
+        crowded = [t.crowded for t in self.troubles if t.start_s <= at_s < t.end_s]
+        return math.prod(crowded, start=1e-4)
 
     def _pace(self, at_s: float) -> float:
         """How many times longer calls take at one moment."""

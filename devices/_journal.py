@@ -84,6 +84,7 @@ class Journal:
                 "busy": reading.busy,
                 "cost_s": reading.cost_s,
                 "sentinel_s": reading.sentinel_s,
+                "memory_s": reading.memory_s,
             }
         )
 
@@ -149,9 +150,8 @@ class Journal:
         try:
             if "reading" in line:
                 workload = workload_from_dict(line["workload"])
-                reading = Reading(
-                    tuple(line["samples_s"]), line["busy"], line["cost_s"], line["sentinel_s"]
-                )
+                fields = ("busy", "cost_s", "sentinel_s", "memory_s")
+                reading = Reading(tuple(line["samples_s"]), *(line.get(f, 0.0) for f in fields))
                 self.sentinels_s.append(reading.sentinel_s)
                 self.readings.setdefault(workload, {})[int(line["reading"])] = reading
             elif "discard" in line:

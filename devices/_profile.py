@@ -73,6 +73,7 @@ def profile(
             log.readings if log else None,
             log.sentinels_s if log else (),
             quickest_s=device.quickest_s,
+            quickest_memory_s=device.quickest_memory_s,
         )
         done = len(wanted) - len(todo)
         run = _Run(device, schedule, log, on_event, done=done, total=len(wanted))
@@ -104,7 +105,12 @@ def measure_files(
             raise ModelLoadError(f"{path} is not a file; expected a model the runtime can load")
     chosen = settings or ScheduleSettings(round_s=0.02)
     wanted = list(dict.fromkeys(paths))
-    schedule = Schedule(wanted, chosen, quickest_s=device.quickest_s)
+    schedule = Schedule(
+        wanted,
+        chosen,
+        quickest_s=device.quickest_s,
+        quickest_memory_s=device.quickest_memory_s,
+    )
     run = _Run(device, schedule, None, on_event, done=0, total=len(wanted))
     timings = {v.row.job: Timing(**_timing_fields(v)) for v in run.verdicts()}
     return [timings[path] for path in paths]
@@ -196,13 +202,16 @@ class _Run:
 
     def _judge(self, count: int) -> None:
         """Set disturbed readings aside; rest a while after a round that mostly was."""
-        back = self._schedule.judge()
+        slow, crowded = self._schedule.judge()
         if self._schedule.settings.pause_s:  # else nothing is waited for, a calm core neither
             self._device.quickest_s = self._schedule.quickest_s
-        self._record_discards(back)
-        if back:
-            self._tell("disturbed", f"{len(back)} readings: the sentinel was slow")
-        aside, self._aside = self._aside + len(back), 0
+            self._device.quickest_memory_s = self._schedule.quickest_memory_s
+        self._record_discards(slow + crowded)
+        if slow:
+            self._tell("disturbed", f"{len(slow)} readings: the sentinel was slow")
+        if crowded:  # no rest helps against that
+            self._tell("disturbed", f"{len(crowded)} readings: the memory was busy")
+        aside, self._aside = self._aside + len(slow), 0
         if 2 * aside <= count:
             self._pauses = 0
             return

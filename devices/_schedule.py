@@ -39,6 +39,7 @@ class ScheduleSettings:
         converged: the relative standard error at which a row is done.
         noisy: the relative standard error above which a row that ran out of rounds is ``noisy``.
         sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
+        memory_limit: the same of the sentinel of the memory.
         min_busy: less of the core than this means that others took it meanwhile.
         settled_limit: slowed readings that agree are used, flagged, up to this pace of a sentinel.
         patience: readings of one job set aside before what agrees is enough; see Row.
@@ -56,6 +57,7 @@ class ScheduleSettings:
     converged: float = 0.005
     noisy: float = 0.02
     sentinel_limit: float = 1.10
+    memory_limit: float = 1.20
     min_busy: float = 0.90
     settled_limit: float = 1.4
     patience: int = 8
@@ -80,20 +82,22 @@ class ScheduleSettings:
 class Row:
     """One job on its way to being measured; readings by their serial number.
 
-    Set aside are the ``disturbed`` readings, beside a slow sentinel, and the ``shared`` ones, for
-    which the process did not have the core to itself.
+    Set aside are the ``disturbed`` readings, beside a slow sentinel, the ``crowded`` ones, beside a
+    slow sentinel of the memory, and the ``shared`` ones, for which the process did not have the
+    core to itself.
     """
 
     job: Job
     readings: dict[int, Reading] = field(default_factory=dict)
     disturbed: dict[int, Reading] = field(default_factory=dict)
+    crowded: dict[int, Reading] = field(default_factory=dict)
     shared: dict[int, Reading] = field(default_factory=dict)
     strikes: int = 0
     error: str = ""
 
     @property
     def aside(self) -> int:
-        return len(self.disturbed) + len(self.shared)
+        return len(self.disturbed) + len(self.crowded) + len(self.shared)
 
 
 def relative_error(rounds_s: Iterable[float]) -> float:
@@ -132,6 +136,7 @@ class Schedule:
         known: readings from an earlier run, by serial number.
         sentinels_s: what the sentinel took in that run.
         quickest_s: what it takes undisturbed, as far as is known.
+        quickest_memory_s: the same of the sentinel of the memory.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class Schedule:
         known: Mapping[Job, Mapping[int, Reading]] | None = None,
         sentinels_s: Sequence[float] = (),
         quickest_s: float = math.inf,
+        quickest_memory_s: float = math.inf,
     ) -> None:
         self.settings: Final = settings
         known = known or {}
@@ -149,7 +155,9 @@ class Schedule:
         self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
         #: What the sentinel takes undisturbed.
         self.quickest_s = min(quickest_s, _quick(sentinels_s))
+        self.quickest_memory_s = quickest_memory_s
         self._round_s: list[float] = []  # what the sentinel took in this round
+        self._round_memory_s: list[float] = []
 
     @property
     def readings_left(self) -> int:
@@ -179,6 +187,8 @@ class Schedule:
         row = self._open[job]
         row.readings[serial], row.strikes = reading, 0
         self._round_s.append(reading.sentinel_s)
+        if reading.memory_s:
+            self._round_memory_s.append(reading.memory_s)
         return serial
 
     def share(self, job: Job, serial: int) -> None:
@@ -196,22 +206,30 @@ class Schedule:
         if row.strikes >= self.settings.max_strikes:
             row.error = error
 
-    def judge(self) -> list[tuple[Job, int]]:
-        """End a round: set aside the readings beside a slow sentinel, and say which those are.
+    def judge(self) -> tuple[list[tuple[Job, int]], list[tuple[Job, int]]]:
+        """End a round: set aside the readings beside a slow sentinel, and those beside a slow one
+        of the memory alone, and say which those are.
 
         All readings of rows not yet finished are judged again by the present baseline: a run that
         begins in a disturbance learns only later what undisturbed is. The baseline is that of the
         quickest round: slow rounds, however many, must not become what is normal.
         """
         self.quickest_s = min(self.quickest_s, _quick(self._round_s))
+        self.quickest_memory_s = min(self.quickest_memory_s, _quick(self._round_memory_s))
         self._round_s.clear()
+        self._round_memory_s.clear()
         limit_s = self.settings.sentinel_limit * self.quickest_s
-        back = []
+        limit_memory_s = self.settings.memory_limit * self.quickest_memory_s
+        slow, crowded = [], []
         for job, row in self._open.items():
-            for serial in [n for n, r in row.readings.items() if r.sentinel_s > limit_s]:
-                row.disturbed[serial] = row.readings.pop(serial)
-                back.append((job, serial))
-        return back
+            for serial, reading in list(row.readings.items()):
+                if reading.sentinel_s > limit_s:
+                    row.disturbed[serial] = row.readings.pop(serial)
+                    slow.append((job, serial))
+                elif reading.memory_s > limit_memory_s:
+                    row.crowded[serial] = row.readings.pop(serial)
+                    crowded.append((job, serial))
+        return slow, crowded
 
     def finish(self) -> list[Verdict]:
         """Take out the rows that are done."""
@@ -235,6 +253,8 @@ class Schedule:
         if row.aside < limits.patience:
             return None
         why = f"{len(row.disturbed)} rounds disturbed, {len(row.shared)} on a shared core"
+        if row.crowded:
+            why = f"{why}, {len(row.crowded)} beside busy memory"
         why = f"{why}, {count} clean"
         if count >= limits.min_rounds:
             return self._done(row, "noisy", why)
@@ -243,6 +263,10 @@ class Schedule:
         if self._agree(together := row.readings | row.shared):
             row.readings = together
             return self._done(row, "noisy", f"{why}; the rounds agree")
+        # What keeps the memory busy may do so for hours; some of what is timed does not mind.
+        if row.crowded and len(together := row.readings | row.crowded) >= limits.min_rounds:
+            row.readings = together
+            return self._done(row, "noisy", f"{why}; used all the same")
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device may have settled a little below its best pace.
@@ -254,7 +278,7 @@ class Schedule:
             return self._done(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
         if row.aside < limits.max_discards:
             return None
-        row.readings |= row.shared | row.disturbed
+        row.readings |= row.shared | row.crowded | row.disturbed
         return self._done(row, "disturbed", why)
 
     def _agree(self, readings: Mapping[int, Reading]) -> bool:

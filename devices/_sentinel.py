@@ -1,26 +1,45 @@
-"""A look at the pace of the core, before and after each timing. Part of the agent.
+"""A look at the pace of the core, or of its memory, before and after a timing. Part of the agent.
 
 The cores of a virtual machine, or of a laptop with other work, change pace for a tenth of a second
 at a time, each on its own. Only what is timed right beside a reading knows the reading's pace; and
-a calm core is worth a short wait, for a slow reading has to be taken again.
+a calm core is worth a short wait, for a slow reading has to be taken again. The memory beyond the
+near caches is shared with others too, and changes pace as fast, whatever the core does.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 from latprof.devices._host import Knobs
 from latprof.devices.runtimes._base import Prepared
 
 __all__ = ["Sentinel"]
 
-_LOOK_S = 0.0004
 _NAP_S = 0.001
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Args:
+    seconds: of timing.
+    percentile: of the calls that tells.
+    slower: a look this many times slower than the best is taken again,
+    times: so many times in all; what slows a device down for longer shows in all of them.
+    """
+
+    seconds: float
+    percentile: int
+    slower: float
+    times: int
+
+
 #: A core that comes from other work reaches its pace in some milliseconds: on an Intel server with
-#: AVX-512 it runs matrices at 1.2 times of it for one to four. A look slower than _SLOWER times the
-#: best one is taken again, _LOOKS times in all: what slows a core for longer shows in all of them.
-_SLOWER, _LOOKS = 1.08, 8
+#: AVX-512 it runs matrices at 1.2 times of it for one to four.
+_AT_CORE = _Look(seconds=0.0004, percentile=20, slower=1.08, times=8)
+#: Memory is disturbed for a part of a call at a time.
+_AT_MEMORY = _Look(seconds=0.0015, percentile=50, slower=1.15, times=2)
 #: Patience grows each time that the core is calm at once, so that where less than about a tenth of
 #: the time is calm, what is there is measured as it is.
 _MORE_S = 0.1
@@ -31,7 +50,8 @@ class Sentinel:
 
     Args:
         prepared: the workload.
-        knobs: of this process: they know which other cores are as good.
+        knobs: of this process: they know which other cores are as good; None for a sentinel of
+            the memory, which is the same for all of them and not waited for: it is busy for long.
         resolution_s: of the clock.
         every_s: within this time after a look, the next one sees the same.
         patience_s: to wait in all, at first, and the most that it grows to again.
@@ -40,31 +60,34 @@ class Sentinel:
     def __init__(
         self,
         prepared: Prepared,
-        knobs: Knobs,
+        knobs: Knobs | None,
         *,
         resolution_s: float,
-        every_s: float,
-        patience_s: float,
+        every_s: float = 0.0,
+        patience_s: float = 0.0,
     ) -> None:
         self._prepared, self._knobs = prepared, knobs
         self._resolution_s, self._every_s = resolution_s, every_s
         self._patience_s = self._most_s = patience_s
         self._seen_s, self._seen_at = 0.0, -math.inf
         self._best_s = 0.0
+        self._look = _AT_CORE if knobs else _AT_MEMORY
         #: Spent on the last look.
         self.cost_s = 0.0
 
     def look(self) -> float:
-        """Seconds that a call takes just now: the 20th percentile of a few."""
+        """Seconds that a call takes just now."""
+        look = self._look
         if time.perf_counter() - self._seen_at >= self._every_s:
             self._seen_s, self.cost_s = math.inf, 0.0
-            for _ in range(_LOOKS):
+            for _ in range(look.times):
                 samples_s, _, cost_s = self._prepared.time(
-                    measure_s=_LOOK_S, resolution_s=self._resolution_s
+                    measure_s=look.seconds, resolution_s=self._resolution_s
                 )
-                self._seen_s = min(self._seen_s, sorted(samples_s)[len(samples_s) // 5])
+                seconds = sorted(samples_s)[len(samples_s) * look.percentile // 100]
+                self._seen_s = min(self._seen_s, seconds)
                 self.cost_s += cost_s
-                if self._seen_s <= _SLOWER * self._best_s:
+                if self._seen_s <= look.slower * self._best_s:
                     break
             self._best_s = min(self._seen_s, self._best_s or math.inf)
             self._seen_at = time.perf_counter()
@@ -73,7 +96,7 @@ class Sentinel:
     def settle(self, calm_s: float) -> float:
         """Wait for a core on which a call takes at most ``calm_s``; what it took in the end."""
         seconds = self.look()
-        if seconds <= calm_s:
+        if seconds <= calm_s or self._knobs is None:
             self._patience_s = min(self._patience_s + _MORE_S, self._most_s)
             return seconds
         deadline = time.perf_counter() + self._patience_s

@@ -24,7 +24,8 @@ def test_devices_lists_this_machine() -> None:
     out = CliRunner().invoke(cli, ["devices", "--json"], catch_exceptions=False)
     local = json.loads(out.output)["devices"][0]
     assert (local["name"], local["missing"]) == ("local", {})
-    shown = CliRunner().invoke(cli, ["devices"], catch_exceptions=False).output
+    wide = CliRunner(env={"COLUMNS": "200"})
+    shown = wide.invoke(cli, ["devices"], catch_exceptions=False).output
     assert local["description"] in shown
 
 

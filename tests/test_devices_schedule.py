@@ -249,6 +249,26 @@ def test_files_are_measured_interleaved_and_answered_in_order(tmp_path: Path) ->
     )
 
 
+def test_files_are_timed_again_where_others_had_the_memory(files: list[Path]) -> None:
+    troubles = [Trouble(0.1 * i, 0.1 * i + 0.03, crowded=1.5) for i in range(1, 30)]
+    device = FakeDevice(troubles=troubles)
+    timings = measure_files(device, files)
+    assert [t.latency_s for t in timings] == pytest.approx([device.law_s(f) for f in files])
+    assert device.readings > 2 * ScheduleSettings.min_rounds
+
+
+def test_memory_that_others_have_for_good_is_flagged_and_used(files: list[Path]) -> None:
+    """One quiet round tells what the memory can do; from then on it takes twice as long."""
+    device = FakeDevice(troubles=[Trouble(0.05, 1e9, crowded=2.0)])
+    for timing in measure_files(
+        device, files, settings=ScheduleSettings(round_s=0.02, pause_s=9.0)
+    ):
+        assert timing.status == "noisy"
+        assert "beside busy memory, 1 clean; used all the same" in timing.detail
+        assert timing.usable
+    assert device.readings <= 2 * (1 + ScheduleSettings.patience)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     found = [tmp_path / "large.onnx", tmp_path / "small.onnx"]
@@ -266,10 +286,15 @@ def weather(kind: str) -> list[Trouble]:
     if kind == "slow in the end":
         return [Trouble(0.121, 1e9, 1.4)]
     # Every other round, one of its two files is timed slowly.
-    return [Trouble(0.08 * i + 0.001, 0.08 * i + 0.021, 3.0) for i in range(20)]
+    spells = [(0.08 * i + 0.001, 0.08 * i + 0.021) for i in range(20)]
+    if kind == "memory now and then":
+        return [Trouble(*spell, crowded=1.5) for spell in spells]
+    return [Trouble(*spell, slower=3.0) for spell in spells]
 
 
-@pytest.mark.parametrize("kind", ["none", "slow all along", "slow in the end", "now and then"])
+@pytest.mark.parametrize(
+    "kind", ["none", "slow all along", "slow in the end", "now and then", "memory now and then"]
+)
 def test_files_are_compared_in_the_same_weather(files: list[Path], kind: str) -> None:
     device = FakeDevice(troubles=weather(kind))
     true = device.law_s(files[1]) / device.law_s(files[0])

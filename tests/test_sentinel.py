@@ -45,6 +45,13 @@ def test_a_core_that_is_slow_for_longer_is_seen_to_be() -> None:
     assert looks.look() == 1.0
 
 
+def test_the_memory_is_looked_at_twice_and_not_waited_for() -> None:
+    looks = Sentinel(Paced([1.5, 1.0, 1.2, 1.1, 1.3, 1.2, 1.2]), None, resolution_s=1e-9)
+    assert looks.settle(0.5) == 1.0
+    assert looks.look() == 1.1
+    assert looks.look() == 1.2
+
+
 def test_a_first_look_at_a_slow_core_does_not_make_it_the_best() -> None:
     looks = sentinel([1.2] * 8 + [1.0] + [1.2] * 8)
     assert [looks.look() for _ in range(3)] == [1.2, 1.0, 1.2]
