@@ -18,8 +18,8 @@ Errors: ``version``, ``missing`` (with ``package``), ``device`` (no such GPU, dr
 ``usage`` (no such setting), ``refused`` (this job will not run), ``protocol``.
 What is watched is the sentinel: a call of it takes ``sentinel_s`` beside what is measured, the
 slower of before and after, which waits a while for it to take at most ``calm_s``; and a call of the
-memory's ``memory_s``, where it is asked for. What ``hello``
-answers as ``carry`` spares the next process work, if its ``hello`` brings it.
+memory's takes ``memory_s``, where it is asked for. What ``hello`` answers as ``carry`` spares the
+next process work, if its ``hello`` brings it.
 The process ends when stdin does, so it never outlives the one who started it.
 """
 

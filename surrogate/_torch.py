@@ -64,8 +64,8 @@ class LatencyModule(torch.nn.Module):
         alternatives: so many of the last ops are no part of the model.
         """
         super().__init__()
-        self.constant_s = composition.fixed_s(len(grids))
         self.parts_of_model = len(grids) - alternatives
+        self.constant_s = composition.fixed_s(self.parts_of_model)
         self.cache_mb = (composition.cache_bytes or 0.0) / _MB
         self.per_mb_s = composition.per_byte_s[0] * _MB
         starts, places, offsets, corners, values = [], [], [], [], []
