@@ -35,10 +35,11 @@ _SHARE_SD = 0.2
 _NOISES = (0.003, 0.01, 0.03, 0.1)
 _MIDDLING = 0.03
 
-#: Sizes of the near cache that are tried, and the part by which one must lower the error of whole
-#: models to be believed.
+#: Sizes of the near cache that are tried, the part by which one must lower the error of whole
+#: models to be believed, and the fewest models: of a few, some size suits their noise, and masks
+#: would be trained towards it.
 _CACHES = tuple(2.0 ** (n / 2) for n in range(36, 53))  # 256 KiB to 64 MiB
-_BELIEVED = 0.1
+_BELIEVED, _MODELS_FOR_A_CACHE = 0.1, 12
 
 #: Terms that are no label's: bytes of weights and of activations, ops, one.
 _OTHER_TERMS = 4
@@ -90,7 +91,8 @@ def calibrate(
         return float(np.abs(predicted_s(cache_bytes, noise) / measured_s - 1).mean())
 
     best, cache_bytes = min((error(size, _MIDDLING), size) for size in _CACHES)
-    if best > (1 - _BELIEVED) * error(None, _MIDDLING):
+    plain = error(None, _MIDDLING)
+    if best > (1 - _BELIEVED) * plain or len(models) < _MODELS_FOR_A_CACHE:
         cache_bytes = None
     noise = min(_NOISES, key=lambda n: error(cache_bytes, n))
     terms = _terms(parts, cache_bytes)

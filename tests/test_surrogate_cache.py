@@ -45,15 +45,23 @@ def _model(number: int, rng: np.random.Generator) -> ModelMeasurement:
     return ModelMeasurement(name=f"#{number}", workloads=ops, samples_s=((seconds,),))
 
 
-@pytest.fixture(scope="module")
-def surrogate() -> Surrogate:
+def _fitted(n_models: int) -> Surrogate:
     rows = [
         Measurement(workload=w, samples_s=((_alone_s(w),),), measured_at="2024-05-01T12:00:00")
         for w in plan(_FULL, n_shapes=160)
     ]
     rng = np.random.default_rng(3)
-    models = [_model(n, rng) for n in range(16)]
+    models = [_model(n, rng) for n in range(n_models)]
     return fit(LatencyTable(TARGET, tuple(rows)).with_models(models), method="tile")
+
+
+@pytest.fixture(scope="module")
+def surrogate() -> Surrogate:
+    return _fitted(16)
+
+
+def test_a_few_models_show_no_cache() -> None:
+    assert _fitted(6).composition.cache_bytes is None
 
 
 def test_the_cache_is_found_and_other_models_are_predicted(surrogate: Surrogate) -> None:
