@@ -26,8 +26,9 @@ from surrogate_baselines import boosted_waves, log_linear, random_forest
 from latprof._measurement import Measurement
 from latprof._target import Target
 from latprof.surrogate import Surrogate, SurrogateOracle, fit
+from latprof.surrogate._fit import _rows
 from latprof.surrogate._gp import GaussianProcess
-from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._shapes import Shapes
 from latprof.surrogate._tile import TileLaw, _features
 from latprof.tables import LatencyTable, import_tinynas_trt
 
@@ -97,16 +98,12 @@ def _fit(train: list[Measurement], seed: int) -> Surrogate:
 
 def _told(others: list[Measurement], train: list[Measurement]) -> TileLaw:
     """All that the law learns from ``others``, and no latency but those of ``train``."""
-    law = TileLaw.fit(*_columns(others))
-    shapes, latency_s = _columns(train)
+    law = TileLaw.fit(*_rows(others))
+    shapes, latency_s = _rows(train)
     x, p = _features(shapes, law.smooth, law.base)
     missed = law.base.missed(shapes, latency_s)
     residual = GaussianProcess._conditioned(x, p, missed, law.residual.theta)
     return replace(law, residual=residual)
-
-
-def _columns(rows: list[Measurement]) -> tuple[Shapes, Floats]:
-    return Shapes.of([m.workload for m in rows]), np.array([m.latency_s for m in rows])
 
 
 def _chosen_first(rows: list[Measurement], order: Ints, size: int) -> Ints:

@@ -42,7 +42,7 @@ import numpy as np
 from latprof._workload import workload_from_dict
 from latprof.devices._clock import clock_resolution_s
 from latprof.devices._host import Knobs, describe_cpu, due_share
-from latprof.devices._sentinel import Sentinel
+from latprof.devices._sentinel import AT_MEMORY, Sentinel
 from latprof.devices.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ class Agent:
         return self._runtime.model(base64.b64decode(model) if model is not None else str(path))
 
     def _on_watch(self, id: int, patience_s: float) -> dict[str, Any]:
+        assert self._knobs is not None
         self._sentinel = Sentinel(
             self._prepared[id],
             self._knobs,
@@ -219,7 +220,10 @@ class Agent:
         return {}
 
     def _on_watch_memory(self, id: int) -> dict[str, Any]:
-        self._memory = Sentinel(self._prepared[id], None, resolution_s=self._resolution_s)
+        assert self._knobs is not None
+        self._memory = Sentinel(
+            self._prepared[id], self._knobs, resolution_s=self._resolution_s, at=AT_MEMORY
+        )
         return {}
 
     def _on_measure(

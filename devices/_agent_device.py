@@ -152,10 +152,7 @@ class AgentDevice(Device):
         ids: dict[Job, int] = {}
         with self._another_agent() as agent:
             patience_s = _PATIENCE_S + _PATIENCE_PER_JOB_S * len(jobs)
-            self._watch(agent, patience_s=patience_s)
-            if any(map(self._streams, jobs)):
-                agent.ask("prepare", id=_MEMORY, **self._source(_STREAM))
-                agent.ask("watch_memory", id=_MEMORY)
+            self._watch(agent, patience_s=patience_s, memory=any(map(self._streams, jobs)))
             known = {"calm_s": _RESTLESS * self.quickest_s} if self.quickest_s < math.inf else {}
             for i, job in enumerate(jobs):
                 try:
@@ -191,10 +188,13 @@ class AgentDevice(Device):
             return False
         return isinstance(job, Path) or job.weight_bytes + job.activation_bytes >= _BEYOND_CACHES
 
-    def _watch(self, agent: AgentProcess, *, patience_s: float) -> None:
+    def _watch(self, agent: AgentProcess, *, patience_s: float, memory: bool = False) -> None:
         try:
             agent.ask("prepare", id=_SENTINEL, **self._source(self.sentinel))
             agent.ask("watch", id=_SENTINEL, patience_s=patience_s)
+            if memory:
+                agent.ask("prepare", id=_MEMORY, **self._source(_STREAM))
+                agent.ask("watch_memory", id=_MEMORY)
         except WorkloadError as exc:
             raise refused_sentinel(str(exc)) from exc
 

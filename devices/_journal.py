@@ -150,8 +150,13 @@ class Journal:
         try:
             if "reading" in line:
                 workload = workload_from_dict(line["workload"])
-                fields = ("busy", "cost_s", "sentinel_s", "memory_s")
-                reading = Reading(tuple(line["samples_s"]), *(line.get(f, 0.0) for f in fields))
+                reading = Reading(
+                    tuple(line["samples_s"]),
+                    line["busy"],
+                    line["cost_s"],
+                    line["sentinel_s"],
+                    line.get("memory_s", 0.0),  # not in what was begun before it was looked at
+                )
                 self.sentinels_s.append(reading.sentinel_s)
                 self.readings.setdefault(workload, {})[int(line["reading"])] = reading
             elif "discard" in line:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from latprof.devices._host import Knobs
 from latprof.devices.runtimes._base import Prepared
 
-__all__ = ["Sentinel"]
+__all__ = ["AT_CORE", "AT_MEMORY", "Look", "Sentinel"]
 
 _NAP_S = 0.001
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Args:
     seconds: of timing.
     percentile: of the calls that tells.
@@ -37,9 +37,9 @@ class _Look:
 
 #: A core that comes from other work reaches its pace in some milliseconds: on an Intel server with
 #: AVX-512 it runs matrices at 1.2 times of it for one to four.
-_AT_CORE = _Look(seconds=0.0004, percentile=20, slower=1.08, times=8)
+AT_CORE = Look(seconds=0.0004, percentile=20, slower=1.08, times=8)
 #: Memory is disturbed for a part of a call at a time.
-_AT_MEMORY = _Look(seconds=0.0015, percentile=50, slower=1.15, times=2)
+AT_MEMORY = Look(seconds=0.0015, percentile=50, slower=1.15, times=2)
 #: Patience grows each time that the core is calm at once, so that where less than about a tenth of
 #: the time is calm, what is there is measured as it is.
 _MORE_S = 0.1
@@ -50,19 +50,21 @@ class Sentinel:
 
     Args:
         prepared: the workload.
-        knobs: of this process: they know which other cores are as good; None for a sentinel of
-            the memory, which is the same for all of them and not waited for: it is busy for long.
+        knobs: of this process: they know which other cores are as good.
+        at: how one looks.
         resolution_s: of the clock.
         every_s: within this time after a look, the next one sees the same.
-        patience_s: to wait in all, at first, and the most that it grows to again.
+        patience_s: to wait in all, at first, and the most that it grows to again; none for memory,
+            which is the same on all cores, and busy for long.
     """
 
     def __init__(
         self,
         prepared: Prepared,
-        knobs: Knobs | None,
+        knobs: Knobs,
         *,
         resolution_s: float,
+        at: Look = AT_CORE,
         every_s: float = 0.0,
         patience_s: float = 0.0,
     ) -> None:
@@ -71,23 +73,22 @@ class Sentinel:
         self._patience_s = self._most_s = patience_s
         self._seen_s, self._seen_at = 0.0, -math.inf
         self._best_s = 0.0
-        self._look = _AT_CORE if knobs else _AT_MEMORY
+        self._at = at
         #: Spent on the last look.
         self.cost_s = 0.0
 
     def look(self) -> float:
         """Seconds that a call takes just now."""
-        look = self._look
         if time.perf_counter() - self._seen_at >= self._every_s:
             self._seen_s, self.cost_s = math.inf, 0.0
-            for _ in range(look.times):
+            for _ in range(self._at.times):
                 samples_s, _, cost_s = self._prepared.time(
-                    measure_s=look.seconds, resolution_s=self._resolution_s
+                    measure_s=self._at.seconds, resolution_s=self._resolution_s
                 )
-                seconds = sorted(samples_s)[len(samples_s) * look.percentile // 100]
+                seconds = sorted(samples_s)[len(samples_s) * self._at.percentile // 100]
                 self._seen_s = min(self._seen_s, seconds)
                 self.cost_s += cost_s
-                if self._seen_s <= look.slower * self._best_s:
+                if self._seen_s <= self._at.slower * self._best_s:
                     break
             self._best_s = min(self._seen_s, self._best_s or math.inf)
             self._seen_at = time.perf_counter()
@@ -96,7 +97,7 @@ class Sentinel:
     def settle(self, calm_s: float) -> float:
         """Wait for a core on which a call takes at most ``calm_s``; what it took in the end."""
         seconds = self.look()
-        if seconds <= calm_s or self._knobs is None:
+        if seconds <= calm_s:
             self._patience_s = min(self._patience_s + _MORE_S, self._most_s)
             return seconds
         deadline = time.perf_counter() + self._patience_s

@@ -84,22 +84,13 @@ def calibrate(
     measured_s = np.array([m.latency_s for m in models])
     centre = np.array([1.0] * len(labels) + [*prior.per_byte_s, prior.per_op_s, prior.constant_s])
 
-    def predicted_s(cache_bytes: float | None, noise: float) -> Floats:
-        return _left_out(_terms(parts, cache_bytes), measured_s, centre, noise)
-
-    def error(cache_bytes: float | None, noise: float) -> float:
-        return float(np.abs(predicted_s(cache_bytes, noise) / measured_s - 1).mean())
-
-    best, cache_bytes = min((error(size, _MIDDLING), size) for size in _CACHES)
-    plain = error(None, _MIDDLING)
-    if best > (1 - _BELIEVED) * plain or len(models) < _MODELS_FOR_A_CACHE:
-        cache_bytes = None
-    noise = min(_NOISES, key=lambda n: error(cache_bytes, n))
+    cache_bytes = _cache_bytes(parts, measured_s, centre)
     terms = _terms(parts, cache_bytes)
-    held_out_s = predicted_s(cache_bytes, noise)
+    held_out_s = {n: _left_out(terms, measured_s, centre, n) for n in _NOISES}
+    noise = min(_NOISES, key=lambda n: np.abs(held_out_s[n] / measured_s - 1).mean())
     summed_s = terms[:, : len(labels)].sum(axis=1)
     weights = _solve(terms, measured_s, centre, noise)
-    errors = np.abs(held_out_s / measured_s - 1)
+    errors = np.abs(held_out_s[noise] / measured_s - 1)
     *factors, per_weight, per_activation, per_op, constant = (float(w) for w in weights)
     return Composition(
         factors=dict(zip(labels, factors, strict=True)),
@@ -110,7 +101,7 @@ def calibrate(
         relative_error=max(quantile(errors) * (1 + _FEW / len(errors)), _LEAST_ERROR),
         held_out=tuple(
             (float(p), float(m), float(s))
-            for p, m, s in zip(held_out_s, measured_s, summed_s, strict=True)
+            for p, m, s in zip(held_out_s[noise], measured_s, summed_s, strict=True)
         ),
     )
 
@@ -153,6 +144,19 @@ def _terms(models: Sequence[_Parts], cache_bytes: float | None) -> Floats:
         loaded = composition.loaded_bytes(m.weight_bytes, cold).sum()
         rows.append([*m.alone_s, loaded, m.activation_bytes, len(m.weight_bytes), 1.0])
     return np.array(rows)
+
+
+def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, centre: Floats) -> float | None:
+    """The size of the near cache that the models show, if they show one."""
+    if len(models) < _MODELS_FOR_A_CACHE:
+        return None
+
+    def error(cache_bytes: float | None) -> float:
+        held_out_s = _left_out(_terms(models, cache_bytes), measured_s, centre, _MIDDLING)
+        return float(np.abs(held_out_s / measured_s - 1).mean())
+
+    best, size = min((error(size), size) for size in _CACHES)
+    return size if best <= (1 - _BELIEVED) * error(None) else None
 
 
 def _solve(terms: Floats, measured_s: Floats, centre: Floats, noise: float) -> Floats:

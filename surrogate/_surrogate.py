@@ -29,6 +29,10 @@ _BLIND_FACTOR = 3.0
 _BEYOND = 1.25
 
 
+#: A label, the positions of its ops, and their shapes.
+_Columns = tuple[str, list[int], Shapes]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Seconds with 90% intervals.
@@ -85,8 +89,7 @@ class Surrogate:
         """
         latency_s, log_width = np.empty(len(workloads)), np.empty(len(workloads))
         warnings: list[str] = []
-        for label, rows in by_label(workloads).items():
-            shapes = Shapes.of([workloads[i] for i in rows])
+        for label, rows, shapes in _columns(workloads):
             latency_s[rows], log_width[rows] = self._read(label, shapes)
             warnings += self._warnings(label, shapes)
         low, high = latency_s * np.exp(-log_width), latency_s * np.exp(log_width)
@@ -96,9 +99,9 @@ class Surrogate:
         """The whole model these ops make up, composed and, where the table has whole models of
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
-        shares_s, cold = np.empty(len(workloads)), self.cold(workloads)
-        for label, rows in by_label(workloads).items():
-            shapes = Shapes.of([workloads[i] for i in rows])
+        columns = _columns(workloads)
+        shares_s, cold = np.empty(len(workloads)), self._cold(columns)
+        for label, rows, shapes in columns:
             shares_s[rows] = self.composition.shares_s(label, ops.latency_s[rows], shapes, cold)
         latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
@@ -112,9 +115,10 @@ class Surrogate:
 
     def cold(self, workloads: Sequence[Workload]) -> float:
         """See Composition.cold, of the model these ops make up."""
-        groups = by_label(workloads).values()
-        shapes = [Shapes.of([workloads[i] for i in rows]) for rows in groups]
-        return self.composition.cold(sum(float(s.weight_bytes.sum()) for s in shapes))
+        return self._cold(_columns(workloads))
+
+    def _cold(self, columns: Sequence[_Columns]) -> float:
+        return self.composition.cold(sum(float(s.weight_bytes.sum()) for _, _, s in columns))
 
     def torch_module(self, workloads: Sequence[Workload], *, alternatives: int = 0) -> nn.Module:
         """A module from (N, 2) real-valued counts to (N,) seconds, each op's share of the model:
@@ -208,3 +212,10 @@ class Surrogate:
                 "measure it"
             )
         return found
+
+
+def _columns(workloads: Sequence[Workload]) -> list[_Columns]:
+    return [
+        (label, rows, Shapes.of([workloads[i] for i in rows]))
+        for label, rows in by_label(workloads).items()
+    ]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from latprof._extras import require
 from latprof._workload import Workload
 from latprof.surrogate._composition import Composition
-from latprof.surrogate._shapes import Shapes
+from latprof.surrogate._shapes import Floats, Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -32,10 +32,8 @@ else:
 
 __all__ = ["LatencyModule", "latency_module"]
 
-_Floats = npt.NDArray[np.float64]
-
 #: An op's knots along c_in and c_out, both from 0, and what the values are there (P, len, len).
-_Grid = tuple[_Floats, _Floats, _Floats]
+_Grid = tuple[Floats, Floats, Floats]
 
 _MB = 1e6
 
@@ -144,7 +142,7 @@ def _grid(surrogate: Surrogate, full: Workload) -> _Grid:
     return np.append(0.0, axes[0]), np.append(0.0, axes[1]), at_knots
 
 
-def _at_knots(surrogate: Surrogate, full: Workload, c_in: _Floats, c_out: _Floats) -> _Floats:
+def _at_knots(surrogate: Surrogate, full: Workload, c_in: Floats, c_out: Floats) -> Floats:
     """(P, M) what ``values`` holds."""
     if surrogate.composition.cache_bytes is None:
         return surrogate.shares_at(full, c_in, c_out, cold=1.0)[None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from latprof.devices._host import Knobs
-from latprof.devices._sentinel import Sentinel
+from latprof.devices._sentinel import AT_MEMORY, Sentinel
 from latprof.devices.runtimes._base import Array, Prepared
 
 
@@ -46,7 +46,9 @@ def test_a_core_that_is_slow_for_longer_is_seen_to_be() -> None:
 
 
 def test_the_memory_is_looked_at_twice_and_not_waited_for() -> None:
-    looks = Sentinel(Paced([1.5, 1.0, 1.2, 1.1, 1.3, 1.2, 1.2]), None, resolution_s=1e-9)
+    looks = Sentinel(
+        Paced([1.5, 1.0, 1.2, 1.1, 1.3, 1.2, 1.2]), Knobs(1), resolution_s=1e-9, at=AT_MEMORY
+    )
     assert looks.settle(0.5) == 1.0
     assert looks.look() == 1.1
     assert looks.look() == 1.2
