@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +17,12 @@ from latprof.devices._schedule import ScheduleSettings
 
 __all__ = ["compare_files"]
 
-_ROUND_S = 0.02
-#: So many calm rounds are enough; where there are not, the best of the most that are tried.
-_ENOUGH, _MOST = 5, 12
+#: A round times each file so often, so long; what others do to the memory lasts some hundredths
+#: of a second, and a process takes ten times as long to start.
+_PASSES, _PASS_S = 3, 0.02
+#: So many calm rounds are enough, where they agree: the standard error of each ratio is at most
+#: this. Else the best of the most that are made.
+_ENOUGH, _CONVERGED, _MOST = 5, 0.01, 12
 #: Sentinels further apart than this, beside the files of one round, are of different weather.
 _APART = 1.05
 #: Rounds that may be lost on the way.
@@ -26,30 +31,36 @@ _LOST = 2
 
 @dataclass(frozen=True)
 class _Round:
-    """One process that timed each file once."""
+    """One process that timed each file a few times; readings by file."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[tuple[Reading, ...], ...]
+
+    @property
+    def all(self) -> list[Reading]:
+        return [*itertools.chain.from_iterable(self.readings)]
 
     @property
     def slowest_s(self) -> float:
-        return max(reading.sentinel_s for reading in self.readings)
+        return max(reading.sentinel_s for reading in self.all)
 
     @property
     def slowest_memory_s(self) -> float:
-        return max(reading.memory_s for reading in self.readings)
+        return max(reading.memory_s for reading in self.all)
 
     @property
     def uneven(self) -> bool:
-        alone = all(r.busy >= ScheduleSettings.min_busy for r in self.readings)
-        return not alone or self.slowest_s > _APART * min(r.sentinel_s for r in self.readings)
+        alone = all(r.busy >= ScheduleSettings.min_busy for r in self.all)
+        return not alone or self.slowest_s > _APART * min(r.sentinel_s for r in self.all)
 
     @property
     def ratios(self) -> list[float]:
-        return [reading.p20_s / self.readings[0].p20_s for reading in self.readings]
+        seconds = [float(np.median([r.p20_s for r in of_one])) for of_one in self.readings]
+        return [of_one / seconds[0] for of_one in seconds]
 
 
 def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
-    """Latency of each file over the first one's, in at most twelve rounds of fresh processes.
+    """Latency of each file over the first one's, from rounds of fresh processes: five where they
+    agree, and as many as twelve where they do not.
 
     Raises:
         WorkloadError: the runtime refuses a file.
@@ -65,28 +76,40 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
             if lost > _LOST:
                 raise
             continue
-        quickest_s = min(device.quickest_s, *(r.slowest_s for r in rounds))
-        limit_s = ScheduleSettings.sentinel_limit * quickest_s
-        steady = _steady(device, rounds)
-        if sum(r.slowest_s <= limit_s for r in steady) >= _ENOUGH:
+        calm, *others = _by_weather(device, rounds)
+        if _error(calm) <= _CONVERGED:
             break
-    best = sorted(rounds, key=lambda r: (r not in steady, r.slowest_s))[:_ENOUGH]
+    best = min((calm, *others), key=lambda of_one: max(_error(of_one), _CONVERGED))
     return [float(ratio) for ratio in np.median([r.ratios for r in best], axis=0)]
 
 
-def _steady(device: Device, rounds: Sequence[_Round]) -> list[_Round]:
-    """Those of one weather, in which no other program had the memory."""
-    quickest_s = min(device.quickest_memory_s, *(r.slowest_memory_s for r in rounds))
-    limit_s = ScheduleSettings.memory_limit * quickest_s
-    return [r for r in rounds if not r.uneven and r.slowest_memory_s <= limit_s]
+def _by_weather(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
+    """The calm rounds; with them those of one weather; with them all others."""
+    settings = ScheduleSettings
+    quickest_s = min(device.quickest_s, *(r.slowest_s for r in rounds))
+    quickest_memory_s = min(device.quickest_memory_s, *(r.slowest_memory_s for r in rounds))
+    even = [r for r in rounds if not r.uneven]
+    steady = [r for r in even if r.slowest_memory_s <= settings.memory_limit * quickest_memory_s]
+    calm = [r for r in steady if r.slowest_s <= settings.sentinel_limit * quickest_s]
+    return [calm, steady, even, list(rounds)]
+
+
+def _error(rounds: Sequence[_Round]) -> float:
+    """The largest standard error of a ratio's median. From the standard deviation: the median one
+    of so few, looked at after each, is soon small by luck."""
+    if len(rounds) < _ENOUGH:
+        return math.inf
+    ratios = np.array([r.ratios for r in rounds])
+    errors = ratios.std(axis=0, ddof=1) / np.median(ratios, axis=0)
+    return 1.2533 * float(errors.max()) / math.sqrt(len(rounds))
 
 
 def _round(device: Device, paths: Sequence[Path]) -> _Round:
-    order = random.sample(range(len(paths)), len(paths))
-    taken = dict(
-        zip(order, device.round([paths[i] for i in order], measure_s=_ROUND_S), strict=True)
-    )
-    for i, reading in taken.items():
+    order = [i for _ in range(_PASSES) for i in random.sample(range(len(paths)), len(paths))]
+    taken: list[list[Reading]] = [[] for _ in paths]
+    readings = device.round([paths[i] for i in order], measure_s=_PASS_S)
+    for i, reading in zip(order, readings, strict=True):
         if reading.error:
             raise WorkloadError(f"{paths[i]} was not timed: {reading.error}")
-    return _Round(tuple(taken[i] for i in range(len(paths))))
+        taken[i].append(reading)
+    return _Round(tuple(map(tuple, taken)))

@@ -264,9 +264,9 @@ class Schedule:
             row.readings = together
             return self._done(row, "noisy", f"{why}; the rounds agree")
         # What keeps the memory busy may do so for hours; some of what is timed does not mind.
-        if row.crowded and len(together := row.readings | row.crowded) >= limits.min_rounds:
+        if row.crowded and self._agree(together := row.readings | row.crowded):
             row.readings = together
-            return self._done(row, "noisy", f"{why}; used all the same")
+            return self._done(row, "noisy", f"{why}; the rounds agree")
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device may have settled a little below its best pace.
@@ -278,6 +278,9 @@ class Schedule:
             return self._done(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
         if row.aside < limits.max_discards:
             return None
+        if row.crowded and len(together := row.readings | row.crowded) >= limits.min_rounds:
+            row.readings = together
+            return self._done(row, "noisy", f"{why}; used all the same")
         row.readings |= row.shared | row.crowded | row.disturbed
         return self._done(row, "disturbed", why)
 
