@@ -46,7 +46,7 @@ class Watched(Device):
         return self._inner.target
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
-        self._inner.quickest_s = self.quickest_s
+        self._inner.best = self.best
         for job, reading in zip(jobs, self._inner.round(jobs, measure_s=measure_s), strict=True):
             now = time.monotonic()
             self.seen.append((job, now - reading.cost_s, now, reading))

@@ -43,7 +43,7 @@ class Noting(Device):
         return self._inner.target
 
     def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
-        self._inner.quickest_s = self.quickest_s
+        self._inner.best = self.best
         readings = self._inner.round(jobs, measure_s=measure_s)
         with self._notes.open("ab", buffering=0) as notes:
             for _ in jobs:

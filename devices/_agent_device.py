@@ -16,7 +16,7 @@ from latprof._workload import MatMul, Workload
 from latprof.devices._agent import decode_arrays, encode_arrays
 from latprof.devices._client import AgentProcess, Hint
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
-from latprof.devices._pace import recall, remember
+from latprof.devices._pace import Pace, recall, remember
 from latprof.devices._schedule import ScheduleSettings, default_pause_s
 
 __all__ = ["AgentDevice"]
@@ -80,8 +80,8 @@ class AgentDevice(Device):
             self._target = self._target_of(hello)
             self._pace_of = f"{name}: {self._target}"
             agent.ask("prepare", id=0)
-            best_s = recall(self._pace_of) if self._remembers else math.inf
-            least = self._least(agent, best_s)
+            best = recall(self._pace_of) if self._remembers else Pace()
+            least = self._least(agent, best)
         self._start["carry"] = hello["carry"]
         self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
         # What one call costs however little it computes; every row holds it once.
@@ -111,12 +111,12 @@ class AgentDevice(Device):
         """Whether its best pace is worth remembering; a GPU's depends on its heat."""
         return default_pause_s() > 0 and self._start["gpu"] is None
 
-    def _least(self, agent: AgentProcess, best_s: float) -> dict[str, Any]:
-        """The timing of a call that computes next to nothing; takes ``best_s`` for the best pace
-        where the device comes as near to it, now or in a while, as one that has settled."""
-        calm_s = ScheduleSettings.settled_limit * best_s
+    def _least(self, agent: AgentProcess, best: Pace) -> dict[str, Any]:
+        """The timing of a call that computes next to nothing; takes ``best`` for the best pace
+        where the core comes as near to it, now or in a while, as one that has settled."""
+        calm_s = ScheduleSettings.settled_limit * best.core_s
         known = {}
-        if best_s < math.inf:
+        if calm_s < math.inf:
             self._watch(agent, patience_s=_PATIENCE_S)
             known = {"calm_s": calm_s}
         for _ in range(_LOOKS):
@@ -124,7 +124,7 @@ class AgentDevice(Device):
                 "measure", takes_s=_PATIENCE_S, id=0, seconds=_DISPATCH_S, drop=False, **known
             )
             if least["sentinel_s"] <= calm_s:
-                self.quickest_s = best_s
+                self.best = best
                 break
         return least
 
@@ -153,7 +153,8 @@ class AgentDevice(Device):
         with self._another_agent() as agent:
             patience_s = _PATIENCE_S + _PATIENCE_PER_JOB_S * len(jobs)
             self._watch(agent, patience_s=patience_s, memory=any(map(self._streams, jobs)))
-            known = {"calm_s": _RESTLESS * self.quickest_s} if self.quickest_s < math.inf else {}
+            calm_s = _RESTLESS * self.best.core_s
+            known = {"calm_s": calm_s} if calm_s < math.inf else {}
             for i, job in enumerate(jobs):
                 try:
                     if job not in ids:
@@ -212,8 +213,8 @@ class AgentDevice(Device):
 
     def close(self) -> None:
         """Nothing outlives a round here: the agent restores its knobs when it ends."""
-        if self._remembers and self.quickest_s < math.inf:
-            remember(self._pace_of, self.quickest_s)
+        if self._remembers:
+            remember(self._pace_of, self.best)
 
     def _source(self, job: Job) -> dict[str, Any]:
         if isinstance(job, Workload):

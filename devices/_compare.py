@@ -13,6 +13,7 @@ import numpy as np
 
 from latprof._errors import DeviceError, WorkloadError
 from latprof.devices._device import Device, Reading
+from latprof.devices._pace import Pace
 from latprof.devices._schedule import ScheduleSettings
 
 __all__ = ["compare_files"]
@@ -40,17 +41,13 @@ class _Round:
         return [*itertools.chain.from_iterable(self.readings)]
 
     @property
-    def slowest_s(self) -> float:
-        return max(reading.sentinel_s for reading in self.all)
-
-    @property
-    def slowest_memory_s(self) -> float:
-        return max(reading.memory_s for reading in self.all)
+    def slowest(self) -> Pace:
+        return Pace(max(r.sentinel_s for r in self.all), max(r.memory_s for r in self.all))
 
     @property
     def uneven(self) -> bool:
         alone = all(r.busy >= ScheduleSettings.min_busy for r in self.all)
-        return not alone or self.slowest_s > _APART * min(r.sentinel_s for r in self.all)
+        return not alone or self.slowest.core_s > _APART * min(r.sentinel_s for r in self.all)
 
     @property
     def ratios(self) -> list[float]:
@@ -85,12 +82,10 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
 
 def _by_weather(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
     """The calm rounds; with them those of one weather; with them all others."""
-    settings = ScheduleSettings
-    quickest_s = min(device.quickest_s, *(r.slowest_s for r in rounds))
-    quickest_memory_s = min(device.quickest_memory_s, *(r.slowest_memory_s for r in rounds))
+    limit = ScheduleSettings().limit(device.best.least(*(r.slowest for r in rounds)))
     even = [r for r in rounds if not r.uneven]
-    steady = [r for r in even if r.slowest_memory_s <= settings.memory_limit * quickest_memory_s]
-    calm = [r for r in steady if r.slowest_s <= settings.sentinel_limit * quickest_s]
+    steady = [r for r in even if r.slowest.memory_s <= limit.memory_s]
+    calm = [r for r in steady if r.slowest.core_s <= limit.core_s]
     return [calm, steady, even, list(rounds)]
 
 

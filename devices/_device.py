@@ -16,6 +16,7 @@ import numpy.typing as npt
 from latprof._errors import WorkloadError
 from latprof._target import Target
 from latprof._workload import Conv2d, Workload
+from latprof.devices._pace import Pace
 
 __all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading", "refused_sentinel"]
 
@@ -76,10 +77,8 @@ class Device(ABC):
     ``with`` block.
     """
 
-    #: What the sentinel takes undisturbed, as far as profiles of this device have seen; seconds.
-    quickest_s: float = math.inf
-    #: The same of the sentinel of the memory.
-    quickest_memory_s: float = math.inf
+    #: What the sentinels take undisturbed, as far as profiles of this device have seen.
+    best: Pace = Pace()
 
     @property
     @abstractmethod

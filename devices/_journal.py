@@ -49,7 +49,7 @@ class Journal:
         self._path = path
         self.finished: dict[Workload, Measurement] = {}
         self.readings: dict[Job, dict[int, Reading]] = {}
-        self.sentinels_s: list[float] = []  # of all readings, those discarded included
+        self.seen: list[Reading] = []  # those discarded included
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -157,7 +157,7 @@ class Journal:
                     line["sentinel_s"],
                     line.get("memory_s", 0.0),  # not in what was begun before it was looked at
                 )
-                self.sentinels_s.append(reading.sentinel_s)
+                self.seen.append(reading)
                 self.readings.setdefault(workload, {})[int(line["reading"])] = reading
             elif "discard" in line:
                 for serial, data in line["discard"]:

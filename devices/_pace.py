@@ -1,4 +1,4 @@
-"""The best pace that a device has shown, remembered from run to run.
+"""The best pace of a device, remembered from run to run.
 
 A profile that meets no calm moment takes for normal what is slow; one that knows better waits, and
 flags what it gets.
@@ -10,34 +10,52 @@ import contextlib
 import json
 import math
 import os
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from latprof._cache import cache_dir
 
-__all__ = ["recall", "remember"]
+__all__ = ["Pace", "recall", "remember"]
 
 #: Machines change, and run on batteries; what was not seen again for this long is forgotten.
 _KEPT = timedelta(days=1)
 _SEEN_AGAIN = 1.05
 
 
-def recall(device: str) -> float:
-    """What its sentinel takes undisturbed, in seconds; infinity where that is not known."""
-    return float(_fresh().get(device, {}).get("quickest_s", math.inf))
+@dataclass(frozen=True)
+class Pace:
+    """What the sentinels of the core and of the memory take, in seconds; infinity where that is not
+    known."""
+
+    core_s: float = math.inf
+    memory_s: float = math.inf
+
+    def least(self, *others: Pace) -> Pace:
+        """Of each sentinel the least."""
+        paces = (self, *others)
+        return Pace(min(p.core_s for p in paces), min(p.memory_s for p in paces))
 
 
-def remember(device: str, quickest_s: float) -> None:
-    """Take in what a run has seen of a device, by a name that no other has."""
+def recall(device: str) -> Pace:
+    """What its sentinels take undisturbed, as far as is known."""
     known = _fresh()
-    before_s = known.get(device, {}).get("quickest_s", math.inf)
-    if quickest_s > _SEEN_AGAIN * before_s:
-        return
-    known[device] = {
-        "quickest_s": min(quickest_s, before_s),
-        "seen": datetime.now(UTC).isoformat(timespec="seconds"),
+    return Pace(**{of: entry["quickest_s"] for of, entry in known.get(device, {}).items()})
+
+
+def remember(device: str, best: Pace) -> None:
+    """Take in what a run has seen of a device, by a name that no other has."""
+    known, before = _fresh(), recall(device)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    seen = {
+        of: {"quickest_s": best_s, "seen": now}
+        for of, best_s in vars(best.least(before)).items()
+        if best_s < math.inf and getattr(best, of) <= _SEEN_AGAIN * best_s
     }
+    if not seen:
+        return
+    known[device] = known.get(device, {}) | seen
     path = _path()
     part = path.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError):  # no cache, no memory: the next run begins anew
@@ -46,11 +64,21 @@ def remember(device: str, quickest_s: float) -> None:
         part.replace(path)
 
 
-def _fresh() -> dict[str, dict[str, Any]]:
+def _fresh() -> dict[str, dict[str, dict[str, Any]]]:
+    """By device and sentinel, what it takes and when that was seen last."""
+    oldest = datetime.now(UTC) - _KEPT
     try:
         known = json.loads(_path().read_text(encoding="utf-8"))
-        oldest = datetime.now(UTC) - _KEPT
-        return {k: v for k, v in known.items() if datetime.fromisoformat(v["seen"]) >= oldest}
+        return {
+            device: {
+                of.name: entries[of.name]
+                for of in fields(Pace)
+                if of.name in entries
+                and datetime.fromisoformat(entries[of.name]["seen"]) >= oldest
+                and entries[of.name]["quickest_s"] > 0
+            }
+            for device, entries in known.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or not ours
         return {}
 

@@ -71,9 +71,8 @@ def profile(
             todo,
             chosen,
             log.readings if log else None,
-            log.sentinels_s if log else (),
-            quickest_s=device.quickest_s,
-            quickest_memory_s=device.quickest_memory_s,
+            log.seen if log else (),
+            best=device.best,
         )
         done = len(wanted) - len(todo)
         run = _Run(device, schedule, log, on_event, done=done, total=len(wanted))
@@ -107,12 +106,7 @@ def measure_files(
             raise ModelLoadError(f"{path} is not a file; expected a model the runtime can load")
     chosen = settings or ScheduleSettings(round_s=0.02, converged=0.01, max_rounds=16)
     wanted = list(dict.fromkeys(paths))
-    schedule = Schedule(
-        wanted,
-        chosen,
-        quickest_s=device.quickest_s,
-        quickest_memory_s=device.quickest_memory_s,
-    )
+    schedule = Schedule(wanted, chosen, best=device.best)
     run = _Run(device, schedule, None, on_event, done=0, total=len(wanted))
     timings = {v.row.job: Timing(**_timing_fields(v)) for v in run.verdicts()}
     return [timings[path] for path in paths]
@@ -206,8 +200,7 @@ class _Run:
         """Set disturbed readings aside; rest a while after a round that mostly was."""
         slow, crowded = self._schedule.judge()
         if self._schedule.settings.pause_s:  # else nothing is waited for, a calm core neither
-            self._device.quickest_s = self._schedule.quickest_s
-            self._device.quickest_memory_s = self._schedule.quickest_memory_s
+            self._device.best = self._schedule.best
         self._record_discards(slow + crowded)
         if slow:
             self._tell("disturbed", f"{len(slow)} readings: the sentinel was slow")

@@ -13,11 +13,13 @@ import numpy as np
 
 from latprof._errors import UsageError
 from latprof.devices._device import Job, Reading
+from latprof.devices._pace import Pace
 
 __all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict", "default_pause_s"]
 
 #: Names the seconds to rest where the settings do not.
 PAUSE_VARIABLE = "LATPROF_PAUSE_S"
+_UNKNOWN = Pace()
 
 
 def default_pause_s() -> float:
@@ -77,6 +79,10 @@ class ScheduleSettings:
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected > 0")
 
+    def limit(self, best: Pace) -> Pace:
+        """What the sentinels take at most beside an undisturbed reading."""
+        return Pace(self.sentinel_limit * best.core_s, self.memory_limit * best.memory_s)
+
 
 @dataclass
 class Row:
@@ -110,6 +116,11 @@ def relative_error(rounds_s: Iterable[float]) -> float:
     return float(1.2533 * sigma / np.sqrt(len(estimates)) / middle)
 
 
+def _best_of(readings: Sequence[Reading]) -> Pace:
+    looks = ([r.sentinel_s for r in readings], [r.memory_s for r in readings if r.memory_s])
+    return Pace(*map(_quick, looks))
+
+
 def _quick(sentinels_s: Sequence[float]) -> float:
     """What the sentinel takes undisturbed: a low percentile, for the least is luck; of a few the
     median."""
@@ -134,9 +145,8 @@ class Schedule:
     Args:
         jobs: each once.
         known: readings from an earlier run, by serial number.
-        sentinels_s: what the sentinel took in that run.
-        quickest_s: what it takes undisturbed, as far as is known.
-        quickest_memory_s: the same of the sentinel of the memory.
+        seen: all readings of that run, those set aside included.
+        best: what the sentinels take undisturbed, as far as is known.
     """
 
     def __init__(
@@ -144,20 +154,17 @@ class Schedule:
         jobs: Sequence[Job],
         settings: ScheduleSettings,
         known: Mapping[Job, Mapping[int, Reading]] | None = None,
-        sentinels_s: Sequence[float] = (),
-        quickest_s: float = math.inf,
-        quickest_memory_s: float = math.inf,
+        seen: Sequence[Reading] = (),
+        best: Pace = _UNKNOWN,
     ) -> None:
         self.settings: Final = settings
         known = known or {}
         self._random = random.Random(settings.seed)
         self._open = {job: Row(job, dict(known.get(job, {}))) for job in jobs}
         self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
-        #: What the sentinel takes undisturbed.
-        self.quickest_s = min(quickest_s, _quick(sentinels_s))
-        self.quickest_memory_s = quickest_memory_s
-        self._round_s: list[float] = []  # what the sentinel took in this round
-        self._round_memory_s: list[float] = []
+        #: What the sentinels take undisturbed.
+        self.best = best.least(_best_of(seen))
+        self._round: list[Reading] = []
 
     @property
     def readings_left(self) -> int:
@@ -186,9 +193,7 @@ class Schedule:
         serial, self._serial = self._serial, self._serial + 1
         row = self._open[job]
         row.readings[serial], row.strikes = reading, 0
-        self._round_s.append(reading.sentinel_s)
-        if reading.memory_s:
-            self._round_memory_s.append(reading.memory_s)
+        self._round.append(reading)
         return serial
 
     def share(self, job: Job, serial: int) -> None:
@@ -214,19 +219,16 @@ class Schedule:
         begins in a disturbance learns only later what undisturbed is. The baseline is that of the
         quickest round: slow rounds, however many, must not become what is normal.
         """
-        self.quickest_s = min(self.quickest_s, _quick(self._round_s))
-        self.quickest_memory_s = min(self.quickest_memory_s, _quick(self._round_memory_s))
-        self._round_s.clear()
-        self._round_memory_s.clear()
-        limit_s = self.settings.sentinel_limit * self.quickest_s
-        limit_memory_s = self.settings.memory_limit * self.quickest_memory_s
+        self.best = self.best.least(_best_of(self._round))
+        self._round.clear()
+        limit = self.settings.limit(self.best)
         slow, crowded = [], []
         for job, row in self._open.items():
             for serial, reading in list(row.readings.items()):
-                if reading.sentinel_s > limit_s:
+                if reading.sentinel_s > limit.core_s:
                     row.disturbed[serial] = row.readings.pop(serial)
                     slow.append((job, serial))
-                elif reading.memory_s > limit_memory_s:
+                elif reading.memory_s > limit.memory_s:
                     row.crowded[serial] = row.readings.pop(serial)
                     crowded.append((job, serial))
         return slow, crowded
@@ -270,7 +272,7 @@ class Schedule:
         if count * limits.max_discards >= limits.min_rounds * row.aside:
             return None  # at this rate enough clean rounds will come in time
         # A device may have settled a little below its best pace.
-        limit_s = limits.settled_limit * self.quickest_s
+        limit_s = limits.settled_limit * self.best.core_s
         slow = {n: r for n, r in row.disturbed.items() if r.sentinel_s <= limit_s}
         if self._agree(slow):
             row.readings = slow
@@ -297,6 +299,7 @@ class Schedule:
     def _pace(self, reading: Reading) -> float:
         """How much slower than at its best the device was; beyond where one settles, not all ops
         slow down alike, and the sentinel tells nothing of the others."""
-        if not 0 < reading.sentinel_s <= self.settings.settled_limit * self.quickest_s < math.inf:
+        best_s = self.best.core_s
+        if not 0 < reading.sentinel_s <= self.settings.settled_limit * best_s < math.inf:
             return 1.0
-        return reading.sentinel_s / self.quickest_s
+        return reading.sentinel_s / best_s
