@@ -204,7 +204,6 @@ def wider_neighbours(bench: Bench, graph: Any, counts: list[int]) -> list[dict[s
     """Each layer whose output was thinned, beside itself at the next count up, measured alone."""
     pairs = {}
     here = graph.workloads(counts)
-    measured = [op for op in graph.ops if op.workload is not None]
     for group, count in zip(graph.groups, counts, strict=True):
         above = [c for c in candidates(group) if c > count]
         if not above:
@@ -212,7 +211,7 @@ def wider_neighbours(bench: Bench, graph: Any, counts: list[int]) -> list[dict[s
         wider = graph.workloads(
             [above[0] if g is group else c for g, c in zip(graph.groups, counts, strict=True)]
         )
-        for op, narrow, wide in zip(measured, here, wider, strict=True):
+        for op, narrow, wide in zip(graph.ops, here, wider, strict=True):
             if group.index in op.mixing[1]:
                 pairs[narrow, wide] = group.name
     shapes = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))

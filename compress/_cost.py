@@ -104,7 +104,7 @@ class _OpsCost(Cost):
     def __init__(
         self, space: Space, ops: Any, *, constant: float = 0.0, per_op: float = 0.0
     ) -> None:
-        super().__init__(space, [o.module for o in space.graph.ops if o.workload is not None])
+        super().__init__(space, [op.module for op in space.graph.ops])
         self.ops, self.constant, self.per_op = ops, constant, per_op
         mixing, offset = space.graph.channel_map()
         pairs = space.pairs()

@@ -35,10 +35,11 @@ class Graph:
 
     Args:
         groups: every set of channels that lives and dies together, prunable or not.
-        ops: in the order in which they run.
+        ops: in the order in which they run, those that a workload describes.
         shapes: {parameter: its shape}, tied parameters under one name.
         inputs: the example inputs it was traced with.
         name: the model's class.
+        unmeasured: {op: how many}: ops that take time but have no workload.
         buffers: names in ``shapes`` that are no parameters.
         grouped: {weight of a grouped convolution or group norm: channels of one group}.
         attributes: {module: its attributes that hold a count of units}, as ``shrink`` sets them.
@@ -49,6 +50,7 @@ class Graph:
     shapes: Mapping[str, tuple[int, ...]]
     inputs: Inputs
     name: str
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -64,12 +66,6 @@ class Graph:
     def sizes(self) -> list[int]:
         """Full counts, (G,)."""
         return [g.size for g in self.groups]
-
-    @property
-    def unmeasured(self) -> dict[str, int]:
-        """{op: how many}: ops that take time but have no workload."""
-        names = [op.name for op in self.ops if op.workload is None]
-        return {name: names.count(name) for name in sorted(set(names))}
 
     def configured(self, pattern: str, *, minimum: int = 1, divisor: int = 1) -> Graph:
         """The same graph, keeping at least ``minimum`` units and multiples of ``divisor`` in the
@@ -102,24 +98,22 @@ class Graph:
         return dataclasses.replace(self, groups=groups)
 
     def workloads(self, counts: Sequence[int] | None = None) -> list[Workload]:
-        """One per measured op, after group g has ``counts[g]`` units; all of them by default."""
+        """One per op, after group g has ``counts[g]`` units; all of them by default."""
         counts = self.sizes if counts is None else self.prepare_counts(counts)
         found = []
         for op in self.ops:
-            if op.workload is not None:
-                sides = (
-                    offset + sum(n * counts[g] for g, n in mixing.items())
-                    for mixing, offset in zip(op.mixing, op.offset, strict=True)
-                )
-                found.append(_resized(op.workload, *sides))
+            sides = (
+                offset + sum(n * counts[g] for g, n in mixing.items())
+                for mixing, offset in zip(op.mixing, op.offset, strict=True)
+            )
+            found.append(_resized(op.workload, *sides))
         return found
 
     def channel_map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A (N, 2, G) and b (N, 2): op n has A[n] @ counts + b[n] input and output channels."""
-        ops = [op for op in self.ops if op.workload is not None]
-        mixing = np.zeros((len(ops), 2, len(self.groups)))
-        offset = np.array([op.offset for op in ops], dtype=np.float64).reshape(-1, 2)
-        for n, op in enumerate(ops):
+        mixing = np.zeros((len(self.ops), 2, len(self.groups)))
+        offset = np.array([op.offset for op in self.ops], dtype=np.float64).reshape(-1, 2)
+        for n, op in enumerate(self.ops):
             for side in (0, 1):
                 for g, per_unit in op.mixing[side].items():
                     mixing[n, side, g] = per_unit

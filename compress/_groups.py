@@ -78,18 +78,16 @@ class CountedOp:
     """One op of the graph.
 
     Args:
-        name: aten name.
         module: path of the module that ran it.
-        workload: at full size; None where no workload describes it.
+        workload: at full size.
         mixing: per side (in, out), {group index: channels per unit}.
         offset: per side, channels that always stay.
     """
 
-    name: str
     module: str
-    workload: Workload | None
-    mixing: tuple[dict[int, int], dict[int, int]] = ({}, {})
-    offset: tuple[int, int] = (0, 0)
+    workload: Workload
+    mixing: tuple[dict[int, int], dict[int, int]]
+    offset: tuple[int, int]
 
 
 def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ...]]:
@@ -136,8 +134,9 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
         if (number := names[group.name]) > 1:
             groups[group.index] = dataclasses.replace(group, name=f"{group.name}#{number}")
     return tuple(groups), tuple(
-        _count(op.name, op.module, op.workload, found, of_label, groups)
+        _count(op.module, op.workload, found, of_label, groups)
         for op, found in zip(tracer.ops, sides, strict=True)
+        if op.workload is not None
     )
 
 
@@ -177,15 +176,12 @@ def _partition(
 
 
 def _count(
-    name: str,
     module: str,
-    workload: Workload | None,
+    workload: Workload,
     sides: tuple[LabelArray, LabelArray],
     of_label: dict[int, int],
     groups: list[Group],
 ) -> CountedOp:
-    if workload is None:
-        return CountedOp(name, module, None)
     mixing, offset = [], []
     for side, total in zip(sides, workload.channels, strict=True):
         labels, counts = np.unique(side, return_counts=True)
@@ -196,4 +192,4 @@ def _count(
         per_unit = {g: n // groups[g].size for g, n in each.items() if groups[g].prunable}
         mixing.append(per_unit)
         offset.append(total - sum(n * groups[g].size for g, n in per_unit.items()))
-    return CountedOp(name, module, workload, (mixing[0], mixing[1]), (offset[0], offset[1]))
+    return CountedOp(module, workload, (mixing[0], mixing[1]), (offset[0], offset[1]))

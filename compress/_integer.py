@@ -41,17 +41,19 @@ def as_int8(space: Space, choice: str, surrogate: Surrogate) -> Space:
             "profile it with an int8 file: latprof profile ... --for FILE"
         )
     tflite = surrogate.target.runtime == "tflite"
-    measured = [op for op in space.graph.ops if op.workload is not None]
     made: list[Workload | None] = []
-    for op in measured:
-        assert op.workload is not None
+    for op in space.graph.ops:
         before = next((w for w in reversed(made) if w is not None), None)
         clips = isinstance(op.workload, Elementwise) and op.workload.op in _CLIPS
         if clips and before is not None and before.dtype_name == "int8":
             made.append(None if choice == "all" or tflite else op.workload)
         else:
             made.append(_form(op.workload, choice, tflite))
-    ops = [dataclasses.replace(op, workload=w) for op, w in zip(measured, made, strict=True) if w]
+    ops = [
+        dataclasses.replace(op, workload=w)
+        for op, w in zip(space.graph.ops, made, strict=True)
+        if w is not None
+    ]
     left = [n for n, w in enumerate(made) if w is not None]
     place = {n: k for k, n in enumerate(left)}
     options = tuple(

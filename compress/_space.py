@@ -153,9 +153,8 @@ class Space:
     def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
         """Per op that may be factored: its position, its option, and at full size the two ops
         that stand for it, (inputs -> rank) and (rank -> outputs)."""
-        measured = [op.workload for op in self.graph.ops if op.workload is not None]
         return [
-            (n, option, *_pair(measured[n], option.group.size))
+            (n, option, *_pair(self.graph.ops[n].workload, option.group.size))
             for option in self.ranks
             for n in option.layer.ops
         ]
@@ -171,7 +170,7 @@ class Space:
         for n, option, _, _ in self.pairs():
             if option.layer.path in factored:
                 found[n] = list(_pair(whole[n], counts[option.group.index]))
-        holders = (self.holder(op.module) for op in self.graph.ops if op.workload is not None)
+        holders = (self.holder(op.module) for op in self.graph.ops)
         return [
             made if holder is None or counts[holder] else []
             for made, holder in zip(found, holders, strict=True)
@@ -244,8 +243,7 @@ def _residuals(
 
 def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
     ops: dict[str, list[int]] = {}
-    measured = [op for op in graph.ops if op.workload is not None]
-    for n, op in enumerate(measured):
+    for n, op in enumerate(graph.ops):
         ops.setdefault(op.module, []).append(n)
     names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     found = []
@@ -253,7 +251,7 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
         plain = type(module) is nn.Linear or (
             type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
         )
-        works = [measured[n].workload for n in ops.get(path, [])]
+        works = [graph.ops[n].workload for n in ops.get(path, [])]
         tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
         if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
             shape = tuple(graph.shapes[f"{path}.weight"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import operator
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -62,6 +63,7 @@ def trace(
         shapes={name: tuple(t.shape) for name, t in tensors.items()},
         inputs=inputs,
         name=type(model).__name__,
+        unmeasured=Counter(sorted(op.name for op in tracer.ops if op.workload is None)),
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
     )

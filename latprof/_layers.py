@@ -40,17 +40,16 @@ def layers(
         if row.usable
     }
     predicted_s = iter(cost.surrogate.predict(small).latency_s)
-    full = [(op.module, op.workload) for op in cost.space.graph.ops if op.workload is not None]
     return [
         {
-            "module": module,
+            "module": op.module,
             "op": family_text(after),
-            "before": list(before.channels),
+            "before": list(op.workload.channels),
             "after": list(after.channels),
             "predicted_s": float(next(predicted_s)),
             "latency_s": measured.get(after),
         }
-        for (module, before), made in zip(full, ops, strict=True)
+        for op, made in zip(cost.space.graph.ops, ops, strict=True)
         for after in made
     ]
 
@@ -93,10 +92,9 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
     mixing, offset = graph.channel_map()
     rows = rows[:, : mixing.shape[2]]
     seconds = np.zeros(len(along) + 1)
-    measured = [op for op in graph.ops if op.workload is not None]
     cold = cost.surrogate.cold([w for made in became for w in made])
-    for op, a, b, made in zip(measured, mixing, offset, became, strict=True):
-        if a[:, index].any() and op.workload is not None and len(made) == 1:
+    for op, a, b, made in zip(graph.ops, mixing, offset, became, strict=True):
+        if a[:, index].any() and len(made) == 1:
             c_in, c_out = (rows @ a.T + b).T
             seconds += cost.surrogate.shares_at(op.workload, c_in, c_out, cold)
     changed = (seconds[1:] - seconds[0]) * float(cost.correction)
