@@ -27,6 +27,8 @@ _FAULTS: dict[str, type[DeviceError]] = {
     "hang": DeviceTimeoutError,
     "garbage": ProtocolError,
 }
+#: What its sentinel of the memory takes undisturbed.
+_MEMORY_S = 1e-4
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class FakeDevice(Device):
     def _reading(self, job: Job, measure_s: float) -> Reading:
         factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
         slower, busy, crowded = 1.0 + self.drift * self.clock_s, 1.0, 1.0
-        pace, memory = self._pace(self.clock_s), self._memory(self.clock_s)
+        before = self._sentinels(self.clock_s)
         for trouble in self.troubles:
             # The part of this reading that the trouble covers.
             overlap_s = min(self.clock_s + measure_s, trouble.end_s) - max(
@@ -133,20 +135,20 @@ class FakeDevice(Device):
         base_s = (self.law_s(job) + waits_s * isinstance(job, Path)) * factor * slower
         tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
         self.clock_s += measure_s
-        sentinel_s = self.law_s(self.sentinel) * max(pace, self._pace(self.clock_s))
-        memory_s = max(memory, self._memory(self.clock_s)) if isinstance(job, Path) else 0.0
+        sentinel_s, memory_s = map(max, before, self._sentinels(self.clock_s))
         samples_s = tuple((base_s * (1.0 + tail)).tolist())
-        return Reading(samples_s, busy, measure_s, sentinel_s, memory_s)
+        return Reading(
+            samples_s, busy, measure_s, sentinel_s, memory_s if isinstance(job, Path) else 0.0
+        )
 
-    def _memory(self, at_s: float) -> float:
-        """What the sentinel of the memory takes at one moment."""
-        crowded = [t.crowded for t in self.troubles if t.start_s <= at_s < t.end_s]
-        return math.prod(crowded, start=1e-4)
-
-    def _pace(self, at_s: float) -> float:
-        """How many times longer calls take at one moment."""
-        slower = [t.slower for t in self.troubles if t.start_s <= at_s < t.end_s]
-        return math.prod(slower, start=1.0 + self.drift * at_s)
+    def _sentinels(self, at_s: float) -> tuple[float, float]:
+        """What those of the core and of the memory take at one moment."""
+        now = [t for t in self.troubles if t.start_s <= at_s < t.end_s]
+        drifted_s = self.law_s(self.sentinel) * (1.0 + self.drift * at_s)
+        return (
+            math.prod((t.slower for t in now), start=drifted_s),
+            math.prod((t.crowded for t in now), start=_MEMORY_S),
+        )
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         raise WorkloadError(f"{self.name} has a latency law, not arithmetic; it cannot run {path}")
