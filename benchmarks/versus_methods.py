@@ -61,8 +61,8 @@ class QuietWorkshop(Workshop):
     def timings(self, *files: Path) -> list[Timing]:
         return self._in_peace(lambda: super(QuietWorkshop, self).timings(*files))
 
-    def ratio(self, file: Path, original: Path) -> float:
-        return self._in_peace(lambda: super(QuietWorkshop, self).ratio(file, original))
+    def ratios(self, original: Path, *files: Path) -> list[float]:
+        return self._in_peace(lambda: super(QuietWorkshop, self).ratios(original, *files))
 
     def _in_peace(self, measure: Callable[[], T]) -> T:
         until = time.monotonic() + self.patience_s

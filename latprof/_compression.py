@@ -95,7 +95,8 @@ class Figures:
     """What is compared: one network, measured.
 
     Args:
-        detail: what disturbed its timing; empty where nothing did.
+        detail: what disturbed the timing of the original, in turns with which all others are
+            timed; empty where nothing did.
     """
 
     accuracy: float
@@ -196,11 +197,11 @@ class Workshop:
 
     def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
         """Seconds of ``model``, as if timed in the weather in which ``original`` took its."""
-        return original_s * self.ratio(self.export(model, "candidate"), original)
+        return original_s * self.ratios(original, self.export(model, "candidate"))[0]
 
-    def ratio(self, file: Path, original: Path) -> float:
-        """Latency of ``file`` over that of ``original``, timed in turns."""
-        return compare_files(self.device, [original, file])[1]
+    def ratios(self, original: Path, *files: Path) -> list[float]:
+        """Latency of each file over that of ``original``, timed in turns."""
+        return compare_files(self.device, [original, *files])[1:]
 
 
 @dataclass(frozen=True)
@@ -310,22 +311,24 @@ def conclude(
         test: inputs (N, ...) and labels (N,).
     """
     comp, every = done.comp, networks | done.trail
-    files = [workshop.export(model, name) for name, (model, _) in every.items()]
-    timings = workshop.timings(*files)
+    files = {name: workshop.export(model, name) for name, (model, _) in every.items()}
+    (timing,) = workshop.timings(files["original"])
+    original_s, others = timing.latency_s, [name for name in every if name != "original"]
+    ratios = workshop.ratios(files["original"], *(files[name] for name in others))
+    share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     macs = MacsCost(comp.space)
-    original_s = dict(zip(every, timings, strict=True))["original"].latency_s
     today = original_s / comp.full_s  # what is predicted holds for the weather of the first timing
     figures = {
         name: Figures(
-            accuracy=workshop.accuracy(model, file, test),
-            latency_s=timing.latency_s,
+            accuracy=workshop.accuracy(model, files[name], test),
+            latency_s=original_s * share[name],
             predicted_s=today * comp.cost.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
-            file=str(file),
+            file=str(files[name]),
             detail=timing.detail,
         ).to_dict()
-        for (name, (model, counts)), file, timing in zip(every.items(), files, timings, strict=True)
+        for name, (model, counts) in every.items()
     }
     compressed_s = figures["compressed"]["latency_s"]
     budgets = []
