@@ -49,7 +49,7 @@ class Journal:
         self._path = path
         self.finished: dict[Workload, Measurement] = {}
         self.readings: dict[Job, dict[int, Reading]] = {}
-        self.seen: list[Reading] = []  # those discarded included
+        self.seen: dict[int, Reading] = {}  # by serial number, those discarded included
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -157,8 +157,9 @@ class Journal:
                     line["sentinel_s"],
                     line.get("memory_s", 0.0),  # not in what was begun before it was looked at
                 )
-                self.seen.append(reading)
-                self.readings.setdefault(workload, {})[int(line["reading"])] = reading
+                serial = int(line["reading"])
+                self.seen[serial] = reading
+                self.readings.setdefault(workload, {})[serial] = reading
             elif "discard" in line:
                 for serial, data in line["discard"]:
                     del self.readings[workload_from_dict(data)][serial]

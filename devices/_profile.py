@@ -71,7 +71,7 @@ def profile(
             todo,
             chosen,
             log.readings if log else None,
-            log.seen if log else (),
+            log.seen if log else None,
             best=device.best,
         )
         done = len(wanted) - len(todo)

@@ -20,6 +20,8 @@ __all__ = ["Row", "Schedule", "ScheduleSettings", "Verdict", "default_pause_s"]
 #: Names the seconds to rest where the settings do not.
 PAUSE_VARIABLE = "LATPROF_PAUSE_S"
 _UNKNOWN = Pace()
+#: Readings before and after one that tell what its sentinel usually takes.
+_NEAR = 4
 
 
 def default_pause_s() -> float:
@@ -145,7 +147,7 @@ class Schedule:
     Args:
         jobs: each once.
         known: readings from an earlier run, by serial number.
-        seen: all readings of that run, those set aside included.
+        seen: all readings of that run by serial number, those set aside included.
         best: what the sentinels take undisturbed, as far as is known.
     """
 
@@ -154,16 +156,17 @@ class Schedule:
         jobs: Sequence[Job],
         settings: ScheduleSettings,
         known: Mapping[Job, Mapping[int, Reading]] | None = None,
-        seen: Sequence[Reading] = (),
+        seen: Mapping[int, Reading] | None = None,
         best: Pace = _UNKNOWN,
     ) -> None:
         self.settings: Final = settings
-        known = known or {}
+        known, seen = known or {}, seen or {}
         self._random = random.Random(settings.seed)
         self._open = {job: Row(job, dict(known.get(job, {}))) for job in jobs}
-        self._serial = 1 + max((n for found in known.values() for n in found), default=-1)
+        self._serial = 1 + max(seen, default=-1)
+        self._looks_s = {n: reading.sentinel_s for n, reading in seen.items()}
         #: What the sentinels take undisturbed.
-        self.best = best.least(_best_of(seen))
+        self.best = best.least(_best_of(list(seen.values())))
         self._round: list[Reading] = []
 
     @property
@@ -193,6 +196,7 @@ class Schedule:
         serial, self._serial = self._serial, self._serial + 1
         row = self._open[job]
         row.readings[serial], row.strikes = reading, 0
+        self._looks_s[serial] = reading.sentinel_s
         self._round.append(reading)
         return serial
 
@@ -276,7 +280,7 @@ class Schedule:
         slow = {n: r for n, r in row.disturbed.items() if r.sentinel_s <= limit_s}
         if self._agree(slow):
             row.readings = slow
-            slower = float(np.median([self._pace(r) for r in slow.values()]))
+            slower = float(np.median([self._pace(n) for n in slow]))
             return self._done(row, "noisy", f"{why}; the slow rounds agree, at {slower:.2f}x")
         if row.aside < limits.max_discards:
             return None
@@ -291,15 +295,21 @@ class Schedule:
         return enough and self._error(readings) <= self.settings.noisy
 
     def _done(self, row: Row, status: str, detail: str = "") -> Verdict:
-        return Verdict(row, status, tuple(map(self._pace, row.readings.values())), detail)
+        return Verdict(row, status, tuple(map(self._pace, row.readings)), detail)
 
     def _error(self, readings: Mapping[int, Reading]) -> float:
-        return relative_error(r.p20_s / self._pace(r) for r in readings.values())
+        return relative_error(r.p20_s / self._pace(n) for n, r in readings.items())
 
-    def _pace(self, reading: Reading) -> float:
-        """How much slower than at its best the device was; beyond where one settles, not all ops
-        slow down alike, and the sentinel tells nothing of the others."""
-        best_s = self.best.core_s
-        if not 0 < reading.sentinel_s <= self.settings.settled_limit * best_s < math.inf:
+    def _pace(self, serial: int) -> float:
+        """How much slower than at its best the device was beside a reading; beyond where one
+        settles, not all ops slow down alike, and the sentinel tells nothing of the others.
+
+        A sentinel that alone was slow, of those a few readings before and after, met something
+        shorter than a reading.
+        """
+        near = range(serial - _NEAR, serial + _NEAR + 1)
+        usual_s = float(np.median([self._looks_s[n] for n in near if n in self._looks_s]))
+        took_s, best_s = min(self._looks_s[serial], usual_s), self.best.core_s
+        if not 0 < took_s <= self.settings.settled_limit * best_s < math.inf:
             return 1.0
-        return reading.sentinel_s / best_s
+        return took_s / best_s

@@ -185,6 +185,17 @@ def test_rows_are_told_at_the_best_pace_of_a_clock_that_drifts() -> None:
         assert row.spread < 0.001
 
 
+def test_a_sentinel_that_alone_was_slow_tells_nothing() -> None:
+    """Every seventh moment between two readings is slow, and no reading is."""
+    moments = [7 * QUICK.round_s * n for n in range(1, 99)]
+    device = FakeDevice(troubles=[Trouble(t - 1e-9, t + 1e-9, slower=1.08) for t in moments])
+    seen = {r.sentinel_s for r in device.round(CONVS, measure_s=QUICK.round_s)}
+    assert max(seen) == pytest.approx(1.08 * min(seen))
+    for workload, row in run(device).items():
+        assert row.pace == pytest.approx([1.0] * len(row.pace))
+        assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-6)
+
+
 def test_a_refused_workload_is_a_failed_row_and_the_rest_is_measured() -> None:
     device = FakeDevice(refuses=lambda job: job == CONVS[3])
     rows = run(device)
