@@ -73,10 +73,10 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
             if lost > _LOST:
                 raise
             continue
-        calm, *others = _by_weather(device, rounds)
-        if _error(calm) <= _CONVERGED:
+        ranked = _by_weather(device, rounds)
+        if _error(ranked[0]) <= _CONVERGED:
             break
-    best = min((calm, *others), key=lambda of_one: max(_error(of_one), _CONVERGED))
+    best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
     return [float(ratio) for ratio in np.median([r.ratios for r in best], axis=0)]
 
 

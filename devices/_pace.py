@@ -40,28 +40,32 @@ class Pace:
 
 def recall(device: str) -> Pace:
     """What its sentinels take undisturbed, as far as is known."""
-    known = _fresh()
-    return Pace(**{of: entry["quickest_s"] for of, entry in known.get(device, {}).items()})
+    return _pace_in(_fresh().get(device, {}))
 
 
 def remember(device: str, best: Pace) -> None:
     """Take in what a run has seen of a device, by a name that no other has."""
-    known, before = _fresh(), recall(device)
+    known = _fresh()
+    entries = known.get(device, {})
     now = datetime.now(UTC).isoformat(timespec="seconds")
     seen = {
         of: {"quickest_s": best_s, "seen": now}
-        for of, best_s in vars(best.least(before)).items()
+        for of, best_s in vars(best.least(_pace_in(entries))).items()
         if best_s < math.inf and getattr(best, of) <= _SEEN_AGAIN * best_s
     }
     if not seen:
         return
-    known[device] = known.get(device, {}) | seen
+    known[device] = entries | seen
     path = _path()
     part = path.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError):  # no cache, no memory: the next run begins anew
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         part.replace(path)
+
+
+def _pace_in(entries: dict[str, dict[str, Any]]) -> Pace:
+    return Pace(**{of: entry["quickest_s"] for of, entry in entries.items()})
 
 
 def _fresh() -> dict[str, dict[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -308,7 +309,7 @@ class Schedule:
         shorter than a reading.
         """
         near = range(serial - _NEAR, serial + _NEAR + 1)
-        usual_s = float(np.median([self._looks_s[n] for n in near if n in self._looks_s]))
+        usual_s = statistics.median(self._looks_s[n] for n in near if n in self._looks_s)
         took_s, best_s = min(self._looks_s[serial], usual_s), self.best.core_s
         if not 0 < took_s <= self.settings.settled_limit * best_s < math.inf:
             return 1.0
