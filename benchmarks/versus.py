@@ -37,7 +37,7 @@ from versus_report import report
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings
 from latprof._profiling import profile_into
-from latprof.compress import Prune, Recipe, TensorBatches, accuracy, trace, train
+from latprof.compress import Recipe, TensorBatches, accuracy, trace, train
 from latprof.compress._select import candidates
 from latprof.devices import Device, open_device, profile
 from latprof.surrogate import fit
@@ -248,7 +248,7 @@ def table_of(
     done = path.with_suffix(".done")
     if not done.exists():
         with alone(bench.lock):
-            graph = trace(model, example_inputs).aligned(Prune().divisor)
+            graph = trace(model, example_inputs)
             profile_into(path, bench.device, graph.workloads(), n_shapes=_SHAPES)
             calibrate_into(
                 path, bench.device, model, graph, example_inputs, name=name, n_variants=_VARIANTS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latprof._profiling import open_table
-from latprof.compress import export, variant
+from latprof.compress import Prune, export, variant
 from latprof.devices import Device, measure_files
 from latprof.tables import LatencyTable, ModelMeasurement
 
@@ -36,14 +36,16 @@ def calibrate_into(
 ) -> LatencyTable:
     """Measure ``model`` and random-width variants of it whole, into the table at ``path``.
 
-    Variants the table already holds are not measured again. All files are timed in interleaved
-    rounds, in the same weather.
+    Their widths are such as pruning leaves by default: others leave the runtimes' fast paths, and
+    add up in another way. Variants the table already holds are not measured again. All files are
+    timed in interleaved rounds, in the same weather.
 
     Args:
         name: of the model, as rows name it; variants are ``name#1``, ``name#2``, ...
         seed: of the widths; the same seed gives the same variants.
     """
     table = open_table(path, device)
+    graph = graph.aligned(Prune().divisor)
     known = {m.name for m in table.usable_models}
     names = [name, *(f"{name}#{seed}.{number}" for number in range(n_variants))]
     todo = [(number, n) for number, n in enumerate(names) if n not in known]

@@ -11,6 +11,7 @@ import pytest
 from helpers_tables import OPS, planned, table_of, variants
 
 from latprof._cli import main
+from latprof._workload import Conv2d
 from latprof.tables import LatencyTable
 
 
@@ -119,6 +120,8 @@ def test_profile_follows_the_adaptive_plan_and_fit_calibrates(run: Any, tmp_path
     code, printed, err = run("fit", out, *calibrate, "--json")
     assert code == 0, err
     assert json.loads(printed)["composition"]["models"] == 3
+    convs = [w for m in LatencyTable.load(out).usable_models for w in m.workloads]
+    assert {w.c_out % 4 for w in convs if isinstance(w, Conv2d)} == {0}  # as pruning leaves them
 
 
 @pytest.mark.parametrize(

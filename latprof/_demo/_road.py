@@ -23,7 +23,6 @@ from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
-    Prune,
     Recipe,
     TensorBatches,
     accuracy,
@@ -97,7 +96,7 @@ def run(
         _original(model, scale, loaded, bar)
         share = accuracy(model, *loaded.test)
         say(f"original: accuracy {share:.2%} on {len(loaded.test[1])} test images")
-        graph = trace(model, example_inputs).aligned(Prune().divisor)
+        graph = trace(model, example_inputs)
         table = _table(scale, folder, device, model, graph, example_inputs, bar)
         surrogate = fit(table)
         _tell_fit(surrogate, table, say)
