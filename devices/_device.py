@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from latprof._closing import Closing
 from latprof._errors import WorkloadError
 from latprof._target import Target
 from latprof._workload import Conv2d, Workload
@@ -64,7 +64,7 @@ class Reading:
         return float(np.percentile(self.samples_s, 20))
 
 
-class Device(ABC):
+class Device(Closing):
     """A place where jobs run. Laws, tested for every device:
 
     ``round`` gives exactly one reading per job, in the order of the jobs, each as soon as it is
@@ -105,17 +105,6 @@ class Device(ABC):
     def sentinel(self) -> Workload:
         """What is timed beside every reading, to notice throttling and disturbance."""
         return Conv2d(14, 14, 64, 64)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def refused_sentinel(why: str) -> WorkloadError:

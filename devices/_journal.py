@@ -14,9 +14,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from latprof._closing import Closing
 from latprof._errors import FailureError, LatprofError, TableError, UsageError
 from latprof._measurement import Measurement
 from latprof._target import Target
@@ -32,7 +32,7 @@ __all__ = ["Journal"]
 _VERSION = 3
 
 
-class Journal:
+class Journal(Closing):
     """An open journal: read once, then appended to.
 
     Args:
@@ -58,17 +58,6 @@ class Journal:
         except BaseException:
             os.close(self._file)
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         if self._file >= 0:

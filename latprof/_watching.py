@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from latprof._closing import Closing
 from latprof.compress import Compressor, Tick
 from latprof.compress._standing import standing
 
@@ -24,7 +24,7 @@ _EVERY = 10
 _MEMORY = 20
 
 
-class Watch:
+class Watch(Closing):
     """Follows one run; a context in which its files are open.
 
     Args:
@@ -63,15 +63,7 @@ class Watch:
         self._on_progress(row)
         return due
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._log.close()
         if self._board is not None:
             self._board.close()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tensorboardX import SummaryWriter
 
+from latprof._closing import Closing
 from latprof.compress._compressor import Compressor
 from latprof.compress._standing import standing
 
 __all__ = ["TensorBoard"]
 
 
-class TensorBoard:
+class TensorBoard(Closing):
     """Writes a compressor's scalars, and any of one's own, to an event file.
 
         with TensorBoard("runs/first") as board:
@@ -39,14 +38,3 @@ class TensorBoard:
     def close(self) -> None:
         """Write what is still held back."""
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
