@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from latprof._errors import DeviceError, WorkloadError
-from latprof.devices._device import Device, Reading
+from latprof.devices._device import Array, Device, Reading
 from latprof.devices._pace import Pace
 from latprof.devices._schedule import ScheduleSettings
 
@@ -23,7 +23,10 @@ __all__ = ["compare_files"]
 _PASSES, _PASS_S = 3, 0.02
 #: So many calm rounds are enough, where they agree: the standard error of each ratio is at most
 #: this. Else the best of the most that are made.
-_ENOUGH, _CONVERGED, _MOST = 5, 0.01, 12
+_ENOUGH, _CONVERGED, _MOST = 5, 0.007, 20
+#: The part of the rounds at either end that a ratio's mean leaves out, and its standard error in
+#: those of a mean of all. The median's is 1.25: half as many rounds again for the same error.
+_TRIMMED, _TRIMMED_ERROR = 0.2, 1.07
 #: Sentinels further apart than this, beside the files of one round, are of different weather.
 _APART = 1.05
 #: Rounds that may be lost on the way.
@@ -77,7 +80,7 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
         if _error(ranked[0]) <= _CONVERGED:
             break
     best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
-    return [float(ratio) for ratio in np.median([r.ratios for r in best], axis=0)]
+    return [float(ratio) for ratio in _trimmed_mean(best)]
 
 
 def _by_weather(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
@@ -90,13 +93,19 @@ def _by_weather(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
 
 
 def _error(rounds: Sequence[_Round]) -> float:
-    """The largest standard error of a ratio's median. From the standard deviation: the median one
-    of so few, looked at after each, is soon small by luck."""
+    """The largest standard error of a ratio. From the standard deviation of all rounds: one of
+    some of so few, looked at after each, is soon small by luck."""
     if len(rounds) < _ENOUGH:
         return math.inf
-    ratios = np.array([r.ratios for r in rounds])
-    errors = ratios.std(axis=0, ddof=1) / np.median(ratios, axis=0)
-    return 1.2533 * float(errors.max()) / math.sqrt(len(rounds))
+    spread = np.std([r.ratios for r in rounds], axis=0, ddof=1) / _trimmed_mean(rounds)
+    return _TRIMMED_ERROR * float(spread.max()) / math.sqrt(len(rounds))
+
+
+def _trimmed_mean(rounds: Sequence[_Round]) -> Array:
+    """(F,) of each file's ratios."""
+    from scipy import stats  # a third of a second that profiling does not need
+
+    return np.asarray(stats.trim_mean([r.ratios for r in rounds], _TRIMMED, axis=0))
 
 
 def _round(device: Device, paths: Sequence[Path]) -> _Round:
