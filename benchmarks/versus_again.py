@@ -1,0 +1,51 @@
+"""The networks that versus.py left in a FOLDER, timed again: all of a cell in turns.
+
+    python -P benchmarks/versus_again.py FOLDER
+
+Rows of FOLDER/runs.jsonl whose files are there get the new latency, as the share of their original
+that was measured here; ``first_share_of_budget`` keeps what the run itself ended with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latprof.devices import compare_files, open_device
+
+_READINGS = 3
+
+
+def time_again(folder: Path) -> None:
+    path = folder / "runs.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    cells: dict[tuple[str, int, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if _thin(folder, row).is_file():
+            cells[row["model"], row["budget"], row["seed"]].append(row)
+    with open_device("local", runtime="onnxruntime", threads=1) as device:
+        for cell, some in cells.items():
+            files = [_thin(folder, row) for row in some]
+            files.insert(0, files[0].with_name("original.onnx"))
+            ratios = [compare_files(device, files)[1:] for _ in range(_READINGS)]
+            for row, ratio in zip(some, np.median(ratios, axis=0), strict=True):
+                row.setdefault("first_share_of_budget", row["share_of_budget"])
+                row["latency_s"] = row["original_s"] * ratio
+                row["share_of_budget"] = 100 * ratio / row["budget"]
+            print(*cell, np.array(ratios).round(4).tolist(), file=sys.stderr, flush=True)
+            part = path.with_suffix(".part")
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            part.replace(path)
+
+
+def _thin(folder: Path, row: dict[str, Any]) -> Path:
+    return folder / "{model}/{budget}-{seed}-{method}/thin.onnx".format(**row)
+
+
+if __name__ == "__main__":
+    time_again(Path(sys.argv[1]))
