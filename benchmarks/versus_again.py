@@ -2,8 +2,8 @@
 
     python -P benchmarks/versus_again.py FOLDER
 
-Rows of FOLDER/runs.jsonl whose files are there get the new latency, as the share of their original
-that was measured here; ``first_share_of_budget`` keeps what the run itself ended with.
+Rows of FOLDER/runs.jsonl whose files are there get ``again_share_of_budget``, beside what the run
+itself ended with: how far apart two days' timings of one network are.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latprof.devices import compare_files, open_device
-
-_READINGS = 3
 
 
 def time_again(folder: Path) -> None:
@@ -32,12 +28,10 @@ def time_again(folder: Path) -> None:
         for cell, some in cells.items():
             files = [_thin(folder, row) for row in some]
             files.insert(0, files[0].with_name("original.onnx"))
-            ratios = [compare_files(device, files)[1:] for _ in range(_READINGS)]
-            for row, ratio in zip(some, np.median(ratios, axis=0), strict=True):
-                row.setdefault("first_share_of_budget", row["share_of_budget"])
-                row["latency_s"] = row["original_s"] * ratio
-                row["share_of_budget"] = 100 * ratio / row["budget"]
-            print(*cell, np.array(ratios).round(4).tolist(), file=sys.stderr, flush=True)
+            ratios = compare_files(device, files)[1:]
+            for row, ratio in zip(some, ratios, strict=True):
+                row["again_share_of_budget"] = 100 * ratio / row["budget"]
+            print(*cell, [round(r, 4) for r in ratios], file=sys.stderr, flush=True)
             part = path.with_suffix(".part")
             part.write_text("".join(json.dumps(row) + "\n" for row in rows))
             part.replace(path)
