@@ -3,7 +3,8 @@
     python -P benchmarks/versus_again.py FOLDER
 
 Rows of FOLDER/runs.jsonl whose files are there get ``again_share_of_budget``, beside what the run
-itself ended with: how far apart two days' timings of one network are.
+itself ended with: how far apart two days' timings of one network are. Of two rows that would have
+the same files the later one is meant.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from latprof.devices import compare_files, open_device
 def time_again(folder: Path) -> None:
     path = folder / "runs.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    cells: dict[tuple[str, int, int], list[dict[str, Any]]] = defaultdict(list)
+    cells: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
         if _thin(folder, row).is_file():
-            cells[row["model"], row["budget"], row["seed"]].append(row)
+            cells[row["model"], row["budget"], row["seed"]][row["method"]] = row
     with open_device("local", runtime="onnxruntime", threads=1) as device:
-        for cell, some in cells.items():
+        for cell, by_method in cells.items():
+            some = list(by_method.values())
             files = [_thin(folder, row) for row in some]
             files.insert(0, files[0].with_name("original.onnx"))
             ratios = compare_files(device, files)[1:]

@@ -24,8 +24,8 @@ _PASSES, _PASS_S = 3, 0.02
 #: So many calm rounds are enough, where they agree: the standard error of each ratio is at most
 #: this. Else the best of the most that are made.
 _ENOUGH, _CONVERGED, _MOST = 5, 0.007, 20
-#: The part of the rounds at either end that a ratio's mean leaves out, and its standard error in
-#: those of a mean of all. The median's is 1.25: half as many rounds again for the same error.
+#: The part of the rounds at either end that the mean of a ratio leaves out, and how many times the
+#: standard error of a mean of all rounds its own is. The median's is 1.25 times that.
 _TRIMMED, _TRIMMED_ERROR = 0.2, 1.07
 #: Sentinels further apart than this, beside the files of one round, are of different weather.
 _APART = 1.05
