@@ -1,10 +1,11 @@
 """Whole models: predicted against measured over random-width variants.
 
-    python -P benchmarks/surrogate_models.py prepare NETWORK FOLDER    export the variants
+    python -P benchmarks/surrogate_models.py prepare NETWORK FOLDER [DIVISOR]  export the variants
     python -P benchmarks/surrogate_models.py measure NETWORK FOLDER    profile ops, time variants
     python -P benchmarks/surrogate_models.py report FOLDER             fit and compare; JSON last
 
 20 variants calibrate and 50 others are held out; all are timed in the same interleaved rounds.
+Widths are multiples of DIVISOR: by default such as pruning leaves, of 1 any.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 
 from latprof._profiling import profile_into
 from latprof._workload import Workload, workload_from_dict
-from latprof.compress import export, trace, variant
+from latprof.compress import Prune, export, trace, variant
 from latprof.devices import ScheduleSettings, measure_files, open_device
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, ModelMeasurement
@@ -33,11 +34,11 @@ N_CALIBRATE, N_HELD_OUT, N_SHAPES = 20, 50, 300
 SEED = 0
 
 
-def prepare(network: str, folder: Path) -> None:
+def prepare(network: str, folder: Path, divisor: int) -> None:
     """Export every variant, and keep the workloads of each."""
     torch.manual_seed(SEED)
     model, example = NETWORKS[network]()
-    graph = trace(model.eval(), example)
+    graph = trace(model.eval(), example).aligned(divisor)
     home = folder / network
     home.mkdir(parents=True, exist_ok=True)
     ops = [graph.workloads()]
@@ -122,7 +123,12 @@ def _workloads(home: Path) -> list[list[Workload]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "report":
-        report(Path(sys.argv[2]))
-    else:
-        {"prepare": prepare, "measure": measure}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
+    match sys.argv[1:]:
+        case ["report", folder]:
+            report(Path(folder))
+        case ["measure", network, folder]:
+            measure(network, Path(folder))
+        case ["prepare", network, folder, *divisor]:
+            prepare(network, Path(folder), int(divisor[0]) if divisor else Prune().divisor)
+        case _:
+            raise SystemExit(__doc__)

@@ -9,7 +9,11 @@ import numpy as np
 
 from latprof.surrogate._shapes import Floats, Shapes
 
-__all__ = ["Composition"]
+__all__ = ["LOST", "Composition"]
+
+#: A cache keeps what is touched in turn, over and over, up to its size and has lost all from three
+#: times of it: this times (1 - size / touched).
+LOST = 1.5
 
 #: Whole models are missed by up to about this part where nothing calibrates the composition.
 _UNCALIBRATED = 0.30
@@ -20,13 +24,13 @@ class Composition:
     """latency = sum over ops of (factor of its label x latency alone + traffic) + per-call cost.
 
     An op alone finds its weights where its last call left them. Inside a model other ops have used
-    the caches since, and what they lost is loaded anew.
+    the caches since, for weights and activations, and the weights they lost are loaded anew.
 
     Args:
         factors: of the labels that were calibrated; others are 1. A fused op has a factor near 0.
         per_byte_s: (weights loaded anew, activations): what bytes cost beside the time alone.
-        cache_bytes: weights that the near cache keeps from one call to the next; None where that
-            is not known: then a model loads all its weights anew, and an op alone none.
+        cache_bytes: what a call may touch for the near cache to keep it all until the next; None
+            where that is not known: then a model loads all its weights anew, and an op alone none.
         per_op_s: dispatch of an op inside a model, beyond what it pays alone; negative where an op
             alone pays for a call.
         constant_s: of a call.
@@ -43,16 +47,15 @@ class Composition:
     relative_error: float = _UNCALIBRATED
     held_out: tuple[tuple[float, float, float], ...] = ()
 
-    def cold(self, weight_bytes: float) -> float:
-        """The part of its weights that a model with so many bytes of them loads anew."""
+    def cold(self, touched_bytes: float) -> float:
+        """The part of its weights that a model loads anew whose ops touch so many bytes."""
         if self.cache_bytes is None:
             return 1.0
-        return float(_lost(np.array(weight_bytes), self.cache_bytes))
+        return float(_lost(np.array(touched_bytes), self.cache_bytes))
 
-    def loaded_bytes(self, weight_bytes: Floats, cold: float) -> Floats:
-        """(N,) bytes that ops with these bytes of weights load inside a model, beyond what they
-        load alone already."""
-        alone = 0.0 if self.cache_bytes is None else _lost(weight_bytes, self.cache_bytes)
+    def loaded_bytes(self, weight_bytes: Floats, touched_bytes: Floats, cold: float) -> Floats:
+        """(N,) bytes of weights that ops load inside a model, beyond what they load alone."""
+        alone = 0.0 if self.cache_bytes is None else _lost(touched_bytes, self.cache_bytes)
         return np.asarray(weight_bytes * (cold - alone))
 
     def shares_s(self, label: str, alone_s: Floats, shapes: Shapes, cold: float) -> Floats:
@@ -63,9 +66,9 @@ class Composition:
             cold: of the model.
         """
         per_weight, per_activation = self.per_byte_s
-        weights_s = per_weight * self.loaded_bytes(shapes.weight_bytes, cold)
-        activations_s = per_activation * shapes.activation_bytes
-        return np.asarray(self.factors.get(label, 1.0) * alone_s + weights_s + activations_s)
+        loaded = self.loaded_bytes(shapes.weight_bytes, shapes.touched_bytes, cold)
+        bytes_s = per_weight * loaded + per_activation * shapes.activation_bytes
+        return np.asarray(self.factors.get(label, 1.0) * alone_s + bytes_s)
 
     def fixed_s(self, n_ops: int) -> float:
         """Seconds that no count changes."""
@@ -94,7 +97,6 @@ class Composition:
         return float(np.abs(seconds[:, column] / seconds[:, 1] - 1).mean())
 
 
-def _lost(weight_bytes: Floats, cache_bytes: float) -> Floats:
-    """The part of weights, used in turn over and over, that a cache of this size has lost by their
-    next use: none up to its size, all from twice of it."""
-    return np.clip(2 * (1 - cache_bytes / np.maximum(weight_bytes, 1.0)), 0.0, 1.0)
+def _lost(touched_bytes: Floats, cache_bytes: float) -> Floats:
+    """The part of what is touched that a cache of this size has lost by its next use."""
+    return np.clip(LOST * (1 - cache_bytes / np.maximum(touched_bytes, 1.0)), 0.0, 1.0)

@@ -112,6 +112,11 @@ class Shapes:
         return self.in_bytes + self.out_bytes
 
     @property
+    def touched_bytes(self) -> Floats:
+        """All that a call reads and writes."""
+        return self.weight_bytes + self.activation_bytes
+
+    @property
     def out_bytes(self) -> Floats:
         return self.m_out * self.c_out * self.width
 

@@ -118,7 +118,7 @@ class Surrogate:
         return self._cold(_columns(workloads))
 
     def _cold(self, columns: Sequence[_Columns]) -> float:
-        return self.composition.cold(sum(float(s.weight_bytes.sum()) for _, _, s in columns))
+        return self.composition.cold(sum(float(s.touched_bytes.sum()) for _, _, s in columns))
 
     def torch_module(self, workloads: Sequence[Workload], *, alternatives: int = 0) -> nn.Module:
         """A module from (N, 2) real-valued counts to (N,) seconds, each op's share of the model:

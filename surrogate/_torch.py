@@ -6,8 +6,8 @@ the value is ``predict``'s; between them it is the straight line over the step. 
 purpose: the law itself is flat inside a tile, and a flat penalty teaches a mask nothing, while
 the line says what is gained by reaching the next tile. Its gradient is exact for what it returns.
 
-Where a model's weights outgrow the near cache all ops load theirs anew. How much of them follows
-from their sum, so one op's counts move the seconds of all.
+Where what a model touches outgrows the near cache all ops load their weights anew. How much of
+them follows from the sum, so one op's counts move the seconds of all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from latprof._extras import require
 from latprof._workload import Workload
-from latprof.surrogate._composition import Composition
+from latprof.surrogate._composition import LOST, Composition
 from latprof.surrogate._shapes import Floats, Shapes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LatencyModule(torch.nn.Module):
     starts: torch.Tensor  # (S, 2) per op, axis and whole count: the knot below, 1 / the gap above
     places: torch.Tensor  # (S,) the same knot's place among the op's values
     corners: torch.Tensor  # (4, N) an op's first value, and the steps to the cell's corners
-    values: torch.Tensor  # (P, V) seconds at the knots; and megabytes of weights, if they count
+    values: torch.Tensor  # (P, V) at the knots: seconds; megabytes of weights and of all touched
 
     def __init__(
         self, grids: Sequence[_Grid], composition: Composition, *, alternatives: int
@@ -106,10 +106,10 @@ class LatencyModule(torch.nn.Module):
         read = (low + (high - low) * x).unbind()
         if not self.cache_mb:
             return read[0]
-        seconds, megabytes = read
-        total = megabytes[..., : self.parts_of_model].sum(-1, keepdim=True)
-        cold = 2 * (1 - self.cache_mb / total.clamp_min(self.cache_mb))
-        return seconds + self.per_mb_s * megabytes * cold.clamp_max(1.0)
+        seconds, weights, touched = read
+        total = touched[..., : self.parts_of_model].sum(-1, keepdim=True)
+        cold = LOST * (1 - self.cache_mb / total.clamp_min(self.cache_mb))
+        return seconds + self.per_mb_s * weights * cold.clamp_max(1.0)
 
 
 def latency_module(
@@ -146,8 +146,8 @@ def _at_knots(surrogate: Surrogate, full: Workload, c_in: Floats, c_out: Floats)
     """(P, M) what ``values`` holds."""
     if surrogate.composition.cache_bytes is None:
         return surrogate.shares_at(full, c_in, c_out, cold=1.0)[None]
-    seconds = surrogate.shares_at(full, c_in, c_out, cold=0.0)
-    return np.stack([seconds, Shapes.at(full, c_in, c_out).weight_bytes / _MB])
+    seconds, shapes = surrogate.shares_at(full, c_in, c_out, cold=0.0), Shapes.at(full, c_in, c_out)
+    return np.stack([seconds, shapes.weight_bytes / _MB, shapes.touched_bytes / _MB])
 
 
 def _thin(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -185,6 +185,6 @@ def _print_composition(surrogate: Surrogate) -> None:
     )
     if composition.cache_bytes is not None:
         click.echo(
-            f"the near cache keeps {composition.cache_bytes / 1e6:.1f} MB of weights from one call "
-            "to the next; networks with more load theirs anew"
+            f"the near cache keeps {composition.cache_bytes / 1e6:.1f} MB from one call to the "
+            "next; networks of more weights and activations load their weights anew"
         )
