@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from latprof._errors import UsageError
 from latprof.compress._blocks import Block, Prune
 from latprof.compress._controller import ramp, steer
+from latprof.compress._correction import corrected
 from latprof.compress._cost import Cost
 from latprof.compress._counts import COUNTS, soft_counts
 from latprof.compress._decline import settle
@@ -47,8 +48,6 @@ _STEERINGS = 300
 #: A measured latency this far below the budget is as good as it gets.
 _LOW, _AIM, _HIGH = 0.95, 0.9625, 0.975
 _CORRECTIONS = 6
-#: A measurement corrects the prediction by this factor at most.
-_TRUST = 1.5
 
 
 class Compressor(nn.Module):
@@ -352,6 +351,7 @@ class Compressor(nn.Module):
         """
         before = self.alpha.clone()
         tried: list[tuple[float, Tensor]] = []  # measured over the budget, the worst; the masks
+        shares: dict[str, list[tuple[float, float]]] = {name: [] for name in self.measure}
         for _ in range(_CORRECTIONS):
             self.alpha.copy_(before)
             self._project(1.0, _AIM)
@@ -360,7 +360,7 @@ class Compressor(nn.Module):
                 break
             small = self._shrunk()
             found = [
-                self._learn(name, agreed(partial(timed, small)))
+                self._learn(name, agreed(partial(timed, small)), shares[name])
                 for name, timed in self.measure.items()
             ]
             if all(fits for fits, _ in found):
@@ -373,9 +373,11 @@ class Compressor(nn.Module):
         self.strength.zero_()
         self.fixed.fill_(True)
 
-    def _learn(self, target: str, measured_s: float) -> tuple[bool, float]:
+    def _learn(
+        self, target: str, measured_s: float, tried: list[tuple[float, float]]
+    ) -> tuple[bool, float]:
         """Whether a measurement lies just under its budget, and its share of it; where it does not
-        the cost is corrected by it, within reason, for a busy machine misleads."""
+        the cost is corrected by it and by what was ``tried`` before: corrections and shares."""
         goal = self.goals.of(target)
         if goal is None:
             return True, 0.0
@@ -384,7 +386,8 @@ class Compressor(nn.Module):
         share = measured_s / goal.limit
         fits = (loose or share >= _LOW) and share <= _HIGH
         if not fits:
-            goal.cost.correction.mul_(min(max(measured_s / predicted_s, 1 / _TRUST), _TRUST))
+            tried.append((float(goal.cost.correction), share))
+            goal.cost.correction.fill_(corrected(tried, predicted_s / goal.limit))
         return fits, share
 
     @torch.no_grad()
