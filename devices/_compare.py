@@ -60,7 +60,7 @@ class _Round:
 
 def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
     """Latency of each file over the first one's, from rounds of fresh processes: five where they
-    agree, and as many as twelve where they do not.
+    agree, and as many as twenty where they do not.
 
     Raises:
         WorkloadError: the runtime refuses a file.

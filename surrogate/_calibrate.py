@@ -27,8 +27,9 @@ _CALL = 0.8
 #: op finds its weights where its last call left them.
 _COLD_BYTE_MACS = 2.0
 
-#: How far terms stray from "ops add up", as parts of a model's latency: the ridge's prior.
-_FACTOR_SD = 0.5
+#: How far terms stray from "ops add up": the ridge's prior. Factors, of ops that multiply and of
+#: others, which a runtime may fuse away; and the other terms, as parts of a model's latency.
+_ARITHMETIC_SD, _FACTOR_SD = 0.2, 0.5
 _SHARE_SD = 0.2
 
 #: Ridge strengths tried, as the relative noise they trust a whole model's timing to.
@@ -40,9 +41,6 @@ _MIDDLING = 0.03
 #: would be trained towards it. A cost that so few models pay half of is not told by them.
 _CACHES = tuple(2.0 ** (n / 4) for n in range(72, 105))  # 256 KiB to 64 MiB
 _BELIEVED, _MODELS_FOR_A_CACHE, _FEW_PAY = 0.05, 12, 3
-
-#: Terms that are no label's: bytes of weights and of activations, ops, one.
-_OTHER_TERMS = 4
 
 #: The ridge was chosen by the same errors as the interval is; the fewer they are, the more that
 #: flatters it: by about this many over their number.
@@ -82,14 +80,18 @@ def calibrate(
     labels = tuple(sorted({w.label for m in models for w in m.workloads}))
     parts = [_parts(predict, m, labels) for m in models]
     measured_s = np.array([m.latency_s for m in models])
-    centre = np.array([1.0] * len(labels) + [*prior.per_byte_s, prior.per_op_s, prior.constant_s])
+    multiply = {w.label for m in models for w in m.workloads if w.macs > 0}
+    assumed = _Assumed(
+        np.array([1.0] * len(labels) + [*prior.per_byte_s, prior.per_op_s, prior.constant_s]),
+        np.array([_ARITHMETIC_SD if label in multiply else _FACTOR_SD for label in labels]),
+    )
 
-    cache_bytes = _cache_bytes(parts, measured_s, centre)
+    cache_bytes = _cache_bytes(parts, measured_s, assumed)
     terms = _terms(parts, cache_bytes)
-    held_out_s = {n: _left_out(terms, measured_s, centre, n) for n in _NOISES}
+    held_out_s = {n: _left_out(terms, measured_s, assumed, n) for n in _NOISES}
     noise = min(_NOISES, key=lambda n: np.abs(held_out_s[n] / measured_s - 1).mean())
     summed_s = terms[:, : len(labels)].sum(axis=1)
-    weights = _solve(terms, measured_s, centre, noise)
+    weights = _solve(terms, measured_s, assumed, noise)
     errors = np.abs(held_out_s[noise] / measured_s - 1)
     *factors, per_weight, per_activation, per_op, constant = (float(w) for w in weights)
     return Composition(
@@ -104,6 +106,17 @@ def calibrate(
             for p, m, s in zip(held_out_s[noise], measured_s, summed_s, strict=True)
         ),
     )
+
+
+@dataclass(frozen=True)
+class _Assumed:
+    """Args:
+    weights: (L + 4,) of the terms, where nothing was measured.
+    factor_sd: (L,) how far each label's strays from it.
+    """
+
+    weights: Floats
+    factor_sd: Floats
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ def _terms(models: Sequence[_Parts], cache_bytes: float | None) -> Floats:
     return np.array(rows)
 
 
-def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, centre: Floats) -> float | None:
+def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, assumed: _Assumed) -> float | None:
     """The size of the near cache that the models show, if they show one."""
     if len(models) < _MODELS_FOR_A_CACHE:
         return None
@@ -156,33 +169,33 @@ def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, centre: Floats) -
         return sum(composition.cold(m.touched_bytes.sum()) > 1 / 2 for m in models) > _FEW_PAY
 
     def error(cache_bytes: float | None) -> float:
-        held_out_s = _left_out(_terms(models, cache_bytes), measured_s, centre, _MIDDLING)
+        held_out_s = _left_out(_terms(models, cache_bytes), measured_s, assumed, _MIDDLING)
         return float(np.abs(held_out_s / measured_s - 1).mean())
 
     best, size = min(((error(s), s) for s in _CACHES if shown(s)), default=(np.inf, None))
     return size if best <= (1 - _BELIEVED) * error(None) else None
 
 
-def _solve(terms: Floats, measured_s: Floats, centre: Floats, noise: float) -> Floats:
-    """(L + 4,) weights of the terms, shrunk to ``centre``."""
+def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
+    """(L + 4,) weights of the terms, shrunk to what is assumed."""
     relative = terms / measured_s[:, None]
-    share = np.abs(relative).mean(axis=0)
-    factor = np.arange(len(centre)) < len(centre) - _OTHER_TERMS
+    share = np.abs(relative).mean(axis=0)[len(assumed.factor_sd) :]
     # A term that no model has, such as weights where there are none, stays at its prior.
-    sd = np.where(factor, _FACTOR_SD, _SHARE_SD / np.where(share > 0, share, 1.0))
+    other_sd = _SHARE_SD / np.where(share > 0, share, 1.0)
+    sd = np.concatenate([assumed.factor_sd, other_sd])
     a = np.concatenate([relative / noise, np.diag(1 / sd)])
-    b = np.concatenate([np.ones(len(terms)) / noise, centre / sd])
+    b = np.concatenate([np.ones(len(terms)) / noise, assumed.weights / sd])
     scale = np.linalg.norm(a, axis=0)  # bytes and seconds differ by ten orders
     # What follows counts must not fall with them; what does not is an op's call paid alone.
-    low = np.array([0.0] * (len(centre) - 2) + [-np.inf] * 2)
+    low = np.array([0.0] * (len(sd) - 2) + [-np.inf] * 2)
     solved = lsq_linear(a / scale, b, bounds=(low, np.inf))
     return np.asarray(solved.x / scale)
 
 
-def _left_out(terms: Floats, measured_s: Floats, centre: Floats, noise: float) -> Floats:
+def _left_out(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
     """(K,) seconds of each model by a composition of the others; of one alone, by the prior."""
     if len(terms) == 1:
-        return np.asarray(terms @ centre)
+        return np.asarray(terms @ assumed.weights)
     others = ~np.eye(len(terms), dtype=bool)
-    solved = [_solve(terms[rest], measured_s[rest], centre, noise) for rest in others]
+    solved = [_solve(terms[rest], measured_s[rest], assumed, noise) for rest in others]
     return np.asarray((terms * np.stack(solved)).sum(axis=1))
