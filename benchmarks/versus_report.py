@@ -167,5 +167,6 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         axes.set_xlabel("measured latency (% of the original)")
         axes.set_ylabel("test accuracy (%)")
         axes.grid(alpha=0.3)
-        axes.legend()
+    labelled = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*labelled, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=150)
