@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import itertools
 import json
 import platform
@@ -44,12 +45,15 @@ from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 
-#: Images of one inference of ResNet-18 at 28x28: of one, its 45 MB of weights would take the time.
+#: Images of one inference of ResNet-18 with its published stem: of one, its 45 MB of weights
+#: would take the time.
 _BATCH = 16
 
 
-def resnet18_of_batches() -> tuple[nn.Module, tuple[Tensor, ...]]:
-    model, (image,) = resnet18(28, in_channels=1, stem="imagenet")
+def resnet18_of_batches(
+    size: int = 28, in_channels: int = 1
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    model, (image,) = resnet18(size, in_channels, stem="imagenet")
     return model, (image.repeat(_BATCH, 1, 1, 1),)
 
 
@@ -59,7 +63,10 @@ MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]]
         "mobilenet_v3_small": mobilenet_v3_small,
         "resnet18": resnet18_of_batches,
     },
-    "cifar10": {"resnet18": resnet18},
+    "cifar10": {
+        "resnet18": resnet18,
+        "resnet18_published_stem": functools.partial(resnet18_of_batches, 32, 3),
+    },
 }
 #: What is measured of a model before any run.
 _SHAPES, _VARIANTS = 200, 14
@@ -154,9 +161,11 @@ def dataset(options: argparse.Namespace) -> tuple[TensorBatches, tuple[Tensor, T
 
 def run_all(bench: Bench) -> None:
     o = bench.options
-    cells = itertools.product(o.models, o.budgets, o.seeds, o.methods)
-    for model, budget, seed, method in cells:
-        cell = Cell(model, budget, seed, method)
+    thinning = [m for m in o.methods if m != "whole"]
+    cells = [*itertools.product(o.models, o.budgets, o.seeds, thinning)]
+    if "whole" in o.methods:
+        cells += itertools.product(o.models, [100], o.seeds, ["whole"])
+    for cell in itertools.starmap(Cell, cells):
         with claimed(bench.folder / str(cell)) as mine:
             if mine and not any(_same(r, cell, bench.settings) for r in rows_of(bench.folder)):
                 row = run(bench, cell)

@@ -1,4 +1,4 @@
-"""Four ways to a smaller network of a wanted measured latency, all trained alike."""
+"""Four ways to a smaller network of a wanted measured latency, and none, all trained alike."""
 
 from __future__ import annotations
 
@@ -192,7 +192,12 @@ def uniform(job: Job) -> Thin:
     def thin(share: float) -> nn.Module:
         return shrink(job.model, graph, largest(job.model, graph, thinned(Space(graph), share)))
 
-    return _trained(job, thin)
+    return _trained(job, _slowest(job, thin))
+
+
+def whole(job: Job) -> Thin:
+    """The original, trained for as long: what the others' training alone is worth."""
+    return _trained(job, copy.deepcopy(job.model))
 
 
 def torch_pruning(job: Job) -> Thin:
@@ -205,8 +210,8 @@ def torch_pruning(job: Job) -> Thin:
         smallest_s = job.predicted_s(prune_globally(job, 1.0, multiple))
         if smallest_s <= _AIM * job.share * full_s:
             break
-    thin = _trained(job, lambda share: prune_globally(job, 1 - share, multiple))
-    return replace(thin, facts={"round_to": multiple})
+    small = _slowest(job, lambda share: prune_globally(job, 1 - share, multiple))
+    return replace(_trained(job, small), facts={"round_to": multiple})
 
 
 def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
@@ -229,19 +234,23 @@ def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
     return small
 
 
-def _trained(job: Job, thin: Callable[[float], nn.Module]) -> Thin:
-    """The slowest network found within the budget, trained for as long as latprof's."""
-    settings, folder = job.settings, job.workshop.folder
-    chosen = folder / "chosen.json"
+def _slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
+    """The slowest network found within the budget, and found once."""
+    chosen = job.workshop.folder / "chosen.json"
     if not chosen.is_file():
         chosen.write_text(json.dumps(_found(job, thin)))
-    small = thin(json.loads(chosen.read_text()))
+    return thin(json.loads(chosen.read_text()))
+
+
+def _trained(job: Job, small: nn.Module) -> Thin:
+    """Trained for as long as latprof's, masks and all."""
+    settings = job.settings
     train(
         small,
         job.batches,
         Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
         distillation=Distillation(_frozen(job.model), settings.coefficient, settings.temperature),
-        checkpoint=folder / "trained.checkpoint",
+        checkpoint=job.workshop.folder / "trained.checkpoint",
         seed=settings.seed,
     )
     return Thin(small)
@@ -282,4 +291,5 @@ METHODS: dict[str, Callable[[Job], Thin]] = {
     "flops": flops,
     "uniform": uniform,
     "torch_pruning": torch_pruning,
+    "whole": whole,
 }
