@@ -170,5 +170,5 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         axes.set_ylabel("test accuracy (%)")
         axes.grid(alpha=0.3)
     labelled = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*labelled, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(*labelled, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)

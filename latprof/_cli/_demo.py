@@ -11,7 +11,7 @@ from latprof._figures import NAMES
 
 
 @click.command("demo")
-@click.option("--quick", is_flag=True, help="Fewer images, shapes and epochs: at most 3 minutes.")
+@click.option("--quick", is_flag=True, help="Fewer images, shapes and epochs: some 4 minutes.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Folder with FashionMNIST's four .gz files."
 )

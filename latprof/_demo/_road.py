@@ -56,7 +56,7 @@ class Scale:
     settings: Settings
 
 
-FULL = Scale(60_000, 200, 14, Recipe(4), Settings())
+FULL = Scale(40_000, 200, 14, Recipe(4), Settings())
 QUICK = Scale(
     8_000,
     80,
