@@ -20,6 +20,8 @@ _COLOURS = {
     "torch_pruning": "#8a4fa3",
     "whole": "#4c5a67",
 }
+#: The budget, in percent, of networks of which nothing is removed.
+_WHOLE = 100
 #: A wider neighbour counts as faster where it is by more than single ops repeat.
 _NOISE = 0.03
 
@@ -39,7 +41,7 @@ def report(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
 
 def _scale(number: int, rows: list[Row], folder: Path) -> dict[str, Any]:
     _draw(rows, folder / f"versus-{number}.png")
-    thin = [r for r in rows if r["method"] != "whole"]
+    thin = [r for r in rows if r["budget"] < _WHOLE]
     return {
         "settings": rows[0]["settings"],
         "runs": len(rows),
@@ -160,15 +162,21 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
             [100] * len(originals),
             list(originals.values()),
             marker="*",
-            color="#4c5a67",
+            color=_COLOURS["whole"],
             label="original",
         )
-        for budget in sorted({r["budget"] for r in mine} - {100}):
+        for budget in sorted({r["budget"] for r in mine} - {_WHOLE}):
             axes.axvline(budget, color="#b03a2e", linestyle="--", linewidth=0.8)
         axes.set_title(model)
         axes.set_xlabel("measured latency (% of the original)")
         axes.set_ylabel("test accuracy (%)")
         axes.grid(alpha=0.3)
-    labelled = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*labelled, loc="outside lower center", ncols=3, frameon=False)
+    labelled = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, frameon=False
+    )
     figure.savefig(path, dpi=150)
