@@ -22,8 +22,8 @@ __all__ = ["compare_files"]
 #: of a second, and a process takes ten times as long to start.
 _PASSES, _PASS_S = 3, 0.02
 #: So many calm rounds are enough, where they agree: the standard error of each ratio is at most
-#: this. Else the best of the most that are made.
-_ENOUGH, _CONVERGED, _MOST = 5, 0.007, 20
+#: this. Later, rounds of worse weather are, where they agree; else the best of the most.
+_ENOUGH, _CONVERGED, _LATER, _MOST = 5, 0.007, 10, 20
 #: The part of the rounds at either end that the mean of a ratio leaves out, and how many times the
 #: standard error of a mean of all rounds its own is. The median's is 1.25 times that.
 _TRIMMED, _TRIMMED_ERROR = 0.2, 1.07
@@ -60,7 +60,7 @@ class _Round:
 
 def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
     """Latency of each file over the first one's, from rounds of fresh processes: five where they
-    agree, and as many as twenty where they do not.
+    agree and are calm, ten where they agree, and as many as twenty where they do not.
 
     Raises:
         WorkloadError: the runtime refuses a file.
@@ -77,7 +77,8 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
                 raise
             continue
         ranked = _by_weather(device, rounds)
-        if _error(ranked[0]) <= _CONVERGED:
+        awaited = ranked if len(rounds) >= _LATER else ranked[:1]
+        if min(map(_error, awaited)) <= _CONVERGED:
             break
     best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
     return [float(ratio) for ratio in _trimmed_mean(best)]

@@ -23,6 +23,7 @@ from latprof.devices import (
     open_device,
     profile,
 )
+from latprof.devices._pace import Pace
 
 QUICK = ScheduleSettings(pause_s=1e-9)
 CONVS = [Conv2d(14, 14, 32, 8 + 7 * i) for i in range(40)]
@@ -343,6 +344,15 @@ def test_a_comparison_goes_on_until_the_rounds_agree(files: list[Path]) -> None:
         readings.append(device.readings)
     assert errors == pytest.approx([0.0] * 8, abs=0.02)
     assert 6 * 5 < np.mean(readings) < 6 * 15
+
+
+def test_a_comparison_of_slow_rounds_that_agree_ends_sooner(files: list[Path]) -> None:
+    """A device that was seen at a better pace, and now never comes near to it."""
+    device = FakeDevice(troubles=[Trouble(0, 1e9, slower=1.3)])
+    device.best = Pace(core_s=device.law_s(device.sentinel))
+    true = device.law_s(files[1]) / device.law_s(files[0])
+    assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
+    assert device.readings == 6 * 10
 
 
 def test_a_comparison_that_never_agrees_ends(files: list[Path]) -> None:
