@@ -92,12 +92,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is compared: one network, measured.
-
-    Args:
-        detail: what disturbed the timing of the original, in turns with which all others are
-            timed; empty where nothing did.
-    """
+    """What is compared: one network, measured."""
 
     accuracy: float
     latency_s: float
@@ -105,7 +100,6 @@ class Figures:
     params: int
     macs: int
     file: str
-    detail: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -326,7 +320,6 @@ def conclude(
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(files[name]),
-            detail=timing.detail,
         ).to_dict()
         for name, (model, counts) in every.items()
     }
@@ -343,6 +336,7 @@ def conclude(
         "budgets": budgets,
         **{name: figures[name] for name in networks},
         "trail": [{"name": name, **figures[name]} for name in done.trail],
+        "detail": timing.detail,  # of the original, in turns with which all others are timed
         "target": workshop.device.target.to_dict(),
         "widths": comp.widths(),
         "layers": layers(comp, workshop.device),

@@ -39,11 +39,11 @@ def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
 
 def weather(result: Mapping[str, Any]) -> str:
     """What disturbed the timing of a result's networks, in a sentence; empty where nothing did."""
-    detail = next((d for key in NAMES if (d := result.get(key, {}).get("detail"))), "")
-    if not detail:
+    if not result["detail"]:
         return ""
     return (
-        f"the device was not at its best while these were timed, all side by side ({detail}): "
+        "the device was not at its best while these were timed, all side by side "
+        f"({result['detail']}): "
         "compare measured with measured, and shares rather than times"
     )
 

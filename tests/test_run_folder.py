@@ -75,8 +75,8 @@ def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
         workshop = Workshop(device, folder, (torch.zeros(1, 1, 12, 12),))
         result = conclude(workshop, networks, run.done, data()[1])
     assert weather(run.result) == ""
-    assert "on a shared core" in result["compressed"]["detail"]
-    assert result["compressed"]["detail"] in weather(result)
+    assert "on a shared core" in result["detail"]
+    assert result["detail"] in weather(result)
     assert html.escape(weather(result)) in write_report(folder).read_text()
 
 
