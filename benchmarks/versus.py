@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
 from versus_methods import METHODS, Job, QuietWorkshop, alone
-from versus_report import report
+from versus_report import WHOLE, report
 
 from latprof._calibration import calibrate_into
 from latprof._compression import Settings
@@ -164,7 +164,7 @@ def run_all(bench: Bench) -> None:
     thinning = [m for m in o.methods if m != "whole"]
     cells = [*itertools.product(o.models, o.budgets, o.seeds, thinning)]
     if "whole" in o.methods:
-        cells += itertools.product(o.models, [100], o.seeds, ["whole"])
+        cells += itertools.product(o.models, [WHOLE], o.seeds, ["whole"])
     for cell in itertools.starmap(Cell, cells):
         with claimed(bench.folder / str(cell)) as mine:
             if mine and not any(_same(r, cell, bench.settings) for r in rows_of(bench.folder)):

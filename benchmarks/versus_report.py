@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-__all__ = ["report"]
+__all__ = ["WHOLE", "report"]
 
 _COLOURS = {
     "latprof": "#1f77b4",
@@ -21,7 +21,7 @@ _COLOURS = {
     "whole": "#4c5a67",
 }
 #: The budget, in percent, of networks of which nothing is removed.
-_WHOLE = 100
+WHOLE = 100
 #: A wider neighbour counts as faster where it is by more than single ops repeat.
 _NOISE = 0.03
 
@@ -41,7 +41,7 @@ def report(rows: Sequence[Row], folder: Path) -> dict[str, Any]:
 
 def _scale(number: int, rows: list[Row], folder: Path) -> dict[str, Any]:
     _draw(rows, folder / f"versus-{number}.png")
-    thin = [r for r in rows if r["budget"] < _WHOLE]
+    thin = [r for r in rows if r["budget"] < WHOLE]
     return {
         "settings": rows[0]["settings"],
         "runs": len(rows),
@@ -165,7 +165,7 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
             color=_COLOURS["whole"],
             label="original",
         )
-        for budget in sorted({r["budget"] for r in mine} - {_WHOLE}):
+        for budget in sorted({r["budget"] for r in mine} - {WHOLE}):
             axes.axvline(budget, color="#b03a2e", linestyle="--", linewidth=0.8)
         axes.set_title(model)
         axes.set_xlabel("measured latency (% of the original)")

@@ -39,11 +39,11 @@ def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
 
 def weather(result: Mapping[str, Any]) -> str:
     """What disturbed the timing of a result's networks, in a sentence; empty where nothing did."""
-    if not result["detail"]:
+    detail = result["detail"]
+    if not detail:
         return ""
     return (
-        "the device was not at its best while these were timed, all side by side "
-        f"({result['detail']}): "
+        f"the device was not at its best while these were timed, all side by side ({detail}): "
         "compare measured with measured, and shares rather than times"
     )
 
