@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from latprof._agreement import agreement, answer_of_file
 from latprof.compress import (
     Block,
     Compressor,
@@ -38,7 +37,8 @@ from latprof.compress import (
     export,
     train,
 )
-from latprof.compress._counts import COUNTS
+from latprof.compress.space._counts import COUNTS
+from latprof.pipeline._agreement import agreement, answer_of_file
 from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {

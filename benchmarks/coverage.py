@@ -38,8 +38,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from helpers_architectures import ARCHITECTURES, Built, row_of
 
 from latprof.compress import Graph, shrink, trace
-from latprof.compress._inputs import Inputs, flat_outputs
-from latprof.compress._shrink import TOLERANCE, random_inputs, relative_error
+from latprof.compress.graph._inputs import Inputs, flat_outputs
+from latprof.compress.shrink._shrink import TOLERANCE, random_inputs, relative_error
 
 #: The peer does not always come back.
 _LIMIT_S = 30

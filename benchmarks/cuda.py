@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from latprof._errors import LatprofError, UnknownDeviceError
-from latprof._models import at_batch, model_workloads
-from latprof._profiling import profile_into
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.devices import open_device, profile
-from latprof.devices.cuda._replay import flush_bytes
+from latprof.devices.agent.cuda._replay import flush_bytes
+from latprof.errors import LatprofError, UnknownDeviceError
+from latprof.models._models import at_batch, model_workloads
+from latprof.pipeline._profile import profile_into
+from latprof.workloads import Conv2d, MatMul, Workload
 
 _LIMITS = {
     "float32_of_cublas": 0.50,

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from latprof import Measurement, Target
-from latprof._workload import Conv2d
 from latprof.devices import Device, Job, Reading, open_device, profile
+from latprof.workloads import Conv2d
 
 _ON_S, _OFF_S = 1.5, 3.0
 

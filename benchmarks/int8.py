@@ -32,15 +32,15 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from latprof._cache import cache_dir
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.compress import Int8Warning, Recipe, TensorBatches, export, export_int8, train
-from latprof.compress._export_int8 import file_accuracy
-from latprof.compress._export_tflite import LayoutWarning
+from latprof.compress.export._export_int8 import file_accuracy
+from latprof.compress.export._export_tflite import LayoutWarning
 from latprof.devices import open_device
-from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
-from latprof.devices.runtimes._onnx_model import write_onnx
-from latprof.devices.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.vocabulary._cache import cache_dir
+from latprof.workloads import Conv2d, MatMul, Workload
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 
 CALIBRATION, ROUNDS, CALLS = 128, 60, 5

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from latprof import Target
-from latprof._workload import Conv2d
 from latprof.devices import Device, Job, Reading, open_device, profile
+from latprof.workloads import Conv2d
 
 _SHAPES = 200
 

@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from latprof._allocator import keep_freed_memory
 from latprof.compress import Block, Compressor, LowRank, Prune, trace
+from latprof.pipeline._allocator import keep_freed_memory
 from latprof.surrogate import fit
 from latprof.tables import plan
 from latprof.zoo import mobilenet_v3_small, resnet18

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from latprof._errors import UsageError
-from latprof.compress._counts import prepare_counts
+from latprof.compress.space._counts import prepare_counts
+from latprof.errors import UsageError
 
 __all__ = ["Bits", "Quantised"]
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from latprof._models import model_workloads
 from latprof.devices import Device, Event, open_device, profile
 from latprof.devices._pace import Pace
+from latprof.models._models import model_workloads
 from latprof.tables import plan
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

@@ -15,8 +15,8 @@ import sys
 import time
 from typing import Any
 
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.devices import Event, open_device, profile
+from latprof.workloads import Conv2d, MatMul, Workload
 
 _LIMIT_S = 180.0
 

@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from latprof._workload import Conv2d
 from latprof.devices import ScheduleSettings, open_device, profile
+from latprof.workloads import Conv2d
 
 _PACKAGES = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert"}
 
@@ -163,9 +163,9 @@ def plain_in_fresh_process(runtime: str, count: int) -> list[dict[str, float]]:
 def plain_runs(runtime: str, shapes: list[Conv2d]) -> list[dict[str, float]]:
     """Each shape's first 50 runs, in shuffled order, in this process."""
     if runtime == "onnxruntime":
-        from latprof.devices.runtimes._onnxruntime import OnnxRuntime as Runtime
+        from latprof.devices.agent.runtimes._onnxruntime import OnnxRuntime as Runtime
     else:
-        from latprof.devices.runtimes._tflite import TfliteRuntime as Runtime  # type: ignore[assignment]
+        from latprof.devices.agent.runtimes._tflite import TfliteRuntime as Runtime  # type: ignore[assignment]
     loaded, figures = Runtime(1), {}
     for shape in random.sample(shapes, len(shapes)):
         call, runs = loaded.workload(shape).call, []

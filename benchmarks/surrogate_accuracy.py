@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from surrogate_baselines import BASELINES
 from surrogate_data import HELD_OUT_SEED, OPS, RUNTIMES
 
-from latprof._workload import Workload
 from latprof.surrogate import Prediction, fit
 from latprof.tables import LatencyTable
+from latprof.workloads import Workload
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import Rbf
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-from latprof._measurement import Measurement
-from latprof._workload import Conv2d, Workload
+from latprof.vocabulary._measurement import Measurement
+from latprof.workloads import Conv2d, Workload
 
 Floats = NDArray[np.float64]
 Baseline = Callable[[Sequence[Measurement], Sequence[Workload]], Floats]

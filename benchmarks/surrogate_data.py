@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.devices import Device, open_device, profile
 from latprof.surrogate import measure_adaptively
 from latprof.tables import AdaptivePlan, Family, LatencyTable, families_of, plan
+from latprof.workloads import Conv2d, MatMul, Workload
 
 #: Largest counts at each resolution, as in MobileNetV3-Large's 1x1 convolutions; and a
 #: transformer's and a classifier's matmuls.

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from latprof._profiling import profile_into
-from latprof._workload import Workload, workload_from_dict
 from latprof.compress import Prune, export, trace, variant
 from latprof.devices import ScheduleSettings, measure_files, open_device
+from latprof.pipeline._profile import profile_into
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, ModelMeasurement
+from latprof.workloads import Workload, workload_from_dict
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import NETWORKS

@@ -19,10 +19,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers_tables import table_of
 
-from latprof._workload import Conv2d
 from latprof.compress import trace
 from latprof.surrogate import fit
 from latprof.tables import plan
+from latprof.workloads import Conv2d
 from latprof.zoo import mobilenet_v3_large
 
 ROWS = 2000

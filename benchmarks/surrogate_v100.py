@@ -23,14 +23,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from surrogate_baselines import boosted_waves, log_linear, random_forest
 
-from latprof._measurement import Measurement
-from latprof._target import Target
 from latprof.surrogate import Surrogate, SurrogateOracle, fit
 from latprof.surrogate._fit import _rows
-from latprof.surrogate._gp import GaussianProcess
 from latprof.surrogate._shapes import Shapes
-from latprof.surrogate._tile import TileLaw, _features
+from latprof.surrogate.methods._gp import GaussianProcess
+from latprof.surrogate.methods._tile import TileLaw, _features
 from latprof.tables import LatencyTable, import_tinynas_trt
+from latprof.vocabulary._measurement import Measurement
+from latprof.vocabulary._target import Target
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 

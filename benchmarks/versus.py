@@ -35,12 +35,12 @@ import cifar10
 from versus_methods import METHODS, Job, QuietWorkshop, alone
 from versus_report import WHOLE, report
 
-from latprof._calibration import calibrate_into
-from latprof._compression import Settings
-from latprof._profiling import profile_into
 from latprof.compress import Recipe, TensorBatches, accuracy, trace, train
-from latprof.compress._select import candidates
+from latprof.compress.methods._select import candidates
 from latprof.devices import Device, open_device, profile
+from latprof.pipeline._calibrate import calibrate_into
+from latprof.pipeline._profile import profile_into
+from latprof.pipeline.run._compression import Settings
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18

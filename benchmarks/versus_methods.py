@@ -18,8 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from latprof import DeviceError, Workload
-from latprof._compression import Settings, Workshop, _frozen, compress_in
-from latprof._measurement import Timing
 from latprof.compress import (
     Compressor,
     Distillation,
@@ -33,10 +31,12 @@ from latprof.compress import (
     train,
 )
 from latprof.compress._compressor import _AIM, _HIGH, _LOW  # where every method stops
-from latprof.compress._space import Space
-from latprof.compress._uniform import thinned
+from latprof.compress.cost._uniform import thinned
+from latprof.compress.space._space import Space
+from latprof.pipeline.run._compression import Settings, Workshop, _frozen, compress_in
 from latprof.surrogate import Surrogate
-from latprof.surrogate._composition import Composition
+from latprof.surrogate.compose._composition import Composition
+from latprof.vocabulary._measurement import Timing
 
 T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]

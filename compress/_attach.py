@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from latprof._errors import UsageError
 from latprof.compress._compressor import Compressor
+from latprof.errors import UsageError
 
 __all__ = ["Attachment", "fold"]
 

@@ -9,21 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from latprof._errors import UsageError
-from latprof.compress._blocks import Block, Prune
-from latprof.compress._controller import ramp, steer
-from latprof.compress._correction import corrected
-from latprof.compress._cost import Cost
-from latprof.compress._counts import COUNTS, soft_counts
-from latprof.compress._decline import settle
-from latprof.compress._goals import Goal, Goals
-from latprof.compress._graph import Graph
-from latprof.compress._projection import Projection
-from latprof.compress._ranks import agreed, share
-from latprof.compress._shrink import shrink
-from latprof.compress._space import space_of
-from latprof.compress._trace import trace
-from latprof.compress._weights import Weights
+from latprof.compress.cost import Cost, Goal, Goals, settle
+from latprof.compress.graph import Graph
+from latprof.compress.masks import Weights, agreed, share
+from latprof.compress.methods import Projection, corrected, ramp, steer
+from latprof.compress.shrink import shrink
+from latprof.compress.space import COUNTS, Block, Prune, soft_counts, space_of
+from latprof.compress.trace import trace
+from latprof.errors import UsageError
 
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate

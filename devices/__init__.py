@@ -1,29 +1,8 @@
-"""Everything that touches hardware: device specs, agents, transports, runtimes, timing."""
+"""Everything that touches hardware: device names, agents, transports, runtimes, timing.
 
-from latprof.devices._compare import compare_files
-from latprof.devices._device import Device, DeviceInfo, Job, Reading
-from latprof.devices._fake import FakeDevice, Trouble
-from latprof.devices._list import list_devices
-from latprof.devices._many import profile_many
-from latprof.devices._open import open_device, open_target
-from latprof.devices._profile import Event, measure_files, profile, run_file
-from latprof.devices._schedule import ScheduleSettings
+Names load on first use; ``__init__.pyi`` lists them.
+"""
 
-__all__ = [
-    "Device",
-    "DeviceInfo",
-    "Event",
-    "FakeDevice",
-    "Job",
-    "Reading",
-    "ScheduleSettings",
-    "Trouble",
-    "compare_files",
-    "list_devices",
-    "measure_files",
-    "open_device",
-    "open_target",
-    "profile",
-    "profile_many",
-    "run_file",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latprof._closing import Closing
-from latprof._errors import WorkloadError
-from latprof._target import Target
-from latprof._workload import Conv2d, Workload
 from latprof.devices._pace import Pace
+from latprof.errors import WorkloadError
+from latprof.vocabulary import Closing, Target
+from latprof.workloads import Conv2d, Workload
 
 __all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading", "refused_sentinel"]
 

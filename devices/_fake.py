@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from latprof._errors import (
+from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
     ProtocolError,
     WorkloadError,
 )
-from latprof._target import Target
-from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.vocabulary import Target
 
 __all__ = ["FakeDevice", "Trouble"]
 
@@ -96,7 +96,7 @@ class FakeDevice(Device):
         padded = job
         if not job.tied:
             c_in, c_out = job.channels
-            groups = int(getattr(job, "groups", 1))
+            groups = job.groups
             step = self.stair * groups // math.gcd(self.stair, groups)
             padded = job.with_channels(c_in, -(-c_out // step) * step)
         moved = job.weight_bytes + job.activation_bytes

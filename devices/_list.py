@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 
-from latprof._errors import LatprofError
-from latprof.devices._agent import RUNTIME_MODULES
 from latprof.devices._device import DeviceInfo
-from latprof.devices._host import describe_cpu
 from latprof.devices._open import open_device
+from latprof.devices.agent import RUNTIME_MODULES, describe_cpu
+from latprof.errors import LatprofError
 
 __all__ = ["list_devices"]
 
@@ -40,7 +39,7 @@ def _local() -> DeviceInfo:
 
 
 def _gpus() -> list[DeviceInfo]:
-    from latprof.devices.cuda import list_gpus
+    from latprof.devices._gpus import list_gpus
 
     return list_gpus()
 

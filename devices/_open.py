@@ -6,14 +6,12 @@ import re
 import sys
 from typing import Any
 
-from latprof._errors import UnknownDeviceError, UsageError
-from latprof._target import Target
-from latprof.devices._agent import GPU_RUNTIME_MODULES, RUNTIME_MODULES
-from latprof.devices._agent_device import AgentDevice
-from latprof.devices._client import BOOTSTRAP
 from latprof.devices._device import Device
 from latprof.devices._fake import FakeDevice
-from latprof.devices._ssh import ssh_command, ssh_hints
+from latprof.devices.agent import GPU_RUNTIME_MODULES, RUNTIME_MODULES
+from latprof.devices.remote import BOOTSTRAP, AgentDevice, ssh_command, ssh_hints
+from latprof.errors import UnknownDeviceError, UsageError
+from latprof.vocabulary import Target
 
 __all__ = ["open_device", "open_target"]
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from latprof._cache import cache_dir
+from latprof.vocabulary import cache_dir
 
 __all__ = ["Pace", "recall", "remember"]
 

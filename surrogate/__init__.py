@@ -1,12 +1,12 @@
 """Surrogates: a table to a differentiable latency, with its uncertainty."""
 
-from latprof.surrogate._adaptive import SurrogateOracle, measure_adaptively
-from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
-from latprof.surrogate._law import Law
 from latprof.surrogate._plots import plot_fit
 from latprof.surrogate._surrogate import LabelFit, Prediction, Surrogate
+from latprof.surrogate.adaptive import SurrogateOracle, measure_adaptively
+from latprof.surrogate.compose import Composition
+from latprof.surrogate.methods import Law
 
 __all__ = [
     "COVERAGE",

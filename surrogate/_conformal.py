@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof._errors import FitError
-from latprof.surrogate._law import Law
+from latprof.errors import FitError
 from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate.methods import Law
 
 __all__ = ["COVERAGE", "HeldOut", "cross_validate", "quantile"]
 

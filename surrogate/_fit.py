@@ -7,17 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from latprof._errors import FitError, UsageError
-from latprof._measurement import Measurement
-from latprof.surrogate._calibrate import calibrate, uncalibrated
+from latprof.errors import FitError, UsageError
 from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
-from latprof.surrogate._interpolate import CubicLaw, LinearLaw, PchipLaw
-from latprof.surrogate._law import Law
-from latprof.surrogate._roofline import RooflineLaw
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
-from latprof.surrogate._tile import TileLaw
+from latprof.surrogate.compose import calibrate, uncalibrated
+from latprof.surrogate.methods import CubicLaw, Law, LinearLaw, PchipLaw, RooflineLaw, TileLaw
 from latprof.tables import LatencyTable
+from latprof.vocabulary import Measurement
 
 __all__ = ["METHODS", "compare", "fit"]
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latprof._extras import require
-from latprof._units import format_s
 from latprof.surrogate._shapes import Floats
 from latprof.surrogate._surrogate import Surrogate
 from latprof.tables import Family, LatencyTable, families_of, family_text
+from latprof.vocabulary import format_s, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

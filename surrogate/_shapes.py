@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof._workload import DTYPE_BYTES, Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.workloads import DTYPE_BYTES, Conv2d, Elementwise, MatMul, Pool, Workload
 
 __all__ = ["Floats", "Shapes", "by_label"]
 
@@ -123,8 +123,8 @@ class Shapes:
 
 def _constants(w: Workload, c_out: Floats) -> Floats:
     """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (11, len(c_out))."""
-    batch = 1 if "batch" in w.channel_fields else getattr(w, "batch", 1)
-    rows = [*_per_family(w), *_on_the_map(w), DTYPE_BYTES[w.dtype_name], batch, w.tied]
+    batch = 1 if "batch" in w.channel_fields else w.batch
+    rows = [*_per_family(w), *_on_the_map(w), DTYPE_BYTES[w.dtype], batch, w.tied]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
     if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out

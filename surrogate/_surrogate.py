@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latprof._target import Target
-from latprof._workload import Workload
-from latprof.surrogate._composition import Composition
 from latprof.surrogate._conformal import HeldOut
-from latprof.surrogate._law import Law
 from latprof.surrogate._shapes import Floats, Shapes, by_label
-from latprof.surrogate._steps import step_of
+from latprof.surrogate.compose import Composition
+from latprof.surrogate.methods import Law, step_of
 from latprof.tables import Family
+from latprof.vocabulary import Target
+from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from torch import nn

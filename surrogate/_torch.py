@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from latprof._extras import require
-from latprof._workload import Workload
-from latprof.surrogate._composition import LOST, Composition
 from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate.compose import LOST, Composition
+from latprof.vocabulary import require
+from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     import torch

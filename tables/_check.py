@@ -9,12 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from latprof._errors import TargetMismatchError
-from latprof._measurement import Measurement
-from latprof._target import Target
-from latprof._units import format_s
+from latprof.errors import TargetMismatchError
 from latprof.tables._family import family_text
 from latprof.tables._table import LatencyTable
+from latprof.vocabulary import Measurement, Target, format_s
 
 __all__ = ["Finding", "check"]
 

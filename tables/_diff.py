@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof._errors import TableError
-from latprof._extras import require
-from latprof._units import format_s
-from latprof._workload import Workload
+from latprof.errors import TableError
 from latprof.tables._table import LatencyTable
+from latprof.vocabulary import format_s, require
+from latprof.workloads import Workload
 
 __all__ = ["TableDiff", "diff", "plot_diff"]
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from latprof._workload import Workload
+from latprof.workloads import Workload
 
 __all__ = ["Family", "families_of", "family_text"]
 
@@ -33,7 +33,7 @@ class Family:
     @property
     def step(self) -> int:
         """Channel counts must be multiples of this: the groups of a grouped convolution."""
-        return 1 if self.tied else int(getattr(self.member, "groups", 1))
+        return 1 if self.tied else self.member.groups
 
     @property
     def largest(self) -> Workload:
@@ -48,7 +48,7 @@ class Family:
         """The legal count nearest to ``count``, up to ``limit``."""
         # One channel per group is a depthwise convolution, and one channel in all an ordinary
         # one: other families.
-        depthwise = getattr(self.member, "depthwise", False)
+        depthwise = self.member.depthwise
         least = 2 if depthwise else 2 * self.step if self.step > 1 else 1
         return min(max(round(count / self.step) * self.step, least), limit)
 

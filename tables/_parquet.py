@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latprof._errors import TableError
-from latprof.tables._files import replace_file
+from latprof.errors import TableError
 from latprof.tables._rows import WORKLOAD_COLUMNS, from_rows, header, to_rows
 from latprof.tables._table import LatencyTable
+from latprof.vocabulary import replace_file
 
 __all__ = ["load", "save"]
 

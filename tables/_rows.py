@@ -7,11 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from latprof._errors import LatprofError, TableError
-from latprof._measurement import Measurement, Timing
-from latprof._target import Target
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.errors import LatprofError, TableError
 from latprof.tables._table import LatencyTable, ModelMeasurement
+from latprof.vocabulary import Measurement, Target, Timing
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +104,7 @@ def frame(table: LatencyTable) -> pd.DataFrame:
             "family": m.workload.family,
             "c_in": m.workload.channels[0],
             "c_out": m.workload.channels[1],
-            "batch": batch,
+            "batch": m.workload.batch,
             "macs": m.workload.macs,
             "status": m.status,
             **{
@@ -113,12 +112,11 @@ def frame(table: LatencyTable) -> pd.DataFrame:
                 for name in ("latency_s", "min_s", "p20_s", "median_s", "p90_s", "spread")
             },
             # Of a batch's members: images, sequences; heads of an attention product.
-            "throughput_per_s": batch / m.latency_s if m.samples_s else None,
+            "throughput_per_s": m.workload.batch / m.latency_s if m.samples_s else None,
             "rounds": len(m.samples_s),
             "samples": sum(map(len, m.samples_s)),
             "measured_at": m.measured_at,
         }
         for m in table.measurements
-        for batch in (m.workload.to_dict()["batch"],)
     ]
     return pd.DataFrame(rows)

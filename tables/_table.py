@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from latprof._errors import TableError
-from latprof._measurement import Measurement, Timing
-from latprof._target import Target
-from latprof._workload import Workload, workload_from_dict
+from latprof.errors import TableError
+from latprof.vocabulary import Measurement, Target, Timing
+from latprof.workloads import Workload, workload_from_dict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latprof import zoo
 from latprof.compress import Graph
-from latprof.compress._inputs import Inputs
+from latprof.compress.graph._inputs import Inputs
 
 Built = tuple[nn.Module, Any]
 PUBLISHED = "published weights"

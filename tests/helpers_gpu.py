@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from latprof._workload import Conv2d, MatMul, Workload
-from latprof.devices._agent import decode_arrays, encode_arrays
-from latprof.devices._client import BOOTSTRAP, AgentProcess
+from latprof.devices.agent._protocol import decode_arrays, encode_arrays
+from latprof.devices.remote._client import BOOTSTRAP, AgentProcess
+from latprof.workloads import Conv2d, MatMul, Workload
 
 Array = npt.NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def random_inputs(w: Workload, layout: str, seed: int) -> dict[str, Array]:
         case _:
             raise AssertionError(w)
     return {
-        name: rng.standard_normal(shape).astype(w.dtype_name).astype(np.float64)
+        name: rng.standard_normal(shape).astype(w.dtype).astype(np.float64)
         for name, shape in shapes.items()
     }
 
@@ -154,7 +154,7 @@ def agrees(kernels: Kernels, workload: Workload, seed: int) -> None:
     out = kernels.run(workload, inputs)
     truth = expected(workload, inputs, kernels.layout, biased=kernels.biased)
     assert out.shape == truth.shape
-    step = {"float32": 2.0**-22, "float16": 2.0**-11}[workload.dtype_name]
+    step = {"float32": 2.0**-22, "float16": 2.0**-11}[workload.dtype]
     # Rounding of the result, and of sums kept in float32.
     scale = np.sqrt(np.mean(truth**2))
     np.testing.assert_allclose(out, truth, rtol=2 * step, atol=2**-20 * scale * 8)

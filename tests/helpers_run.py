@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from latprof import LatencyTable
-from latprof._compression import Compression, Settings, Workshop, compress_in, conclude
 from latprof.compress import Recipe, TensorBatches, trace, workloads_of_file
 from latprof.devices import Job, profile
 from latprof.devices._fake import FakeDevice, Trouble
+from latprof.pipeline.run._compression import Compression, Settings, Workshop, compress_in, conclude
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 

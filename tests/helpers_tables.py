@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from latprof._measurement import Measurement
-from latprof._target import Target
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.tables import LatencyTable, ModelMeasurement, plan
+from latprof.vocabulary._measurement import Measurement
+from latprof.vocabulary._target import Target
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 TARGET = Target("test CPU", "fake", "1.0", settings=(("graph", "all"),))
 

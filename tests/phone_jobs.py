@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from latprof._workload import Conv2d, Elementwise, MatMul, Workload
 from latprof.devices import ScheduleSettings
 from latprof.devices.adb._device import AdbDevice
+from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 #: The fixture that opens phones.
 Open = Callable[..., AdbDevice]

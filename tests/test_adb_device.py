@@ -16,17 +16,17 @@ import pytest
 from adbd import Phone, elf
 from phone_jobs import JOBS, QUICK, Open
 
-from latprof._errors import (
+from latprof.devices import measure_files, run_file
+from latprof.devices.adb import SETTINGS, list_phones, open_phone
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     ModelLoadError,
     UnknownDeviceError,
     UsageError,
 )
-from latprof._workload import Conv2d, Elementwise
-from latprof.devices import measure_files, run_file
-from latprof.devices.adb import SETTINGS, list_phones, open_phone
-from latprof.devices.runtimes._tflite_model import write_tflite
+from latprof.workloads import Conv2d, Elementwise
 
 pytest_plugins = ["helpers_adb"]
 

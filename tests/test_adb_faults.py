@@ -11,14 +11,14 @@ import pytest
 from adbd import Phone
 from phone_jobs import JOBS, MORE, QUICK, Open
 
-from latprof._errors import (
+from latprof.devices import Event, profile
+from latprof.devices.adb._device import AdbDevice
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
 )
-from latprof._workload import Workload
-from latprof.devices import Event, profile
-from latprof.devices.adb._device import AdbDevice
+from latprof.workloads import Workload
 
 pytest_plugins = ["helpers_adb"]
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from latprof._workload import ELEMENTWISE_OPS, POOL_OPS, Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices.adb._models import Repeated, write_repeated
-from latprof.devices.runtimes._base import Refused
-from latprof.devices.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._base import Refused
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.workloads import ELEMENTWISE_OPS, POOL_OPS, Conv2d, Elementwise, MatMul, Pool, Workload
 
 Array = npt.NDArray[np.float32]
 

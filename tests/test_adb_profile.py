@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from adbd import Phone
 
-from latprof._profiling import profile_into
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool
 from latprof.devices import Event, ScheduleSettings, open_target, profile
 from latprof.devices import open_device as open_spec
+from latprof.pipeline._profile import profile_into
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, read_csv, read_json, write_csv, write_json
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool
 
 pytest_plugins = ["helpers_adb"]
 
@@ -81,7 +81,7 @@ def test_two_hundred_shapes_through_faults_equal_the_local_table(
 ) -> None:
     if kind == "server":
         request.getfixturevalue("adb")
-    from latprof._models import model_workloads  # torch takes its time
+    from latprof.models._models import model_workloads  # torch takes its time
 
     workloads = model_workloads("zoo:mobilenet_v3_large")
     device = open_device(phone, backend=kind)

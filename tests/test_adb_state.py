@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from adbd import Phone
 
-from latprof._errors import DeviceError, ProtocolError, UnknownDeviceError
 from latprof.devices.adb._knobs import Knobs, clean_up
 from latprof.devices.adb._state import Cluster, read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._transport import Transport
+from latprof.errors import DeviceError, ProtocolError, UnknownDeviceError
 
 pytest_plugins = ["helpers_adb"]
 

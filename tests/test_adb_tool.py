@@ -11,11 +11,11 @@ from adbd import elf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof._errors import DeviceError, ProtocolError, UsageError, WorkloadError
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices.adb._benchmark_model import ToolRun, command_line, delegate_flags, parse_run
 from latprof.devices.adb._models import Repeated, Speed, _most_copies, write_repeated
 from latprof.devices.adb._tool import cache_path, find_tool
+from latprof.errors import DeviceError, ProtocolError, UsageError, WorkloadError
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 GOLDEN = Path(__file__).parent / "golden/benchmark_model"
 

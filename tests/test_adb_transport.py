@@ -18,18 +18,18 @@ import adbutils.errors
 import pytest
 from adbd import VERSION, Phone
 
-from latprof._errors import (
+from latprof.devices.adb import _direct, _server
+from latprof.devices.adb._direct import DirectTransport
+from latprof.devices.adb._keys import ensure_key
+from latprof.devices.adb._server import client, server_phones
+from latprof.devices.adb._transport import Transport, quote, run_checked
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
     ProtocolError,
     UnknownDeviceError,
 )
-from latprof.devices.adb import _direct, _server
-from latprof.devices.adb._direct import DirectTransport
-from latprof.devices.adb._keys import ensure_key
-from latprof.devices.adb._server import client, server_phones
-from latprof.devices.adb._transport import Transport, quote, run_checked
 
 pytest_plugins = ["helpers_adb"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from latprof.compress import Graph, export, shrink, trace
-from latprof.compress._inputs import Inputs, flat_outputs
-from latprof.compress._shrink import TOLERANCE, relative_error
+from latprof.compress.graph._inputs import Inputs, flat_outputs
+from latprof.compress.shrink._shrink import TOLERANCE, relative_error
 
 pytest.importorskip("transformers", reason="pip install 'latprof[models]'")
 

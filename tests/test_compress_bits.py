@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from latprof import UsageError
 from latprof.compress import Quantise
-from latprof.compress._bits import Bits, clip, quantise
+from latprof.compress.masks._bits import Bits, clip, quantise
 
 numbers = st.floats(-3, 3, width=32)
 weights = st.lists(numbers, min_size=2, max_size=30).map(torch.tensor)

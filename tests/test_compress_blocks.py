@@ -27,9 +27,9 @@ from latprof.compress import (
     trace,
     train,
 )
-from latprof.compress._cost import Cost, LatencyCost, MacsCost, WeightsCost
-from latprof.compress._factored import factored, split
-from latprof.compress._space import Space, space_of
+from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
+from latprof.compress.shrink._factored import factored, split
+from latprof.compress.space._space import Space, space_of
 
 
 class Wide(nn.Module):

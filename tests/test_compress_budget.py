@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latprof import InfeasibleBudgetError, UsageError
-from latprof.compress._budget import Budget, Reach
-from latprof.compress._controller import ramp, steer
-from latprof.compress._counts import COUNTS, soft_counts
-from latprof.compress._select import n_of_m, select, worth_of
+from latprof.compress.cost._budget import Budget, Reach
+from latprof.compress.methods._controller import ramp, steer
+from latprof.compress.methods._select import n_of_m, select, worth_of
+from latprof.compress.space._counts import COUNTS, soft_counts
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof.compress._correction import corrected
+from latprof.compress.methods._correction import corrected
 
 
 def _tries(power: float, off: float, wanted: float = 1.0) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from latprof.compress import Compressor, LowRank, Prune
-from latprof.compress._deferred import Deferred, Masked, Product
+from latprof.compress.masks._deferred import Deferred, Masked, Product
 
 Use = Callable[[Tensor, Tensor], Tensor]
 

@@ -18,10 +18,6 @@ from helpers_run import Arithmetic, data
 from torch import Tensor, nn
 
 from latprof import Compressor, InfeasibleBudgetError, LatencyTable, Prune, UsageError
-from latprof._compression import Settings, Workshop, compress_in, conclude
-from latprof._report import write_report
-from latprof._runfile import RunFile
-from latprof._trail import load_small
 from latprof.compress import (
     Depth,
     LowRank,
@@ -34,12 +30,16 @@ from latprof.compress import (
     trace,
 )
 from latprof.compress._attach import fold
-from latprof.compress._cost import Cost, LatencyCost, MacsCost, WeightsCost
-from latprof.compress._residual import residual_blocks
-from latprof.compress._shrink import compare
-from latprof.compress._skip import Skip
-from latprof.compress._space import Space, space_of
+from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
+from latprof.compress.shrink._shrink import compare
+from latprof.compress.shrink._skip import Skip
+from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._space import Space, space_of
 from latprof.devices import profile
+from latprof.pipeline.run._compression import Settings, Workshop, compress_in, conclude
+from latprof.pipeline.run._run_file import RunFile
+from latprof.pipeline.run._trail import load_small
+from latprof.report._report import write_report
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 

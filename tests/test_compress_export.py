@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from latprof import ExportError, MissingExtraError, ModelLoadError, UsageError, zoo
-from latprof.compress import export, load_check, load_model, trace, workloads_of_file
+from latprof.compress import export, load_check, trace, workloads_of_file
+from latprof.models import load_model
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
 onnx = pytest.importorskip("onnx")

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from latprof import ExportError, MissingExtraError, UsageError
 from latprof.compress import Int8Warning, export_int8, load_check, trace, workloads_of_file
-from latprof.compress._export import check_path
+from latprof.compress.export._export import check_path
 from latprof.devices import FakeDevice, profile, run_file
-from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
-from latprof.devices.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, plan
 
@@ -28,7 +28,7 @@ pytest.importorskip("onnxruntime")
 # exporters run code that warns of torch's own plans and theirs; TFLite's file turns layouts
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::latprof.compress._export_tflite.LayoutWarning"),
+    pytest.mark.filterwarnings("ignore::latprof.compress.export._export_tflite.LayoutWarning"),
 ]
 
 WRITERS = {"onnxruntime": write_onnx_int8, "tflite": write_tflite}
@@ -56,7 +56,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == ".tflite":
         pytest.importorskip("ai_edge_quantizer", reason="pip install ai-edge-quantizer")
         if importlib.util.find_spec("litert_torch") is None:
-            monkeypatch.setattr("latprof.compress._export_int8.export", _golden)
+            monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
     return tmp_path / f"net{request.param}"
 
 
@@ -100,13 +100,13 @@ def test_its_workloads_are_int8_where_kernels_are(path: Path) -> None:
     read = workloads_of_file(found.path)
     traced = trace(Net(), (EXAMPLE,)).workloads()
     kinds = ("conv2d", "matmul")
-    assert {w.dtype_name for w in read if w.kind in kinds} == {"int8"}
+    assert {w.dtype for w in read if w.kind in kinds} == {"int8"}
     is_read, was_traced = (
         [{**w.to_dict(), "dtype": ""} for w in found if w.kind in kinds] for found in (read, traced)
     )
     assert is_read == was_traced
     for workload in read:
-        if workload.dtype_name == "int8":
+        if workload.dtype == "int8":
             WRITERS[runtime(path)](workload)  # no runtime refuses what is called int8
 
 
@@ -116,8 +116,8 @@ def test_a_table_of_its_workloads_predicts_it(path: Path) -> None:
     with FakeDevice(seed=0) as device:
         rows = tuple(profile(device, plan(workloads, n_shapes=60)))
         table = LatencyTable(device.target, rows)
-    dtypes = {m.workload.dtype_name for m in table.measurements}
-    assert dtypes == {w.dtype_name for w in workloads} >= {"int8"}
+    dtypes = {m.workload.dtype for m in table.measurements}
+    assert dtypes == {w.dtype for w in workloads} >= {"int8"}
     predicted = fit(table).predict_model(workloads)
     assert predicted.warnings == ()
     assert 0 < float(predicted.latency_s.sum()) < 1
@@ -131,7 +131,7 @@ def test_the_fastest_good_choice_is_taken(path: Path) -> None:
     found = export_int8(Net(), EXAMPLE, path, [images(16)], measure=measure)
     assert (found.choice, found.latency_s, found.float_latency_s) == ("dense", 0.40, 1.0)
     depthwise = [w for w in workloads_of_file(found.path) if "depthwise" in w.label]
-    assert [w.dtype_name for w in depthwise] == ["float32"]
+    assert [w.dtype for w in depthwise] == ["float32"]
 
     like = (Net(), EXAMPLE, path, [images(16)])
     near = export_int8(*like, measure=lambda _: [1, 0.5, 0.495, 0.6])
@@ -167,7 +167,7 @@ def test_a_tflite_file_is_integers_between_floats(
     pytest.importorskip("ai_edge_quantizer", reason="pip install ai-edge-quantizer")
     from ai_edge_litert.interpreter import Interpreter
 
-    monkeypatch.setattr("latprof.compress._export_int8.export", _golden)
+    monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
     found = export_int8(Net(), EXAMPLE, tmp_path / "net.tflite", [images(16)])
     interpreter = Interpreter(model_path=str(found.path))
     ops = [op["op_name"] for op in interpreter._get_ops_details()]
@@ -184,7 +184,7 @@ def test_a_tflite_file_is_integers_between_floats(
 def test_without_the_quantiser_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latprof.compress._export_int8.export", _golden)
+    monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
     for name in ("ai_edge_quantizer", "ai_edge_quantizer.quantizer"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'latprof\[tflite-export\]'"):

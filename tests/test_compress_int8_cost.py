@@ -11,10 +11,10 @@ import torch
 from helpers_run import Arithmetic, Net, data, fake_run, surrogate
 
 from latprof import Compressor, UsageError
-from latprof._compression import Workshop
-from latprof._runfile import RunFile
 from latprof.compress import LowRank, Prune, export_int8, trace, workloads_of_file
-from latprof.compress._cost import LatencyCost
+from latprof.compress.cost._cost import LatencyCost
+from latprof.pipeline.run._compression import Workshop
+from latprof.pipeline.run._run_file import RunFile
 from latprof.surrogate import Surrogate
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
@@ -70,7 +70,7 @@ def test_the_cost_is_what_the_int8_rows_say() -> None:
 
 def test_where_the_whole_target_is_int8_its_rows_are_read_as_they_are() -> None:
     space = cost("all", on("tflite", precision="int8")).space
-    assert {w.dtype_name for w in space.workloads(space.sizes)} == {"float32"}
+    assert {w.dtype for w in space.workloads(space.sizes)} == {"float32"}
 
 
 def test_what_cannot_be_looked_up() -> None:
@@ -87,7 +87,7 @@ def test_a_run_meets_its_budget_with_the_int8_file(tmp_path: Path) -> None:
     assert small["latency_s"] <= result["budget_s"]
     assert small["latency_s"] == pytest.approx(small["predicted_s"], rel=0.12)
     read = workloads_of_file(small["file"])
-    assert {w.dtype_name for w in read if w.kind == "conv2d"} == {"int8"}
+    assert {w.dtype for w in read if w.kind == "conv2d"} == {"int8"}
     assert small["accuracy"] > 0.6  # of the file; 0.25 is chance
     assert done.comp.counts() != done.comp.space.sizes
     assert {row["op"].split()[0] for row in result["layers"]} >= {"conv2d.k3.int8", "matmul.int8"}

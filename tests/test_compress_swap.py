@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from latprof.compress._swap import Swap
+from latprof.compress.masks._swap import Swap
 
 
 class Tied(nn.Module):

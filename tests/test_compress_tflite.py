@@ -21,7 +21,7 @@ from latprof import (
     zoo,
 )
 from latprof.compress import export, load_check, workloads_of_file
-from latprof.devices.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
 
 pytest.importorskip("tflite", reason="pip install 'latprof[tflite]'")
 WRITES = importlib.util.find_spec("litert_torch") is not None

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 from helpers_devices import alive, children, wait_until
 
-from latprof._errors import (
+from latprof.devices import Event, ScheduleSettings, measure_files, open_device, profile, run_file
+from latprof.devices.agent._clock import clock_resolution_s, thin, time_calls
+from latprof.devices.agent._host import Knobs, describe_cpu
+from latprof.devices.agent._protocol import PROTOCOL_VERSION
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.devices.remote._agent_device import AgentDevice
+from latprof.errors import (
     DeviceLostError,
     DeviceTimeoutError,
     MissingExtraError,
@@ -25,13 +31,7 @@ from latprof._errors import (
     UsageError,
     WorkloadError,
 )
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool
-from latprof.devices import Event, ScheduleSettings, measure_files, open_device, profile, run_file
-from latprof.devices._agent import PROTOCOL_VERSION
-from latprof.devices._agent_device import AgentDevice
-from latprof.devices._clock import clock_resolution_s, thin, time_calls
-from latprof.devices._host import Knobs, describe_cpu
-from latprof.devices.runtimes._onnx_model import write_onnx
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool
 
 QUICK = ScheduleSettings(
     round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_busy=0.0, sentinel_limit=99
@@ -158,7 +158,7 @@ def test_a_peer_that_stops_reading_times_out(tmp_path: Path) -> None:
 
 def test_agents_die_with_their_parent(tmp_path: Path) -> None:
     script = (
-        "from latprof._workload import Conv2d\nfrom latprof.devices import *\n"
+        "from latprof.workloads import Conv2d\nfrom latprof.devices import *\n"
         "with open_device('local') as d:\n"
         "  for r in d.round([Conv2d(7, 7, 16, c) for c in range(1, 999)], measure_s=.01):\n"
         "    print('.', flush=True)\n"
@@ -251,7 +251,7 @@ def test_the_governor_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     governor = tmp_path / "cpu0/cpufreq/scaling_governor"
     governor.parent.mkdir(parents=True)
     governor.write_text("powersave")
-    monkeypatch.setattr("latprof.devices._host._CPUS", tmp_path)
+    monkeypatch.setattr("latprof.devices.agent._host._CPUS", tmp_path)
     knobs = Knobs(1, affinity="none", governor="performance")
     assert knobs.read_back()["governor"] == "performance"
     knobs.restore()

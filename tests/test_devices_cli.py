@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from latprof._cli import cli
-from latprof._errors import DeviceLostError, UsageError
-from latprof._profiling_many import profile_many_into
-from latprof._workload import Conv2d, MatMul
 from latprof.devices import FakeDevice, ScheduleSettings
+from latprof.errors import DeviceLostError, UsageError
+from latprof.pipeline._profile_many import profile_many_into
 from latprof.tables import LatencyTable
+from latprof.workloads import Conv2d, MatMul
 
 QUICK = ScheduleSettings(pause_s=1e-9, min_rounds=3, max_rounds=4)
 NETWORK = [Conv2d(14, 14, 64, 128), MatMul(1, 128, 10)]

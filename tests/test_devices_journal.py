@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from latprof._errors import (
+from latprof.devices import FakeDevice, ScheduleSettings, Trouble, profile
+from latprof.devices.measure._journal import Journal
+from latprof.errors import (
     DeviceLostError,
     FailureError,
     TableError,
     TargetMismatchError,
     UsageError,
 )
-from latprof._workload import Conv2d
-from latprof.devices import FakeDevice, ScheduleSettings, Trouble, profile
-from latprof.devices._journal import Journal
+from latprof.workloads import Conv2d
 
 QUICK = ScheduleSettings(pause_s=1e-9, min_rounds=3, max_rounds=4)
 CONVS = [Conv2d(7, 7, 16, 8 + i) for i in range(12)]
@@ -136,7 +136,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("latprof.devices._journal.os.write", full)
+        patched.setattr("latprof.devices.measure._journal.os.write", full)
         with pytest.raises(FailureError, match=r"No space left on device.*run the same command"):
             measure(FakeDevice(), path)
     device = FakeDevice()

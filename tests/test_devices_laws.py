@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from helpers_devices import SSHD, children, start_sshd
 
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices import Device, FakeDevice, Job, list_devices, open_device
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 JOBS: list[Job] = [Conv2d(7, 7, 16, 24), MatMul(4, 8, 16), Elementwise("add", 7, 7, 16)]
 #: No runtime takes it: float16 has no TFLite writer here, and int8 gelu none elsewhere.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from latprof._errors import DeviceLostError, UsageError
-from latprof._workload import Conv2d, Workload
 from latprof.devices import Device, Event, FakeDevice, ScheduleSettings, open_device, profile_many
+from latprof.errors import DeviceLostError, UsageError
+from latprof.workloads import Conv2d, Workload
 
 QUICK = ScheduleSettings(pause_s=1e-9, min_rounds=3, max_rounds=4)
 CONVS = [Conv2d(7, 7, 16, 8 + i) for i in range(150)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from latprof._workload import Conv2d, MatMul
 from latprof.devices import ScheduleSettings, open_device, profile
 from latprof.devices._pace import Pace, recall, remember
+from latprof.workloads import Conv2d, MatMul
 
 QUICK = ScheduleSettings(
     round_s=0.001, min_rounds=2, max_rounds=2, pause_s=1e-9, min_busy=0.0, sentinel_limit=99

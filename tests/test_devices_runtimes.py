@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from latprof._workload import (
+from latprof.devices import open_device
+from latprof.devices.agent.runtimes._base import Refused
+from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.workloads import (
     ELEMENTWISE_OPS,
     POOL_OPS,
     Conv2d,
@@ -16,11 +21,6 @@ from latprof._workload import (
     Pool,
     Workload,
 )
-from latprof.devices import open_device
-from latprof.devices.runtimes._base import Refused
-from latprof.devices.runtimes._onnx_int8 import write_onnx_int8
-from latprof.devices.runtimes._onnx_model import write_onnx
-from latprof.devices.runtimes._tflite_model import write_tflite
 
 WORKLOADS: list[Workload] = [
     Conv2d(7, 5, 6, 10),

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latprof._errors import DeviceLostError, UsageError, WorkloadError
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.devices import (
     Event,
     FakeDevice,
@@ -24,6 +22,8 @@ from latprof.devices import (
     profile,
 )
 from latprof.devices._pace import Pace
+from latprof.errors import DeviceLostError, UsageError, WorkloadError
+from latprof.workloads import Conv2d, MatMul, Workload
 
 QUICK = ScheduleSettings(pause_s=1e-9)
 CONVS = [Conv2d(14, 14, 32, 8 + 7 * i) for i in range(40)]
@@ -159,7 +159,7 @@ def test_a_device_that_does_not_calm_down_is_rested_six_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rests_s: list[float] = []
-    monkeypatch.setattr("latprof.devices._profile.time.sleep", rests_s.append)
+    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", rests_s.append)
     device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.5)])
     rows = run(device, CONVS[:5], ScheduleSettings(pause_s=0.5))
     assert {row.status for row in rows.values()} == {"disturbed"}

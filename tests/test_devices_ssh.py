@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from helpers_devices import SSHD, Sshd, start_sshd
 
-from latprof._errors import DeviceError, DeviceLostError, ProtocolError, UnknownDeviceError
-from latprof._workload import Conv2d, MatMul
 from latprof.devices import Device, Event, ScheduleSettings, open_device, profile
-from latprof.devices.runtimes._onnx_model import write_onnx
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.errors import DeviceError, DeviceLostError, ProtocolError, UnknownDeviceError
+from latprof.workloads import Conv2d, MatMul
 
 pytestmark = pytest.mark.skipif(
     not (Path(SSHD).exists() and shutil.which("ssh")), reason="needs sshd and ssh (openssh)"

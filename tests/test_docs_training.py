@@ -13,7 +13,7 @@ import torch
 from helpers_training import EXAMPLE, Plain, fake_surrogate, plain_compressor, task
 from torch import Tensor, nn
 
-from latprof._trail import save_small
+from latprof.pipeline.run._trail import save_small
 from latprof.surrogate import Surrogate
 
 # Frameworks warn of their own internals

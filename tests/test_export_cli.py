@@ -51,7 +51,7 @@ def test_float32_with_weights(
 ) -> None:
     assert run(monkeypatch, "-o", "net.onnx", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"path": "net.onnx"}
-    assert {w.dtype_name for w in workloads_of_file("net.onnx")} == {"float32"}
+    assert {w.dtype for w in workloads_of_file("net.onnx")} == {"float32"}
     assert run(monkeypatch, "-o", "net.onnx", "--weights", "none.pt") == 2
     assert "weights none.pt" in capsys.readouterr().err
 
@@ -66,7 +66,7 @@ def test_int8_is_measured_beside_float32(
     assert said["sqnr_db"] > 20
     assert said["latency_s"] > 0
     assert said["float_latency_s"] > 0
-    assert "int8" in {w.dtype_name for w in workloads_of_file("net.onnx")}
+    assert "int8" in {w.dtype for w in workloads_of_file("net.onnx")}
     assert run(monkeypatch, *int8, "--images", "40") == 0
     assert "SQNR" in capsys.readouterr().out
 

@@ -13,10 +13,10 @@ import pytest
 from helpers_devices import SSHD, start_sshd
 from helpers_gpu import build_stand_in
 
-from latprof._errors import UnknownDeviceError, UsageError
-from latprof._workload import Conv2d, Elementwise, MatMul, Workload
 from latprof.devices import DeviceInfo, ScheduleSettings, open_device, open_target, profile
-from latprof.devices._agent_device import AgentDevice
+from latprof.devices.remote._agent_device import AgentDevice
+from latprof.errors import UnknownDeviceError, UsageError
+from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 QUICK = ScheduleSettings(round_s=0.001, min_rounds=2, max_rounds=2, max_discards=1, pause_s=1e-9)
 WORKLOADS: list[Workload] = [Conv2d(4, 4, 8, 8), MatMul(2, 8, 8), Elementwise("gelu", 4, 4, 8)]
@@ -131,7 +131,7 @@ def test_cpu_builds_of_other_runtimes_name_what_to_install(
 def test_a_sticky_error_ends_the_process_and_a_full_card_only_the_job(
     host: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from latprof._errors import DeviceLostError
+    from latprof.errors import DeviceLostError
 
     with open_device("cuda:0", runtime="cuda", **SETTINGS) as device:
         monkeypatch.setenv("STANDIN_MEMORY", str(1 << 20))
@@ -145,7 +145,7 @@ def test_a_sticky_error_ends_the_process_and_a_full_card_only_the_job(
 
 
 def _listed(variables: dict[str, str]) -> dict[str, DeviceInfo]:
-    code = "from latprof.devices.cuda import list_gpus; import json, dataclasses; "
+    code = "from latprof.devices.agent.cuda import list_gpus; import json, dataclasses; "
     code += "print(json.dumps([dataclasses.asdict(g) for g in list_gpus()]))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True

@@ -12,11 +12,11 @@ import pytest
 from helpers_gpu import STAND_IN
 
 from latprof.cuda_src import SOURCES
-from latprof.devices.cuda._compiler import Compiler, choose, find_compilers
-from latprof.devices.cuda._driver import GpuInfo
-from latprof.devices.cuda._kernels import FILES
-from latprof.devices.cuda._nvml import GpuState, parse_state
-from latprof.devices.runtimes._base import NoDevice, Refused
+from latprof.devices.agent.cuda._compiler import Compiler, choose, find_compilers
+from latprof.devices.agent.cuda._driver import GpuInfo
+from latprof.devices.agent.cuda._kernels import FILES
+from latprof.devices.agent.cuda._nvml import GpuState, parse_state
+from latprof.devices.agent.runtimes._base import NoDevice, Refused
 
 #: In the form of NVML's answers; the numbers are a V100's by its data sheet, under load.
 BUSY: dict[str, int | str] = {

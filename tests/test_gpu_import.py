@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from latprof._cli import cli
-from latprof._workload import Conv2d
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import LatencyTable
+from latprof.workloads import Conv2d
 
 #: Where the published file is, for those who have it (TinyNAS, conv_fp32.txt).
 PUBLISHED = os.environ.get("LATPROF_TINYNAS_TABLE", "")

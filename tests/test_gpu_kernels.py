@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 from helpers_gpu import SHAPES, Kernels, agrees, build_stand_in, label
 
-from latprof._errors import DeviceLostError, WorkloadError
-from latprof._workload import Conv2d, MatMul, Workload
 from latprof.cuda_src import SOURCES
+from latprof.errors import DeviceLostError, WorkloadError
+from latprof.workloads import Conv2d, MatMul, Workload
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from helpers_gpu import SHAPES, Kernels, agrees, label
 
-from latprof._errors import UnknownDeviceError
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
 from latprof.devices import open_device, profile
-from latprof.devices.cuda._replay import flush_bytes
+from latprof.devices.agent.cuda._replay import flush_bytes
+from latprof.errors import UnknownDeviceError
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 pytestmark = pytest.mark.gpu
 

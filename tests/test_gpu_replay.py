@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof.devices.cuda._replay import (
+from latprof.devices.agent.cuda._replay import (
     EVENT_RESOLUTION_S,
     Replayer,
     flush_bytes,
     time_replays,
 )
-from latprof.devices.runtimes._base import Refused
+from latprof.devices.agent.runtimes._base import Refused
 
 GAP_S, LAUNCH_S, FLUSH_S = 1e-6, 6e-6, 25e-6
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("compress", "cuda_src", "devices", "surrogate", "tables")
-EXPORTLESS = {"latprof._cli", "latprof._demo", "latprof.cuda_src", "latprof.devices.runtimes"}
+EXPORTLESS = {"latprof._cli", "latprof._demo", "latprof.cuda_src", "latprof.devices.agent.runtimes"}
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from helpers_run import SETTINGS, Arithmetic, Net, data, fake_run
 
-from latprof._compression import Compression, Workshop, conclude
-from latprof._figures import progress_text, weather
-from latprof._report import write_report
-from latprof._trail import load_small
-from latprof._units import format_s
 from latprof.compress import accuracy
 from latprof.devices._fake import Trouble
+from latprof.pipeline.run._compression import Compression, Workshop, conclude
+from latprof.pipeline.run._trail import load_small
+from latprof.report._figures import progress_text, weather
+from latprof.report._report import write_report
+from latprof.vocabulary._units import format_s
 
 pytest.importorskip("onnxruntime", reason="pip install 'latprof[onnx]'")
 

@@ -9,8 +9,8 @@ import pytest
 from helpers_run import Net, fake_run
 from torch import nn
 
-from latprof._compression import Workshop
-from latprof._measured import Measured
+from latprof.pipeline.run._compression import Workshop
+from latprof.pipeline.run._measured import Measured
 
 
 def test_each_network_is_measured_once(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from latprof.devices._host import Knobs
-from latprof.devices._sentinel import AT_MEMORY, Sentinel
-from latprof.devices.runtimes._base import Array, Prepared
+from latprof.devices.agent._host import Knobs
+from latprof.devices.agent._sentinel import AT_MEMORY, Sentinel
+from latprof.devices.agent.runtimes._base import Array, Prepared
 
 
 class Paced(Prepared):

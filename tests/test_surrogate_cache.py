@@ -11,11 +11,11 @@ from helpers_tables import TARGET, truth_s
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof._measurement import Measurement
-from latprof._workload import Conv2d, Elementwise, Workload
 from latprof.surrogate import Surrogate, fit
 from latprof.surrogate._shapes import Shapes
 from latprof.tables import LatencyTable, ModelMeasurement, plan
+from latprof.vocabulary._measurement import Measurement
+from latprof.workloads import Conv2d, Elementwise, Workload
 
 _CACHE, _PER_BYTE_S = 1.5e6, 3e-11
 _FULL: list[Workload] = [

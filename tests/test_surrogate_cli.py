@@ -11,8 +11,8 @@ import pytest
 from helpers_tables import OPS, planned, table_of, variants
 
 from latprof._cli import main
-from latprof._workload import Conv2d
 from latprof.tables import LatencyTable
+from latprof.workloads import Conv2d
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from helpers_tables import OPS, TARGET, planned, table_of, truth_s, variants, whole
 
-from latprof._errors import FitError, TableError, UsageError
-from latprof._workload import Conv2d, Elementwise, MatMul
+from latprof.errors import FitError, TableError, UsageError
 from latprof.surrogate import COVERAGE, METHODS, HeldOut, compare, fit, plot_fit
 from latprof.tables import LatencyTable, families_of, plan
+from latprof.workloads import Conv2d, Elementwise, MatMul
 
 
 def test_auto_takes_the_best_method_of_each_label() -> None:

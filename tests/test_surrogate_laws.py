@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from helpers_tables import OPS, planned, table_of
 
-from latprof._errors import FitError
-from latprof._workload import Conv2d, Elementwise, MatMul
-from latprof.surrogate._base import PhysicalBase
+from latprof.errors import FitError
 from latprof.surrogate._fit import LAWS
-from latprof.surrogate._law import Law
-from latprof.surrogate._roofline import RooflineLaw
 from latprof.surrogate._shapes import Floats, Shapes
-from latprof.surrogate._tile import TileLaw
-from latprof.surrogate._waves import WaveBase
+from latprof.surrogate.methods._base import PhysicalBase
+from latprof.surrogate.methods._law import Law
+from latprof.surrogate.methods._roofline import RooflineLaw
+from latprof.surrogate.methods._tile import TileLaw
+from latprof.surrogate.methods._waves import WaveBase
 from latprof.tables import LatencyTable, families_of, plan
+from latprof.workloads import Conv2d, Elementwise, MatMul
 
 EVERY: dict[str, type[Law]] = {**LAWS, "roofline": RooflineLaw}
 METHODS = pytest.mark.parametrize("method", EVERY)

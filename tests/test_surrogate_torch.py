@@ -9,9 +9,9 @@ from helpers_tables import OPS, planned, table_of, variants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof._workload import Conv2d
 from latprof.surrogate import METHODS, Surrogate, fit
 from latprof.tables import LatencyTable, plan
+from latprof.workloads import Conv2d
 
 _TABLE = planned("grid", 240)
 _CALIBRATED = fit(_TABLE.with_models(variants(12)), method="tile")

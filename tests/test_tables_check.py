@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from helpers_tables import OPS, TARGET, measured, planned, table_of
 
-from latprof._errors import TableError
-from latprof._measurement import Measurement
-from latprof._workload import Conv2d
+from latprof.errors import TableError
 from latprof.tables import LatencyTable, check, diff, plot_diff
+from latprof.vocabulary._measurement import Measurement
+from latprof.workloads import Conv2d
 
 
 def _kinds(table: LatencyTable) -> dict[str, str]:

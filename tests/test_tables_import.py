@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers_tables import TARGET
 
-from latprof._errors import TableError
-from latprof._workload import Conv2d, MatMul
+from latprof.errors import TableError
 from latprof.tables import import_plain_csv, import_tinynas_trt
+from latprof.workloads import Conv2d, MatMul
 
 _TINYNAS = """\
 {Regular,128,3,480,480,192,7,2,1} 30.9881

@@ -10,9 +10,7 @@ from helpers_tables import OPS, TARGET, measured, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof._errors import UsageError
-from latprof._measurement import Measurement
-from latprof._workload import Conv2d, MatMul, Workload
+from latprof.errors import UsageError
 from latprof.surrogate import measure_adaptively
 from latprof.tables import (
     PLAN_METHODS,
@@ -23,6 +21,8 @@ from latprof.tables import (
     paper_axis,
     plan,
 )
+from latprof.vocabulary._measurement import Measurement
+from latprof.workloads import Conv2d, MatMul, Workload
 
 
 @pytest.mark.parametrize("method", PLAN_METHODS)

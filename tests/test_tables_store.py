@@ -14,9 +14,7 @@ from helpers_tables import OPS, TARGET, measured, planned, table_of, variants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof._errors import TableError, TargetMismatchError
-from latprof._measurement import Measurement
-from latprof._workload import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.errors import TableError, TargetMismatchError
 from latprof.tables import (
     LatencyTable,
     ModelMeasurement,
@@ -27,6 +25,8 @@ from latprof.tables import (
     write_npz,
 )
 from latprof.tables._rows import FORMAT_VERSION
+from latprof.vocabulary._measurement import Measurement
+from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 GOLDEN = Path(__file__).parent / "golden"
 

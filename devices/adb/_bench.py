@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from latprof._errors import DeviceError, ProtocolError
 from latprof.devices.adb._benchmark_model import command_line
 from latprof.devices.adb._tool import Tool
 from latprof.devices.adb._transport import Transport, quote, run_checked
+from latprof.errors import DeviceError, ProtocolError
 
 __all__ = ["FOLDER", "Bench", "Output", "Window"]
 

@@ -18,8 +18,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from latprof._errors import DeviceError, ProtocolError, UsageError, WorkloadError
 from latprof.devices.adb._transport import quote
+from latprof.errors import DeviceError, ProtocolError, UsageError, WorkloadError
 
 __all__ = ["DELEGATES", "ToolRun", "check_run", "command_line", "delegate_flags", "parse_run"]
 

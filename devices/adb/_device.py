@@ -16,15 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latprof._errors import (
-    DeviceError,
-    DeviceLostError,
-    DeviceTimeoutError,
-    UnknownDeviceError,
-    UsageError,
-    WorkloadError,
-)
-from latprof._target import Target
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 from latprof.devices.adb._bench import FOLDER, Bench
 from latprof.devices.adb._benchmark_model import check_run, command_line
@@ -35,6 +26,15 @@ from latprof.devices.adb._state import read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._tool import find_tool
 from latprof.devices.adb._transport import Transport, quote
+from latprof.errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceTimeoutError,
+    UnknownDeviceError,
+    UsageError,
+    WorkloadError,
+)
+from latprof.vocabulary import Target
 
 __all__ = ["AdbDevice"]
 

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latprof._errors import (
+from latprof.devices.adb._keys import ensure_key
+from latprof.devices.adb._transport import Transport
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
     ProtocolError,
     UnknownDeviceError,
 )
-from latprof._extras import require
-from latprof.devices.adb._keys import ensure_key
-from latprof.devices.adb._transport import Transport
+from latprof.vocabulary import require
 
 __all__ = ["ERRORS", "DirectTransport", "usb_serials"]
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from latprof._errors import ModelLoadError, WorkloadError
-from latprof._workload import Conv2d, Elementwise, MatMul, Workload
 from latprof.devices._device import Job, Reading
 from latprof.devices.adb._bench import Bench, Output, Window
 from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_run
 from latprof.devices.adb._models import RESOLVED_S, Repeated, Speed, write_repeated
 from latprof.devices.adb._thermal import Thermals
-from latprof.devices.runtimes._base import Refused
+from latprof.devices.agent.runtimes._base import Refused
+from latprof.errors import ModelLoadError, WorkloadError
+from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 __all__ = ["Jobs", "existing"]
 
@@ -92,7 +92,7 @@ class Jobs:
 
     def _computed(self, job: Workload) -> Workload:
         """The op that is timed for a job: its int8 form where that was asked for."""
-        if self._precision == "int8" and job.dtype_name == "float32":
+        if self._precision == "int8" and job.dtype == "float32":
             return job.with_dtype("int8")
         return job
 
@@ -177,7 +177,7 @@ class Jobs:
             self.spent_s += time.monotonic() - start_s
 
     def _flags_of(self, job: Job) -> Sequence[str]:
-        if isinstance(job, Workload) and job.dtype_name == "float16":
+        if isinstance(job, Workload) and job.dtype == "float16":
             return delegate_flags(self.delegate, "float16")
         return self.flags
 

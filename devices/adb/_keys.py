@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from latprof._errors import DeviceError
-from latprof._extras import require
+from latprof.errors import DeviceError
+from latprof.vocabulary import require
 
 __all__ = ["ensure_key", "key_path"]
 

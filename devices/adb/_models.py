@@ -12,15 +12,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from latprof._workload import DTYPE_BYTES, Elementwise, Workload
 from latprof.devices._device import Array
-from latprof.devices.runtimes._tflite_int8 import Int8Graph
-from latprof.devices.runtimes._tflite_model import (
+from latprof.devices.agent.runtimes._tflite_int8 import Int8Graph
+from latprof.devices.agent.runtimes._tflite_model import (
     TfliteGraph,
     append_workload,
     graph_class,
     input_shape,
 )
+from latprof.workloads import DTYPE_BYTES, Conv2d, Elementwise, Pool, Workload
 
 __all__ = ["RESOLVED_S", "Repeated", "Speed", "write_repeated"]
 
@@ -45,7 +45,7 @@ class Speed:
 
     def least_s(self, workload: Workload) -> float:
         """A duration that the workload is unlikely to stay below."""
-        macs_per_s = self.macs_per_s * (4 if workload.dtype_name == "int8" else 1)
+        macs_per_s = self.macs_per_s * (4 if workload.dtype == "int8" else 1)
         touched = workload.activation_bytes + workload.weight_bytes
         return max(_OP_S, workload.macs / macs_per_s, touched / self.bytes_per_s)
 
@@ -84,9 +84,9 @@ def write_repeated(repeated: Repeated) -> bytes:
         Refused: TFLite has no such op.
     """
     workload = repeated.workload
-    if workload.dtype_name == "float16":
+    if workload.dtype == "float16":
         workload = workload.with_dtype("float32")
-    graph = _GRAPHS[graph_class(workload.dtype_name)]()
+    graph = _GRAPHS[graph_class(workload.dtype)]()
     first = graph.input(input_shape(workload))
     last = first
     for _ in range(repeated.copies):
@@ -142,10 +142,11 @@ def _chains(workload: Workload) -> bool:
     """Whether copies of an op may read each other's output."""
     shapeless = isinstance(workload, Elementwise) and workload.op not in _SIDE_BY_SIDE
     c_in, c_out = workload.channels
-    keeps_size = getattr(workload, "stride", 1) == 1 and getattr(workload, "op", "") != "global_avg"
-    square = workload.kind in ("conv2d", "pool") and c_in == c_out and keeps_size
-    even = getattr(workload, "kernel", 1) % 2 == 0  # its output is one smaller
-    return shapeless or (square and not even)
+    if not isinstance(workload, Conv2d | Pool):
+        return shapeless
+    global_pool = isinstance(workload, Pool) and workload.op == "global_avg"
+    odd = workload.kernel % 2 == 1  # the output of an even kernel is one smaller
+    return c_in == c_out and workload.stride == 1 and not global_pool and odd
 
 
 def _most_copies(workload: Workload) -> int:
@@ -158,4 +159,4 @@ def _bytes_per_copy(workload: Workload) -> int:
     if _chains(workload):
         return workload.weight_bytes
     outputs = workload.activation_bytes // 2  # the input is shared; the rest is mostly the output
-    return workload.weight_bytes + max(outputs, DTYPE_BYTES[workload.dtype_name])
+    return workload.weight_bytes + max(outputs, DTYPE_BYTES[workload.dtype])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from latprof._errors import ModelLoadError, ProtocolError
-from latprof._extras import require
 from latprof.devices._device import Array
+from latprof.errors import ModelLoadError, ProtocolError
+from latprof.vocabulary import require
 
 __all__ = ["Layout", "Tensor", "read_layout", "split_outputs"]
 

@@ -10,9 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof._errors import LatprofError, UnknownDeviceError, UsageError
-from latprof._extras import require
-from latprof._target import Target
 from latprof.devices._device import DeviceInfo
 from latprof.devices.adb._direct import DirectTransport, usb_serials
 from latprof.devices.adb._server import (
@@ -24,6 +21,8 @@ from latprof.devices.adb._server import (
 )
 from latprof.devices.adb._tool import DOWNLOADS, cache_path
 from latprof.devices.adb._transport import Transport
+from latprof.errors import LatprofError, UnknownDeviceError, UsageError
+from latprof.vocabulary import Target, require
 
 if TYPE_CHECKING:
     from latprof.devices.adb._device import AdbDevice

@@ -10,15 +10,15 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from latprof._errors import (
+from latprof.devices.adb._transport import Transport
+from latprof.errors import (
     DeviceError,
     DeviceLostError,
     DeviceTimeoutError,
     ProtocolError,
     UnknownDeviceError,
 )
-from latprof._extras import require
-from latprof.devices.adb._transport import Transport
+from latprof.vocabulary import require
 
 __all__ = ["ERRORS", "STATE_HINTS", "ServerTransport", "client", "server_answers", "server_phones"]
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latprof._errors import ProtocolError, UnknownDeviceError
 from latprof.devices.adb._transport import Transport, run_checked
+from latprof.errors import ProtocolError, UnknownDeviceError
 
 __all__ = ["THERMAL_NAMES", "Cluster", "Facts", "State", "read_facts", "read_state"]
 

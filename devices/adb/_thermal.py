@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Callable
 
-from latprof._errors import DeviceError
 from latprof.devices.adb._state import THERMAL_NAMES, Cluster
 from latprof.devices.adb._transport import Transport
+from latprof.errors import DeviceError
 
 __all__ = ["Thermals"]
 

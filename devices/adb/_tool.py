@@ -9,8 +9,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from latprof._cache import cache_dir
-from latprof._errors import DeviceError, UsageError
+from latprof.errors import DeviceError, UsageError
+from latprof.vocabulary import cache_dir
 
 __all__ = ["DOWNLOADS", "Tool", "cache_path", "find_tool"]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from latprof._errors import DeviceError, DeviceLostError, ProtocolError
+from latprof.errors import DeviceError, DeviceLostError, ProtocolError
 
 __all__ = ["SILENCE_S", "ShellResult", "Transport", "quote", "run_checked"]
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from latprof._errors import LatprofError
+from latprof.errors import LatprofError
 
 __all__ = ["main"]
 

@@ -10,7 +10,7 @@ import click
 
 from latprof._cli._output import json_option, note, print_figures, print_json, progress
 from latprof._cli._settings import settings_options
-from latprof._figures import progress_text
+from latprof.report import progress_text
 
 
 @click.command("compress")
@@ -34,13 +34,12 @@ def command(
     See docs/compress.md for every key of RUN.toml. --set and --benchmark-model go before its
     [device_settings].
     """
-    from latprof._allocator import keep_freed_memory
-    from latprof._extras import require
+    from latprof.pipeline import keep_freed_memory
+    from latprof.vocabulary import require
 
     require("torch", extra="train", why="latprof compress")
     keep_freed_memory()
-    from latprof._runfile import RunFile
-    from latprof._running import run_file
+    from latprof.pipeline.run import RunFile, run_file
 
     config = RunFile.load(run)
     if trail is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from latprof._cli._output import json_option, note, print_figures, print_json, progress
-from latprof._figures import NAMES
+from latprof.report import NAMES
 
 
 @click.command("demo")
@@ -23,9 +23,9 @@ from latprof._figures import NAMES
 @json_option
 def command(quick: bool, data: Path | None, out: Path | None, as_json: bool) -> None:
     """Profile this CPU, fit, compress MobileNetV3-Small to 60% of its latency, verify."""
-    from latprof._allocator import keep_freed_memory
     from latprof._demo._road import FULL, QUICK, run
-    from latprof._extras import require
+    from latprof.pipeline import keep_freed_memory
+    from latprof.vocabulary import require
 
     require("torch", extra="train", why="the demo")
     keep_freed_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from latprof._cli._output import json_option, note, print_json
-from latprof._units import format_s
+from latprof.vocabulary import format_s
 
 
 @click.command("export")
@@ -49,12 +49,12 @@ def command(
 
     What becomes int8 is chosen by measuring on DEVICE.
     """
-    from latprof._extras import require
+    from latprof.vocabulary import require
 
     require("torch", extra="train", why="latprof export")
-    from latprof._exporting import export_measured
-    from latprof._models import load_weights
-    from latprof.compress import Int8Warning, export, load_model
+    from latprof.compress import Int8Warning, export
+    from latprof.models import load_model, load_weights
+    from latprof.pipeline import export_measured
 
     if int8 != (data is not None):
         raise click.UsageError("--int8 and --data go together: int8 is calibrated on that data")

@@ -9,7 +9,7 @@ import click
 
 from latprof._cli._output import json_option, note, print_json, print_table, progress
 from latprof._cli._settings import settings_options
-from latprof._errors import FitError
+from latprof.errors import FitError
 from latprof.surrogate import METHODS, HeldOut, Surrogate, compare, fit
 from latprof.tables import Family, LatencyTable, families_of
 
@@ -81,9 +81,10 @@ def _calibrated(
     seed: int,
 ) -> LatencyTable:
     """The table with whole-model rows of MODEL and its variants, measured where it has none."""
-    from latprof._calibration import calibrate_into
-    from latprof.compress import load_model, trace
+    from latprof.compress import trace
     from latprof.devices import open_target
+    from latprof.models import load_model
+    from latprof.pipeline import calibrate_into
 
     module, example_inputs, name = load_model(model)
     graph = trace(module, example_inputs)

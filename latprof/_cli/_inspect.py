@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latprof._cli._output import json_option, note, print_json, print_table
-from latprof._units import format_count, format_s
-from latprof._workload import Workload
+from latprof.vocabulary import format_count, format_s
+from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from latprof.compress import Graph
@@ -26,13 +26,14 @@ def command(
     model: str, path: Path | None, exclude: tuple[str, ...], every_op: bool, as_json: bool
 ) -> None:
     """MODEL's workloads and channel groups; what is prunable, and why not."""
-    from latprof.compress import load_model, trace, workloads_of_file
+    from latprof.compress import trace, workloads_of_file
+    from latprof.models import load_model
 
     graph, blocks = None, list[str]()
     if Path(model).suffix in (".onnx", ".tflite"):
         workloads = workloads_of_file(Path(model))
     else:
-        from latprof.compress._residual import residual_blocks  # torch, which files do without
+        from latprof.compress.space import residual_blocks  # torch, which files do without
 
         module, example_inputs = load_model(model)[:2]
         graph = trace(module, example_inputs, exclude=exclude)

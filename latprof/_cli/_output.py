@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from latprof._figures import COLUMNS, figure_row, verdict, weather
+from latprof.report import COLUMNS, figure_row, verdict, weather
 
 __all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
 

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from latprof._cli._output import json_option, note, print_json, print_table
-from latprof._units import format_count, format_s
+from latprof.vocabulary import format_count, format_s
 
 
 @click.command("predict")
@@ -26,7 +26,7 @@ from latprof._units import format_count, format_s
 @json_option
 def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
-    from latprof._models import at_batch, model_workloads
+    from latprof.models import at_batch, model_workloads
     from latprof.surrogate import fit
     from latprof.tables import LatencyTable, family_text
 

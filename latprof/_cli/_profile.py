@@ -10,11 +10,11 @@ import click
 
 from latprof._cli._output import json_option, note, print_json, progress
 from latprof._cli._settings import settings_options
-from latprof._units import format_s
+from latprof.vocabulary import format_s
 
 if TYPE_CHECKING:
-    from latprof._workload import Workload
     from latprof.tables import LatencyTable
+    from latprof.workloads import Workload
 
 
 @click.command("profile")
@@ -78,9 +78,8 @@ def command(
     The same command goes on where it was stopped, and adds to a table of the same target. Several
     DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
-    from latprof._profiling import profile_into
-    from latprof._profiling_many import profile_many_into
     from latprof.devices import open_device
+    from latprof.pipeline import profile_into, profile_many_into
 
     sizes = _batches(batches)
     if len(devices) > 1:
@@ -143,7 +142,7 @@ def _batches(text: str) -> list[int]:
 
 
 def _workloads(model: str, batches: list[int]) -> list[Workload]:
-    from latprof._models import at_batch, model_workloads
+    from latprof.models import at_batch, model_workloads
 
     workloads = model_workloads(model)
     return [w for batch in batches for w in at_batch(workloads, batch)]

@@ -14,7 +14,7 @@ from latprof._cli._output import json_option, print_json
 @json_option
 def command(folder: Path, as_json: bool) -> None:
     """Write FOLDER/report.html of a run that ``demo`` or ``compress`` left in FOLDER."""
-    from latprof._report import write_report
+    from latprof.report import write_report
 
     path = write_report(folder)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from latprof._errors import UsageError
+from latprof.errors import UsageError
 
 __all__ = ["settings_options"]
 

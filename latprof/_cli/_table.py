@@ -8,10 +8,7 @@ import click
 import numpy as np
 
 from latprof._cli._output import json_option, note, print_json, print_table
-from latprof._errors import UsageError
-from latprof._measurement import Measurement
-from latprof._target import Target
-from latprof._units import format_s
+from latprof.errors import UsageError
 from latprof.tables import (
     LatencyTable,
     check,
@@ -26,6 +23,7 @@ from latprof.tables import (
     write_json,
     write_npz,
 )
+from latprof.vocabulary import Measurement, Target, format_s
 
 _FILE = click.Path(path_type=Path)
 _WRITERS = {".csv": write_csv, ".json": write_json, ".npz": write_npz}

@@ -9,7 +9,7 @@ import click
 
 from latprof._cli._output import json_option, print_json, print_table, progress
 from latprof._cli._settings import settings_options
-from latprof._units import format_s
+from latprof.vocabulary import format_s
 
 
 @click.command("verify")
@@ -26,7 +26,7 @@ def command(file: Path, device: str, path: Path, settings: dict[str, Any], as_js
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
     """
-    from latprof._verification import verify
+    from latprof.pipeline import verify
     from latprof.tables import LatencyTable
 
     with progress("measuring", 100) as update:

@@ -11,14 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latprof import _plots
-from latprof._agreement import agreement, answer_of_file
-from latprof._cache import cache_dir
-from latprof._calibration import calibrate_into
-from latprof._compression import Settings, Workshop, compress_in, conclude
-from latprof._figures import progress_text
-from latprof._profiling import profile_into
-from latprof._report import write_report
 from latprof.compress import (
     Compressor,
     Distillation,
@@ -33,8 +25,12 @@ from latprof.compress import (
     uniform_counts,
 )
 from latprof.devices import Device, open_device
+from latprof.pipeline import agreement, answer_of_file, calibrate_into, profile_into
+from latprof.pipeline.run import Settings, Workshop, compress_in, conclude
+from latprof.report import _plots, progress_text, write_report
 from latprof.surrogate import HeldOut, Surrogate, compare, fit, plot_fit
 from latprof.tables import LatencyTable
+from latprof.vocabulary import cache_dir
 from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 __all__ = ["FULL", "QUICK", "Scale", "run"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from latprof._extras import require
+from latprof.vocabulary import require
 
 if TYPE_CHECKING:
     from latprof.integrations._lightning import LightningCallback

@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from latprof._errors import UsageError
-from latprof._extras import require
-from latprof.compress._compressor import Compressor
-from latprof.compress._standing import standing
+from latprof.compress import Compressor, standing
+from latprof.errors import UsageError
+from latprof.vocabulary import require
 
 try:
     from lightning.pytorch import Callback

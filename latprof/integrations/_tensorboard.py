@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from latprof._closing import Closing
-from latprof.compress._compressor import Compressor
-from latprof.compress._standing import standing
+from latprof.compress import Compressor, standing
+from latprof.vocabulary import Closing
 
 __all__ = ["TensorBoard"]
 

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from latprof._errors import UsageError
-from latprof.compress._attach import Attachment, fold
-from latprof.compress._compressor import Compressor
-from latprof.compress._ranks import average
-from latprof.compress._standing import standing
+from latprof.compress import Attachment, Compressor, fold, standing
+from latprof.compress.masks import average
+from latprof.errors import UsageError
 
 __all__ = ["TransformersCallback"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latprof._cache import cache_dir
-from latprof._errors import UsageError
 from latprof.compress import TensorBatches
+from latprof.errors import UsageError
+from latprof.vocabulary import cache_dir
 
 __all__ = ["fashion_mnist", "find", "load"]
 

@@ -1,0 +1,77 @@
+from ._attach import Attachment as Attachment
+from ._attach import fold as fold
+from ._compressor import Compressor as Compressor
+from ._standing import standing as standing
+from .cost import largest as largest
+from .cost import uniform_counts as uniform_counts
+from .cost._goals import Goals as Goals
+from .export import Check as Check
+from .export import Int8Export as Int8Export
+from .export import Int8Warning as Int8Warning
+from .export import export as export
+from .export import export_int8 as export_int8
+from .export import load_check as load_check
+from .graph import Graph as Graph
+from .graph import Group as Group
+from .graph import ParameterSlice as ParameterSlice
+from .graph import Stats as Stats
+from .read import workloads_of_file as workloads_of_file
+from .shrink import load_shrunk as load_shrunk
+from .shrink import recalibrate as recalibrate
+from .shrink import recipe_of as recipe_of
+from .shrink import shrink as shrink
+from .shrink import variant as variant
+from .space import Block as Block
+from .space import Depth as Depth
+from .space import LowRank as LowRank
+from .space import Prune as Prune
+from .space import Quantise as Quantise
+from .space import Sparse as Sparse
+from .trace import trace as trace
+from .train import Batches as Batches
+from .train import Distillation as Distillation
+from .train import Recipe as Recipe
+from .train import TensorBatches as TensorBatches
+from .train import Tick as Tick
+from .train import accuracy as accuracy
+from .train import train as train
+
+__all__ = [
+    "Attachment",
+    "Batches",
+    "Block",
+    "Check",
+    "Compressor",
+    "Depth",
+    "Distillation",
+    "Goals",
+    "Graph",
+    "Group",
+    "Int8Export",
+    "Int8Warning",
+    "LowRank",
+    "ParameterSlice",
+    "Prune",
+    "Quantise",
+    "Recipe",
+    "Sparse",
+    "Stats",
+    "TensorBatches",
+    "Tick",
+    "accuracy",
+    "export",
+    "export_int8",
+    "fold",
+    "largest",
+    "load_check",
+    "load_shrunk",
+    "recalibrate",
+    "recipe_of",
+    "shrink",
+    "standing",
+    "trace",
+    "train",
+    "uniform_counts",
+    "variant",
+    "workloads_of_file",
+]

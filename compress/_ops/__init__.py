@@ -1,7 +1,0 @@
-"""One file per family of aten ops: how channels pass through each. Importing registers them."""
-
-from __future__ import annotations
-
-from latprof.compress._ops import _contract, _convolve, _move, _normalise, _pointwise, _reduce
-
-__all__ = ["_contract", "_convolve", "_move", "_normalise", "_pointwise", "_reduce"]

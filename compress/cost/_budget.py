@@ -1,0 +1,99 @@
+"""Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+from latprof.errors import InfeasibleBudgetError, UsageError
+from latprof.vocabulary import format_figure
+
+__all__ = ["Budget", "Reach"]
+
+_LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+_BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+#: What a budget may be of besides a latency: name -> units.
+_UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a model can be brought to.
+
+    Args:
+        least: every group at its minimum.
+        full: every group at its full size.
+    """
+
+    least: float
+    full: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What to stay under: an absolute figure, or a fraction of the original's.
+
+    Args:
+        kind: ``macs``, ``params``, ``bytes``, or a latency's name.
+        value: seconds, MACs, parameters or bytes; None where ``fraction`` is given.
+    """
+
+    text: str
+    kind: str = "latency"
+    value: float | None = None
+    fraction: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | float) -> Self:
+        """From ``5 ms``, ``60%`` or ``KIND=...``; a bare number is seconds.
+
+        Raises:
+            UsageError: none of these.
+        """
+        kind, _, rest = str(text).rpartition("=")
+        kind = kind.strip() or "latency"
+        units = _UNITS.get(kind, _LATENCY)
+        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*)\s*", rest)
+        try:
+            number = float(match[1]) if match else 0.0
+        except ValueError:
+            number = 0.0
+        if match is None or number <= 0 or (match[2] != "%" and match[2] not in units):
+            raise UsageError(
+                f"budget is {text!r}; expected a latency like '5 ms', a share like '60%', or one "
+                "of macs, params or bytes like 'macs=50%', 'params=1.2M', 'bytes=4MB'"
+            )
+        if match[2] == "%":
+            return cls(str(text), kind, fraction=number / 100)
+        return cls(str(text), kind, value=number * units[match[2]])
+
+    def limit(self, original: float) -> float:
+        """The figure to stay under where the original's is ``original``: a share follows it."""
+        return self.value if self.value is not None else (self.fraction or 0.0) * original
+
+    def resolve(self, reach: Reach) -> float:
+        """The figure to stay under.
+
+        Raises:
+            InfeasibleBudgetError: not below the original, or below what any width reaches.
+        """
+        wanted, told = self.limit(reach.full), partial(format_figure, self.kind)
+        reachable = (
+            f"reachable: {told(reach.least)} to {told(reach.full)} "
+            f"({reach.least / reach.full:.0%} to 100%)"
+        )
+        if wanted >= reach.full:
+            raise InfeasibleBudgetError(
+                f"budget {self.text} is {told(wanted)}, and the original already takes "
+                f"{told(reach.full)}; {reachable}"
+            )
+        if wanted < reach.least:
+            raise InfeasibleBudgetError(
+                f"budget {self.text} is {told(wanted)}, less than the least that these blocks "
+                f"reach; {reachable}"
+            )
+        return wanted

@@ -1,0 +1,90 @@
+"""Writing a TFLite file through litert-torch, and running it to compare."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from latprof.compress.graph import Inputs, first_line, quiet
+from latprof.errors import ExportError
+from latprof.vocabulary import require
+
+__all__ = ["LayoutWarning", "outputs_in_order", "silent", "write_tflite"]
+
+
+class LayoutWarning(UserWarning):
+    """The file turns between layouts at run time, which costs latency."""
+
+
+def write_tflite(
+    model: nn.Module, inputs: Inputs, shown: Inputs, path: Path
+) -> tuple[list[str], list[NDArray[Any]]]:
+    """Write the file and run it on ``shown``: (names of its inputs in order, its outputs)."""
+    with silent():
+        converter = require("litert_torch", extra="tflite-export", why="TFLite export")
+    runtime = require("ai_edge_litert.interpreter", extra="tflite", why="checking a TFLite file")
+    try:
+        with silent():
+            edge = converter.convert(model, inputs.args, inputs.kwargs or None)
+            edge.export(str(path))
+    except Exception as exc:
+        raise ExportError(
+            f"{type(model).__name__}: TFLite export failed: {first_line(exc)}"
+        ) from exc
+    _mind_layout(path)
+    with silent():
+        run = runtime.Interpreter(model_path=str(path)).get_signature_runner()
+        names = list(run.get_input_details())
+        arrays = [t.detach().cpu().numpy() for t in shown.leaves]
+        if len(names) != len(arrays):
+            raise ExportError(f"{path.name}: it has {len(names)} inputs; expected {len(arrays)}")
+        # litert-torch names inputs args_0, args_1, ..., or as the keywords, in the order given
+        order = sorted(names, key=_position) if not inputs.kwargs else names
+        made = run(**dict(zip(order, arrays, strict=True)))
+    return order, outputs_in_order(made)
+
+
+def outputs_in_order(made: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """What a signature gave, as litert-torch numbers its outputs."""
+    return [np.asarray(made[name]) for name in sorted(made, key=_position)]
+
+
+def _position(name: str) -> tuple[str, int]:
+    """``output_10`` comes after ``output_9``."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if number.isdigit() else (name, 0)
+
+
+def _mind_layout(path: Path) -> None:
+    from latprof.compress.read import transposes
+
+    if count := transposes(path):
+        warnings.warn(
+            f"the TFLite file turns {count} tensors between layouts as it runs, which costs "
+            "latency; a model that takes (batch, H, W, C) turns fewer",
+            LayoutWarning,
+            stacklevel=4,
+        )
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """The converter and the interpreter also write to the process's own stderr."""
+    with quiet(), Path(os.devnull).open("w") as nowhere:
+        saved = [os.dup(1), os.dup(2)]
+        try:
+            for stream in (1, 2):
+                os.dup2(nowhere.fileno(), stream)
+            yield
+        finally:
+            for stream, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, stream)
+                os.close(copy)

@@ -1,0 +1,88 @@
+"""Example inputs of a model: a tensor, a tuple of positional ones, or a dict of named ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from latprof.compress.graph._quiet import culprit, first_line
+from latprof.errors import TraceError
+
+__all__ = ["Inputs", "evaluating", "flat_outputs"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one forward is called with."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, example: Any) -> Self:
+        if isinstance(example, cls):
+            return example
+        if isinstance(example, torch.Tensor):
+            return cls((example,))
+        if isinstance(example, Mapping):
+            return cls((), dict(example))
+        if isinstance(example, (tuple, list)):
+            return cls(tuple(example))
+        raise TraceError(
+            f"example inputs are {type(example).__name__}; expected a tensor, "
+            "a tuple of tensors, or a dict of named tensors"
+        )
+
+    @property
+    def leaves(self) -> list[torch.Tensor]:
+        found = pytree.tree_leaves((self.args, self.kwargs))
+        return [t for t in found if isinstance(t, torch.Tensor)]
+
+    def check(self, model: nn.Module) -> None:
+        """Run the forward once.
+
+        Raises:
+            TraceError: it fails, on its own, before anything was traced.
+        """
+        name = type(model).__name__
+        try:
+            outputs = flat_outputs(model(*self.args, **self.kwargs))
+        except Exception as exc:
+            given = ", ".join("x".join(map(str, t.shape)) for t in self.leaves) or "none"
+            raise TraceError(
+                f"{name}: its forward fails on the example inputs ({given})"
+                f"{culprit(model, exc)}: {first_line(exc)}"
+            ) from exc
+        if not outputs:
+            raise TraceError(f"{name}: its forward returns no tensor; expected at least one")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode within, each module's own mode after; exported programs refuse ``eval()``."""
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def flat_outputs(outputs: Any) -> list[torch.Tensor]:
+    """Every floating tensor in a model's outputs, nested in tuples, dicts or output classes."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    if isinstance(outputs, (list, tuple)):
+        return [t for o in outputs for t in flat_outputs(o)]
+    leaves = pytree.tree_leaves(outputs)
+    return [t for t in leaves if isinstance(t, torch.Tensor)]

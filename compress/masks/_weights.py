@@ -1,0 +1,161 @@
+"""The weights that a network computes with under its masks, parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latprof.compress.graph import multiplied
+from latprof.compress.masks._bits import Bits
+from latprof.compress.masks._deferred import Masked, Product
+from latprof.compress.masks._swap import Swap
+from latprof.compress.shrink import gated, split
+from latprof.compress.space import Option, Space
+
+__all__ = ["Factors", "Weights"]
+
+
+class Factors(nn.Module):
+    """A weight as U diag(beta) V diag(mask)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        left, right = split(weight)
+        self.shape = weight.shape
+        self.left, self.right = nn.Parameter(left), nn.Parameter(right)
+
+    def forward(self, beta: Tensor, mask: Tensor | None = None, *, defer: bool = False) -> Tensor:
+        """
+        Args:
+            beta: of each rank, (rank,).
+            mask: of each input channel, (in,); None where nothing masks them.
+            defer: leave a matrix to be multiplied out where it is used.
+        """
+        left: Tensor = self.left * beta.to(self.left.dtype)
+        right: Tensor = self.right
+        if mask is not None:
+            each = mask.to(right.dtype)[:, None]
+            right = (right.view(len(right), len(mask), -1) * each).flatten(1)
+        if defer and len(self.shape) == 2:
+            return Product(left, right)
+        return (left @ right).view(self.shape)
+
+
+class Weights(nn.Module):
+    """From the model's parameters and the masks' scales to what takes the parameters' place.
+
+    Weights under LowRank are trained as their factors; the model's own stand still meanwhile.
+    Bits come last, and leave zeros zero, so that what is kept lies on its grid exactly.
+    """
+
+    def __init__(self, model: nn.Module, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        others = {o.layer.weight for o in space.options}
+        readers = {part.name for g in space.graph.prunable for part in g.readers}
+        self.swap = Swap(model, others | readers)
+        self.factors = nn.ModuleList(
+            Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
+        )
+        self.bits = nn.ModuleList(
+            Bits(model.get_parameter(o.layer.weight), o.block.bits)  # type: ignore[union-attr]
+            for o in space.bits
+        )
+        for option in space.ranks:
+            model.get_parameter(option.layer.weight).requires_grad_(False)
+        self._narrow = [name for name in space.narrow if name not in others]
+
+    def forward(
+        self, model: nn.Module, scales: Sequence[Tensor], *, defer: bool = False
+    ) -> dict[str, Tensor]:
+        """The parameters that change, by name.
+
+        Args:
+            scales: per group of the space, (size,); 0 is removed.
+            defer: leave weights of layers of few rows to be worked out where they are used.
+        """
+        params = self.swap.parameters(model)
+        graph = self.space.graph
+        channels = scales[: len(graph.groups)]
+        masks = graph.scales(channels)
+        changed: dict[str, Tensor] = {}
+        for option, factors in zip(self.space.ranks, self.factors, strict=True):
+            name = option.layer.weight
+            mask = masks.pop((name, 1), None)
+            changed[name] = factors(scales[option.group.index], mask, defer=defer)
+        if defer:
+            for name in self._narrow:
+                if (name, 1) in masks:
+                    changed[name] = Masked(params[name], masks.pop((name, 1)))
+        changed |= multiplied(params, masks)
+        for option in self.space.sparse:
+            name = option.layer.weight
+            weight = changed.get(name, params[name])
+            mask = _spread(scales[option.group.index], weight.shape, option.tile)
+            changed[name] = weight * mask.to(weight.dtype)
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            name = option.layer.weight
+            weight = changed.get(name, params[name])
+            coded = bits(weight, scales[option.group.index])
+            # What a mask removed is zero on any grid; its gradient still tells what it was worth.
+            changed[name] = coded - coded.detach() * (weight.detach() == 0)
+        return changed
+
+    def run(
+        self,
+        model: nn.Module,
+        scales: Sequence[Tensor],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """The model's forward under these scales."""
+        changed = self(model, scales, defer=not torch.compiler.is_compiling())
+        with gated(model, {r.path: scales[r.group.index] for r in self.space.residuals}):
+            return self.swap(model, changed, args, kwargs)
+
+    @torch.no_grad()
+    def fold(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Write what the masks make of them into the parameters; then masks of 0 and 1 do."""
+        for name, value in self(model, scales).items():
+            model.get_parameter(name).copy_(value)
+        for option, factors in zip(self.space.ranks, self.factors, strict=True):
+            factors.left.mul_(scales[option.group.index])  # type: ignore[operator]
+        for residual in self.space.residuals:
+            if not scales[residual.group.index]:  # without its parameters it is an identity
+                for parameter in model.get_submodule(residual.path).parameters():
+                    parameter.zero_()
+
+    def refit(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
+        """Clip ranges of the bit widths that are not in use, for the weights as they are now."""
+        if not self.space.bits:
+            return
+        params = self.swap.parameters(model)
+        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
+        for option, bits in zip(self.space.bits, self.bits, strict=True):
+            weight = changed.get(option.layer.weight, params[option.layer.weight])
+            bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
+
+    def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
+        """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
+
+        Args:
+            keeps: per channel group, (size,) bool.
+        """
+        shape = option.layer.shape
+        found = torch.ones(shape, dtype=torch.bool)
+        for (name, dim), keep in self.space.graph.kept(keeps).items():
+            if name == option.layer.weight:
+                found &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
+        rows, columns = option.tile
+        return found.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
+
+
+def _spread(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:
+    """One scale per tile of a weight as a mask of the weight's shape."""
+    if tile == (1, 1):
+        return scales.view(shape)
+    tiles = scales.view(shape[0] // tile[0], -1)
+    return tiles.repeat_interleave(tile[0], 0).repeat_interleave(tile[1], 1).view(shape)

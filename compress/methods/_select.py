@@ -1,0 +1,124 @@
+"""Which channels to keep: the most important ones whose latency fits the budget.
+
+A knapsack, solved greedily by importance lost per second saved, as in HALP (Shen et al., 2022,
+arXiv:2110.10811), over counts at which the device's latency really steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from latprof.compress.graph import Group
+
+__all__ = ["Floats", "candidates", "n_of_m", "select", "worth_of"]
+
+Floats = npt.NDArray[np.float64]
+
+#: More choices per group than this refine nothing that the re-measuring can see.
+_CHOICES = 32
+
+
+def candidates(group: Group) -> list[int]:
+    """The counts a group may have, ascending: multiples of a step, and its full size.
+
+    The step is the group's divisor, doubled while that leaves more than _CHOICES counts: what is
+    a multiple of 16 is one of 4 and 8 too, and keeps their fast paths.
+    """
+    if not group.prunable:
+        return [group.size]
+    step = group.divisor
+    while group.size > _CHOICES * step:
+        step *= 2
+    least = -(-group.minimum // group.divisor) * group.divisor
+    return sorted(
+        {min(least, group.size), *range(step, group.size, step), group.size} - set(range(least))
+    )
+
+
+def select(
+    values: Sequence[Floats],
+    candidates: Sequence[Sequence[int]],
+    cost: Callable[[Floats], Floats],
+    budget: float,
+    leaps: Sequence[Sequence[int]] | None = None,
+) -> list[int]:
+    """Counts per group, (G,).
+
+    Args:
+        values: per group, what keeping 0..n of its units is worth, (n + 1,), see ``worth_of``.
+        candidates: per group, the counts it may have, ascending; the last is where it starts.
+        cost: (B,) seconds, or another figure, for B rows of counts (B, G).
+        budget: the figure to stay under.
+        leaps: per group, how many candidates a move down may pass; (1, 2) by default.
+
+    Returns:
+        Counts with ``cost(counts) <= budget``, or every group at its first candidate.
+    """
+    leaps = [(1, 2)] * len(candidates) if leaps is None else leaps
+    worth = [v[list(c)] for v, c in zip(values, candidates, strict=True)]
+    place = [len(c) - 1 for c in candidates]
+    counts = np.array([c[-1] for c in candidates], dtype=np.float64)
+    now = float(cost(counts[None])[0])
+    while now > budget:
+        # One step down, or two at once: the first may lie within one stair of the device.
+        moves = [(g, p - d) for g, p in enumerate(place) for d in leaps[g] if p >= d]
+        if not moves:
+            break
+        after = cost(_moved(counts, candidates, moves))
+        lost = np.array([worth[g][place[g]] - worth[g][to] for g, to in moves])
+        best = int(np.argmin(lost / np.maximum(now - after, 1e-12 * now)))
+        group, place[group] = moves[best]
+        counts[group] = candidates[group][place[group]]
+        now = float(after[best])
+    while moves := [(g, p + 1) for g, p in enumerate(place) if p + 1 < len(candidates[g])]:
+        # Give back what still fits, for the last step down may have overshot.
+        fits = cost(_moved(counts, candidates, moves)) <= budget
+        if not fits.any():
+            break
+        gained = np.array([worth[g][to] - worth[g][place[g]] for g, to in moves])
+        group, place[group] = moves[int(np.argmax(np.where(fits, gained, -np.inf)))]
+        counts[group] = candidates[group][place[group]]
+    return [int(c) for c in counts]
+
+
+def n_of_m(worth: Tensor, n: int, m: int) -> Tensor:
+    """(size,) bool: the n most valuable of every m neighbours; size is a multiple of m."""
+    best = worth.view(-1, m).argsort(descending=True, stable=True)[:, :n]
+    return (
+        torch.zeros(worth.numel() // m, m, dtype=torch.bool)
+        .to(worth.device)
+        .scatter_(1, best, True)
+        .view(-1)
+    )
+
+
+def _moved(
+    counts: Floats, candidates: Sequence[Sequence[int]], moves: Sequence[tuple[int, int]]
+) -> Floats:
+    """One row of counts per (group, place of its candidate)."""
+    rows = np.repeat(counts[None], len(moves), axis=0)
+    for row, (group, to) in zip(rows, moves, strict=True):
+        row[group] = candidates[group][to]
+    return rows
+
+
+def worth_of(importance: Floats, *, ordered: bool = False) -> Floats:
+    """What keeping the best 0..n units of a group is worth, (n + 1,); the first, if ``ordered``.
+
+    Taylor importances do not add up when most of a group goes, for what is left has to carry
+    its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.
+    A single unit is a residual block: nothing has to carry its work, for its input goes on.
+    """
+    if len(importance) == 1:
+        return np.array([-float(importance[0]), 0.0])
+    total = max(float(importance.sum()), 1e-30)
+    best = importance if ordered else np.sort(importance)[::-1]
+    share = np.concatenate([[0.0], np.cumsum(best)]) / total
+    return np.asarray(total * np.log(np.maximum(share, 1e-6)))

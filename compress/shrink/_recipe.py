@@ -1,0 +1,120 @@
+"""How a shrunk model differs from the original, as plain JSON, to build it again without masks."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latprof.compress.shrink._factored import factored, ranks_of
+from latprof.compress.shrink._skip import skipped_in, without
+from latprof.errors import UsageError
+
+__all__ = ["load_shrunk", "recipe_of"]
+
+# format history: 1 - shapes of the tensors and values of the attributes that differ
+#                 2 - ranks of the layers that became two
+#                 3 - residual blocks that were dropped
+_VERSION = 3
+
+
+def recipe_of(model: nn.Module, small: nn.Module) -> dict[str, Any]:
+    """JSON-ready differences in size between a model and its shrunk copy."""
+    dropped, ranks = skipped_in(model, small), ranks_of(model, small)
+    model = _rebuilt(model, dropped, ranks)
+    shapes = {name: list(t.shape) for name, t in _tensors(model)}
+    attributes: dict[str, dict[str, Any]] = {}
+    for path, module in small.named_modules():
+        before = dict(_sizes(model.get_submodule(path)))
+        changed = {k: v for k, v in _sizes(module) if before.get(k) != v}
+        if changed:
+            attributes[path] = changed
+    return {
+        "latprof_recipe": _VERSION,
+        "model": type(model).__name__,
+        "tensors": {n: list(t.shape) for n, t in _tensors(small) if shapes[n] != list(t.shape)},
+        "attributes": attributes,
+        "ranks": ranks,
+        "dropped": dropped,
+    }
+
+
+def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.Module:
+    """A copy of the model at the recipe's sizes, ready for the shrunk model's state dict.
+
+    Args:
+        model: of the original architecture, at full size; its weights do not matter.
+        recipe: from ``recipe_of``, or a JSON file of it.
+
+    Raises:
+        UsageError: the recipe cannot be read, or is of another model.
+    """
+    if not isinstance(recipe, Mapping):
+        recipe = _read(Path(recipe))
+    version = recipe.get("latprof_recipe")
+    if version not in range(1, _VERSION + 1):
+        raise UsageError(f"recipe version is {version!r}; expected at most {_VERSION}")
+    try:
+        model = _rebuilt(model, recipe.get("dropped", []), recipe.get("ranks", {}))
+    except (AttributeError, TypeError) as exc:
+        raise UsageError(f"recipe of {recipe['model']}: {exc}") from exc
+    tensors, memo = dict(_tensors(model)), {}
+    for name, shape in recipe["tensors"].items():
+        old = tensors.get(name)
+        if (
+            old is None
+            or old.ndim != len(shape)
+            or any(n > o for n, o in zip(shape, old.shape, strict=True))
+        ):
+            found = "none" if old is None else tuple(old.shape)
+            raise UsageError(
+                f"recipe of {recipe['model']}: {name} is {found} in this {type(model).__name__}; "
+                f"expected one that {tuple(shape)} fits into"
+            )
+        new = old.detach()[tuple(slice(n) for n in shape)].clone()
+        memo[id(old)] = (
+            nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        )
+    small = copy.deepcopy(model, memo)
+    for path, changes in recipe["attributes"].items():
+        for name, value in changes.items():
+            setattr(
+                small.get_submodule(path), name, tuple(value) if isinstance(value, list) else value
+            )
+    return small
+
+
+def _rebuilt(model: nn.Module, dropped: Sequence[str], ranks: Mapping[str, int]) -> nn.Module:
+    """The model, or a copy of it without these blocks and with these layers as two."""
+    return factored(without(copy.deepcopy(model), dropped), ranks) if dropped or ranks else model
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _sizes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Whole numbers a module keeps beside its tensors, alone or as a tuple."""
+    for name, value in vars(module).items():
+        if type(value) is int:
+            yield name, value
+        elif (
+            isinstance(value, (tuple, torch.Size)) and value and all(type(v) is int for v in value)
+        ):
+            yield name, list(value)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"recipe {path} cannot be read: {exc}") from exc
+    if not isinstance(found, Mapping):
+        raise UsageError(f"recipe {path} holds {type(found).__name__}; expected an object")
+    return found

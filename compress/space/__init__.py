@@ -1,0 +1,23 @@
+"""What may go: blocks, layers, options, residual blocks."""
+
+from __future__ import annotations
+
+from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
+from latprof.compress.space._counts import COUNTS, soft_counts
+from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._space import Option, Space, space_of
+
+__all__ = [
+    "COUNTS",
+    "Block",
+    "Depth",
+    "LowRank",
+    "Option",
+    "Prune",
+    "Quantise",
+    "Space",
+    "Sparse",
+    "residual_blocks",
+    "soft_counts",
+    "space_of",
+]

@@ -1,0 +1,146 @@
+"""What may be done to a network: the building blocks of Nasery et al., Tables 1 and 2."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from latprof.compress.space._counts import prepare_counts
+from latprof.errors import UsageError
+
+__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Sparse"]
+
+_INITS = ("importance", "one", "uniform")
+
+
+@dataclass(frozen=True)
+class Block:
+    """What every block has.
+
+    Args:
+        count: how a mask counts its units: ``l1l2`` (the paper's), ``hoyer_square``, ``l1``.
+        init: masks start at ``one``; ``uniform`` in [0, 0.5] (the paper's App. B); or in
+            proportion to each unit's ``importance``. The network computes the same in all
+            three, for a mask counts relative to its start.
+    """
+
+    count: str = "l1l2"
+    init: str = "importance"
+
+    def __post_init__(self) -> None:
+        prepare_counts(self.count)
+        if self.init not in _INITS:
+            raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
+
+
+@dataclass(frozen=True)
+class Prune(Block):
+    """Remove channels of whole groups: W diag(alpha).
+
+    Args:
+        divisor: counts are multiples of it. Off multiples of 4 runtimes leave their fast paths
+            (ONNX Runtime's depthwise convolution takes ten times as long there).
+        exclude: names or patterns (fnmatch) of modules whose output channels stay.
+    """
+
+    divisor: int = 4
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LowRank(Block):
+    """Factor weights: U diag(beta) V, initialised by SVD.
+
+    A layer becomes two where two cost less on the target, and stays one where they do not.
+
+    Args:
+        divisor: ranks are multiples of it.
+        layers: names or patterns of the linear and convolution layers it may factor.
+    """
+
+    divisor: int = 4
+    layers: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Depth(Block):
+    """Drop whole residual blocks: x + beta (block(x) - x), with one beta in [0, 1] for each.
+
+    A block that is kept computes what it did, beta = 1; one that is dropped is an identity, and
+    none of its ops is left. Found are the modules that return their input where all their
+    parameters are zero: those of ResNets and MobileNets whose shortcut is the identity,
+    transformer layers that normalise first. Not in the paper; a scale per residual block, pressed
+    to zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), where what a block costs is not told.
+
+    Args:
+        count, init: fixed; one mask alone is counted by its value, from 1.
+        layers: names or patterns of the blocks it may drop.
+    """
+
+    count: str = "l1"
+    init: str = "one"
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.count, self.init) != ("l1", "one"):
+            raise UsageError(
+                f"Depth has count {self.count!r} and init {self.init!r}; expected l1 and one, "
+                "for other counts of a single mask have no gradient: leave both out"
+            )
+
+
+@dataclass(frozen=True)
+class Sparse(Block):
+    """Zero weights one by one or in blocks: W * beta. Shapes stay, so that no latency is saved
+    on runtimes without sparse kernels: it takes a budget of ``params`` or ``bytes``.
+
+    Args:
+        pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels; or ``N:M``, at
+            most N of every M weights along the inputs, which is reached without a budget.
+        layers: names or patterns of the linear and convolution layers it may thin.
+    """
+
+    pattern: str = "unstructured"
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pattern != "unstructured" and self.block is None and self.n_of_m is None:
+            raise UsageError(
+                f"pattern is {self.pattern!r}; expected unstructured, blocks like 4x4, or N:M "
+                "with N < M like 2:4"
+            )
+
+    @property
+    def block(self) -> tuple[int, int] | None:
+        """(R, C) of a pattern of blocks."""
+        found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", self.pattern)
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """(N, M) of a fixed pattern."""
+        found = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.pattern)
+        return (int(found[1]), int(found[2])) if found and int(found[1]) < int(found[2]) else None
+
+
+@dataclass(frozen=True)
+class Quantise(Block):
+    """Give each weight the fewest bits that do: nested bit widths with learnt clip ranges.
+
+    It is the size of the weights that falls; it takes a budget of ``bytes``. What int8 saves in
+    latency is a matter of the exported file: ``export_int8``.
+
+    Args:
+        bits: ascending widths that a weight may have; it may also stay as it is.
+        layers: names or patterns of the linear and convolution layers it may quantise.
+    """
+
+    bits: tuple[int, ...] = (1, 2, 4, 8, 16)
+    layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bits or list(self.bits) != sorted({b for b in self.bits if 1 <= b <= 16}):
+            raise UsageError(f"bits are {self.bits}; expected ascending widths from 1 to 16")

@@ -1,0 +1,104 @@
+"""Residual blocks: modules that a network can do without, for what they are given goes on."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from latprof.compress.graph import Graph, evaluating
+from latprof.compress.shrink import random_inputs, variant
+from latprof.errors import ShrinkError
+from latprof.workloads import Conv2d, MatMul
+
+__all__ = ["residual_blocks"]
+
+
+def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("*",)) -> list[str]:
+    """Paths of the innermost residual blocks among the modules of these names or patterns.
+
+    A module is one where it returns exactly its first input once all its parameters are zero:
+    x + f(x), and also relu(x + f(x)) where x comes from a relu. Nothing is told from names or
+    classes. Left alone are modules that run more than once or share parameters with others, and
+    those around which the model's own code does not work, or not the same, with an identity.
+    """
+    found = [
+        path
+        for path, (module, calls) in _calls(model, graph).items()
+        if any(fnmatch.fnmatch(path, p) for p in patterns)
+        and len(calls) == 1
+        and not _shares(model, path)
+        and _is_identity_at_zero(module, *calls[0])
+    ]
+    inner = [p for p in found if not any(q.startswith(f"{p}.") for q in found)]
+    if inner and not _follows(model, graph, inner):
+        return [p for p in inner if _follows(model, graph, [p])]
+    return inner
+
+
+_Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _calls(model: nn.Module, graph: Graph) -> dict[str, tuple[nn.Module, list[_Call]]]:
+    """Per module with weights that multiply, what one forward on random inputs calls it with."""
+    working = {op.module for op in graph.ops if isinstance(op.workload, (Conv2d, MatMul))}
+    calls: dict[str, list[_Call]] = defaultdict(list)
+    modules = {
+        path: module
+        for path, module in model.named_modules()
+        if path and any(f"{op}.".startswith(f"{path}.") for op in working)
+    }
+
+    def watch(path: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            copies = (a.clone() if isinstance(a, Tensor) else a for a in args)
+            calls[path].append((tuple(copies), kwargs))
+
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+    handles = [watch(path, module) for path, module in modules.items()]
+    inputs = random_inputs(graph.inputs, 0)
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(*inputs.args, **inputs.kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {path: (module, calls[path]) for path, module in modules.items()}
+
+
+def _shares(model: nn.Module, path: str) -> bool:
+    """True where a parameter within is also one without."""
+    names: dict[int, set[bool]] = defaultdict(set)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].add(name.startswith(f"{path}."))
+    return any(len(where) == 2 for where in names.values())
+
+
+def _is_identity_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if not args or not isinstance(args[0], Tensor) or not args[0].any():
+        return False
+    zero = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
+    x = args[0].clone()  # the module may work in place
+    try:
+        with torch.no_grad(), evaluating(module):
+            made = functional_call(module, zero, args, kwargs)
+    except (RuntimeError, ValueError):  # as inverting a weight of zeros does
+        return False
+    return isinstance(made, Tensor) and torch.equal(made, x)
+
+
+def _follows(model: nn.Module, graph: Graph, paths: Sequence[str]) -> bool:
+    """Whether the model computes the same with identities in these places as with the blocks
+    gated to nothing, at random widths."""
+    try:
+        variant(model, graph, np.random.default_rng(0), dropped=paths)
+    except ShrinkError:
+        return False
+    return True

@@ -1,0 +1,302 @@
+"""What may shrink: the graph's channel groups, and what blocks add to them: ranks and weights per
+layer, residual blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from latprof.compress.graph import Graph, Group
+from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
+from latprof.compress.space._residual import residual_blocks
+from latprof.errors import UsageError
+from latprof.workloads import Conv2d, MatMul, Workload
+
+__all__ = ["Layer", "Option", "Residual", "Space", "space_of"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear or ungrouped convolution layer with a weight of its own.
+
+    Args:
+        path: module.
+        shape: of its weight, output channels first.
+        ops: positions among the graph's measured ops; several where the module runs more often.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    ops: tuple[int, ...]
+
+    @property
+    def weight(self) -> str:
+        return f"{self.path}.weight"
+
+    @property
+    def full_rank(self) -> int:
+        return min(self.shape[0], math.prod(self.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a block may do to one layer; ``group`` counts the units that are left of it."""
+
+    block: LowRank | Quantise | Sparse
+    layer: Layer
+    group: Group
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """(N, M) of a fixed pattern of zeros."""
+        return self.block.n_of_m if isinstance(self.block, Sparse) else None
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Output and input channels of one unit of zeros."""
+        return (isinstance(self.block, Sparse) and self.block.block) or (1, 1)
+
+    @property
+    def weights_per_unit(self) -> int:
+        return self.tile[0] * self.tile[1]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A residual block that may be dropped; ``group`` has one unit, and may be left with none."""
+
+    path: str
+    group: Group
+
+    def holds(self, name: str) -> bool:
+        """Whether this module or parameter lies within."""
+        return f"{name}.".startswith(f"{self.path}.")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A graph and what may be done to it; groups are the graph's, then one per option, then one
+    per residual block. No residual block lies within another.
+
+    Args:
+        narrow: weights of layers whose inputs may be smaller than they.
+    """
+
+    graph: Graph
+    options: tuple[Option, ...] = ()
+    residuals: tuple[Residual, ...] = ()
+    narrow: tuple[str, ...] = ()
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        of_options = (o.group for o in self.options)
+        return (*self.graph.groups, *of_options, *(r.group for r in self.residuals))
+
+    @property
+    def sizes(self) -> list[int]:
+        return [g.size for g in self.groups]
+
+    @cached_property
+    def ranks(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, LowRank))
+
+    @cached_property
+    def sparse(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, Sparse))
+
+    @cached_property
+    def bits(self) -> tuple[Option, ...]:
+        return tuple(o for o in self.options if isinstance(o.block, Quantise))
+
+    def holder(self, name: str) -> int | None:
+        """Group of the residual block that this module or parameter lies in."""
+        return next((r.group.index for r in self.residuals if r.holds(name)), None)
+
+    def dropped(self, counts: Sequence[int]) -> list[str]:
+        """Paths of the residual blocks that are gone at these counts."""
+        return [r.path for r in self.residuals if not counts[r.group.index]]
+
+    @cached_property
+    def _holders(self) -> dict[int, set[int | None]]:
+        """{group: groups of the residual blocks that it has a part in; None is outside of all}"""
+        of_graph = {
+            g.index: {self.holder(part.name) for part in (*g.readers, *g.writers)}
+            for g in self.graph.groups
+        }
+        return of_graph | {o.group.index: {self.holder(o.layer.path)} for o in self.options}
+
+    def vanished(self, counts: Sequence[int]) -> set[int]:
+        """Groups whose units, whatever their count, are all within dropped blocks."""
+        return {
+            index
+            for index, holders in self._holders.items()
+            if holders and all(h is not None and not counts[h] for h in holders)
+        }
+
+    def bare(self, counts: Sequence[int]) -> list[Group]:
+        """Channel groups that are down to their least, without which the network is cut in two."""
+        gone = self.vanished(counts)
+        return [
+            g
+            for g in self.graph.groups
+            if g.prunable and counts[g.index] <= g.minimum < g.size and g.index not in gone
+        ]
+
+    def pairs(self) -> list[tuple[int, Option, Workload, Workload]]:
+        """Per op that may be factored: its position, its option, and at full size the two ops
+        that stand for it, (inputs -> rank) and (rank -> outputs)."""
+        return [
+            (n, option, *_pair(self.graph.ops[n].workload, option.group.size))
+            for option in self.ranks
+            for n in option.layer.ops
+        ]
+
+    def workloads(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[Workload]:
+        """Every op at these counts (G,); the layers named in ``factored`` as two."""
+        return [w for made in self.ops(counts, factored) for w in made]
+
+    def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
+        """The same, per op of the original what it has become: none, one, or two."""
+        whole = self.graph.workloads(counts[: len(self.graph.groups)])
+        found: list[list[Workload]] = [[w] for w in whole]
+        for n, option, _, _ in self.pairs():
+            if option.layer.path in factored:
+                found[n] = list(_pair(whole[n], counts[option.group.index]))
+        holders = (self.holder(op.module) for op in self.graph.ops)
+        return [
+            made if holder is None or counts[holder] else []
+            for made, holder in zip(found, holders, strict=True)
+        ]
+
+
+def space_of(
+    model: nn.Module, trace: Callable[[tuple[str, ...]], Graph], blocks: Sequence[Block]
+) -> tuple[Space, list[Block]]:
+    """The space, and per group of it the block that it comes from.
+
+    Args:
+        trace: graph of the model where the modules given by name or pattern keep their channels.
+
+    Raises:
+        UsageError: no block, two of a kind, or a block that finds no layer.
+    """
+    if not blocks or len({type(b) for b in blocks}) < len(blocks):
+        names = ", ".join(type(b).__name__ for b in blocks) or "none"
+        raise UsageError(f"blocks are {names}; expected at least one, each kind once")
+    prune = next((b for b in blocks if isinstance(b, Prune)), None)
+    graph = trace(prune.exclude if prune else ("*",))
+    graph = graph.aligned(prune.divisor) if prune else graph
+    layers = _layers(model, graph)
+    options: list[Option] = []
+    for block in blocks:
+        if not isinstance(block, (LowRank, Quantise, Sparse)):
+            continue
+        before = len(options)
+        for layer in layers:
+            if any(fnmatch.fnmatch(layer.path, p) for p in block.layers):
+                index = len(graph.groups) + len(options)
+                options += filter(None, [_option(block, layer, index)])
+        if len(options) == before:
+            raise UsageError(
+                f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
+                "linear or ungrouped convolution layers; latprof inspect lists them"
+            )
+    residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
+    low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
+    for option in options:
+        if option.layer.path in low_rank and not isinstance(option.block, LowRank):
+            raise UsageError(
+                f"{option.layer.path} is under LowRank and {type(option.block).__name__}; a "
+                "product of factors has no zeros and no grid: expected one per layer, see layers="
+            )
+    of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
+    of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
+    return Space(graph, tuple(options), residuals, _narrow(layers, graph)), of_group
+
+
+def _residuals(
+    model: nn.Module, graph: Graph, blocks: Sequence[Block], index: int
+) -> tuple[Residual, ...]:
+    """Those that Depth may drop; their groups are numbered from ``index``."""
+    depth = next((b for b in blocks if isinstance(b, Depth)), None)
+    if depth is None:
+        return ()
+    paths = residual_blocks(model, graph, depth.layers)
+    if not paths:
+        raise UsageError(
+            f"Depth finds no residual block under {', '.join(depth.layers)}; expected modules "
+            "that return their input where their parameters are zero, such as x + f(x)"
+        )
+    return tuple(
+        Residual(path, Group(n, f"{path}/depth", 1, 1, 0, 1, True, "", (), ()))
+        for n, path in enumerate(paths, index)
+    )
+
+
+def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
+    ops: dict[str, list[int]] = {}
+    for n, op in enumerate(graph.ops):
+        ops.setdefault(op.module, []).append(n)
+    names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    found = []
+    for path, module in model.named_modules():
+        plain = type(module) is nn.Linear or (
+            type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
+        )
+        works = [graph.ops[n].workload for n in ops.get(path, [])]
+        tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
+        if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
+            shape = tuple(graph.shapes[f"{path}.weight"])
+            found.append(Layer(path, shape, tuple(ops[path])))
+    return found
+
+
+def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
+    """Weights of linear layers, and of convolutions of one place."""
+    ops = graph.workloads()
+
+    def wide(op: Workload) -> bool:
+        return isinstance(op, Conv2d) and op.h_out * op.w_out > 1
+
+    return tuple(la.weight for la in layers if not any(wide(ops[n]) for n in la.ops))
+
+
+def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:
+    """None where the layer is too small for the block."""
+    if isinstance(block, LowRank):
+        size, divisor, minimum = layer.full_rank, block.divisor, block.divisor
+        if size < 2 * divisor:
+            return None
+        name = f"{layer.path}/rank"
+    elif isinstance(block, Quantise):
+        name, size, divisor, minimum = f"{layer.path}/bits", len(block.bits) + 1, 1, 1
+    else:
+        rows, columns = block.block or (1, 1)
+        out, inner = layer.shape[0], math.prod(layer.shape[1:])
+        if out % rows or inner % columns or (block.n_of_m and inner % block.n_of_m[1]):
+            return None
+        size, divisor, minimum = out * inner // (rows * columns), 1, 1
+        if block.n_of_m:
+            minimum = size * block.n_of_m[0] // block.n_of_m[1]
+        name = f"{layer.path}/{'weights' if rows * columns == 1 else 'blocks'}"
+    group = Group(index, name, size, 1, minimum, divisor, True, "", (), ())
+    return Option(block, layer, group)
+
+
+def _pair(whole: Workload, rank: int) -> tuple[Workload, Workload]:
+    """The two ops that stand for a factored one."""
+    if isinstance(whole, MatMul):
+        return (
+            dataclasses.replace(whole, n=rank),
+            dataclasses.replace(whole, k=rank),
+        )
+    assert isinstance(whole, Conv2d)
+    back = Conv2d(whole.h_out, whole.w_out, rank, whole.c_out, batch=whole.batch, dtype=whole.dtype)
+    return dataclasses.replace(whole, c_out=rank), back

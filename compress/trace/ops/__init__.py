@@ -1,0 +1,7 @@
+"""One file per family of aten ops: how channels pass through each. Importing registers them."""
+
+from __future__ import annotations
+
+from latprof.compress.trace.ops import _contract, _convolve, _move, _normalise, _pointwise, _reduce
+
+__all__ = ["_contract", "_convolve", "_move", "_normalise", "_pointwise", "_reduce"]

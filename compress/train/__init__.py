@@ -1,0 +1,23 @@
+"""A training loop for those without their own."""
+
+from __future__ import annotations
+
+from latprof.compress.train._train import (
+    Batches,
+    Distillation,
+    Recipe,
+    TensorBatches,
+    Tick,
+    accuracy,
+    train,
+)
+
+__all__ = [
+    "Batches",
+    "Distillation",
+    "Recipe",
+    "TensorBatches",
+    "Tick",
+    "accuracy",
+    "train",
+]

@@ -1,0 +1,25 @@
+"""Everything that is shipped to the machine that measures, and nothing else.
+
+``remote`` sends this folder, ``latprof.workloads`` and ``latprof.errors`` as source text. So a
+module here imports the standard library, numpy, its own runtime's package, and those two.
+"""
+
+from __future__ import annotations
+
+from latprof.devices.agent._host import describe_cpu
+from latprof.devices.agent._protocol import (
+    GPU_RUNTIME_MODULES,
+    PROTOCOL_VERSION,
+    RUNTIME_MODULES,
+    decode_arrays,
+    encode_arrays,
+)
+
+__all__ = [
+    "GPU_RUNTIME_MODULES",
+    "PROTOCOL_VERSION",
+    "RUNTIME_MODULES",
+    "decode_arrays",
+    "describe_cpu",
+    "encode_arrays",
+]

@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: the driver, kernels and libraries that the agent measures with."""

@@ -1,0 +1,83 @@
+"""What every runtime is, on the device host. Part of the agent: standard library and numpy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latprof.devices.agent._clock import time_calls
+from latprof.workloads import Elementwise, Workload
+
+__all__ = ["Array", "Lost", "NoDevice", "Prepared", "Refused", "Runtime", "fill"]
+
+Array = npt.NDArray[Any]
+
+
+class Refused(Exception):
+    """The runtime will not run this job; the message is one line."""
+
+
+class NoDevice(Exception):
+    """The runtime cannot be used here: no such device, driver or compiler. One line."""
+
+
+class Lost(BaseException):
+    """The device serves this process no more: no job's fault, so the process must end."""
+
+
+class Prepared(ABC):
+    """A loaded model, with inputs bound."""
+
+    #: One inference, at the least overhead the runtime allows.
+    call: Callable[[], object]
+
+    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+        """Samples in seconds per call, the share of its core that this had, seconds spent."""
+        return time_calls(self.call, measure_s=measure_s, resolution_s=resolution_s)
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """One inference on ``inputs`` by name; outputs in the model's order."""
+
+
+class Runtime(ABC):
+    """Loads models and workloads. Laws, tested for every runtime:
+
+    ``workload`` takes every kind of latprof.workloads, or raises Refused; what it loads
+    computes that op at that shape.
+
+    ``model`` takes the runtime's own file format, as a path or as bytes.
+    """
+
+    #: As the runtime reports it.
+    version: str
+    #: Execution provider or delegate.
+    delegate: str
+    #: Settings that change latency, for the target.
+    settings: dict[str, str]
+    #: What the arithmetic is done in.
+    precision: str = "float32"
+    #: What spares the next process of this runtime work that this one did; text.
+    carry: str = ""
+    #: The smallest step of the clock that times it, where that is not the host's.
+    resolution_s: float | None = None
+
+    def least(self) -> Prepared:
+        """What costs no more than a call itself."""
+        return self.workload(Elementwise("relu", 1, 1, 1))
+
+    @abstractmethod
+    def workload(self, workload: Workload) -> Prepared: ...
+
+    @abstractmethod
+    def model(self, source: str | bytes) -> Prepared: ...
+
+
+def fill(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:
+    """Float32 normals, a short block repeated: quick at any size, no denormals, no overflow."""
+    block = np.random.default_rng(seed).standard_normal(4093, dtype=np.float32) * np.float32(scale)
+    return np.resize(block, shape)

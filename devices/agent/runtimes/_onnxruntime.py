@@ -1,0 +1,106 @@
+"""ONNX Runtime on the CPU. Part of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
+from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.workloads import Workload
+
+__all__ = ["OnnxRuntime", "example_input", "one_line"]
+
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "none": "ORT_DISABLE_ALL",
+}
+_PROVIDER = "CPUExecutionProvider"
+_DTYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
+    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+}  # fmt: skip
+
+
+class OnnxRuntime(Runtime):
+    """Sequential execution, inputs and outputs bound once, so a call is one inference and no copy.
+
+    Args:
+        threads: intra-op threads.
+        graph: graph optimisation level: ``all``, ``extended``, ``basic`` or ``none``.
+    """
+
+    def __init__(self, threads: int, graph: str = "all") -> None:
+        if graph not in _LEVELS:
+            raise Refused(f"graph is {graph!r}; expected one of {', '.join(_LEVELS)}")
+        self._options = ort.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+        self._options.log_severity_level = 4
+        self._options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[graph])
+        self.version = ort.__version__
+        self.delegate = _PROVIDER
+        self.settings = {"graph": graph}
+
+    def workload(self, workload: Workload) -> Prepared:
+        write = write_onnx_int8 if workload.dtype == "int8" else write_onnx
+        return self.model(write(workload))
+
+    def model(self, source: str | bytes) -> Prepared:
+        try:
+            session = ort.InferenceSession(source, self._options, providers=[_PROVIDER])
+            return _Session(session)
+        except Exception as exc:
+            raise Refused(one_line(exc)) from exc
+
+
+class _Session(Prepared):
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        binding = session.io_binding()
+        self._held = []  # a binding does not keep its inputs alive
+        for node in session.get_inputs():
+            value = ort.OrtValue.ortvalue_from_numpy(example_input(node))
+            self._held.append(value)
+            binding.bind_ortvalue_input(node.name, value)
+        for node in session.get_outputs():
+            binding.bind_output(node.name)
+        session.run_with_iobinding(binding)  # gives the outputs their shapes
+        for node, value in zip(session.get_outputs(), binding.get_outputs(), strict=True):
+            self._held.append(value)
+            binding.bind_ortvalue_output(node.name, value)
+        run = session.run_with_iobinding
+        self.call = lambda: run(binding)
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        names = [node.name for node in self._session.get_inputs()]
+        if sorted(inputs) != sorted(names):
+            raise Refused(f"inputs are {sorted(inputs)}; the model takes {names}")
+        try:
+            return list(self._session.run(None, dict(inputs)))
+        except Exception as exc:
+            raise Refused(one_line(exc)) from exc
+
+
+def example_input(node: Any) -> Array:
+    """Random values of an input's shape; open dimensions are 1."""
+    if node.type not in _DTYPES:
+        raise Refused(f"input {node.name} is a {node.type}; expected one of {', '.join(_DTYPES)}")
+    shape = tuple(d if isinstance(d, int) and d > 0 else 1 for d in node.shape)
+    dtype = _DTYPES[node.type]
+    if np.issubdtype(dtype, np.floating):
+        return fill(shape).astype(dtype)
+    if dtype in (np.int8, np.uint8):
+        return (fill(shape) * 40).astype(np.int8).view(dtype)
+    return np.zeros(shape, dtype)
+
+
+def one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:300] or type(exc).__name__

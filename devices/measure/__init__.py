@@ -1,0 +1,16 @@
+"""What is timed, in which order, and which readings are kept."""
+
+from __future__ import annotations
+
+from latprof.devices.measure._compare import compare_files
+from latprof.devices.measure._many import profile_many
+from latprof.devices.measure._profile import Event, measure_files, profile, run_file
+
+__all__ = [
+    "Event",
+    "compare_files",
+    "measure_files",
+    "profile",
+    "profile_many",
+    "run_file",
+]

@@ -1,0 +1,11 @@
+from ._load import load_model as load_model
+from ._models import at_batch as at_batch
+from ._models import load_weights as load_weights
+from ._models import model_workloads as model_workloads
+
+__all__ = [
+    "at_batch",
+    "load_model",
+    "load_weights",
+    "model_workloads",
+]

@@ -1,0 +1,183 @@
+"""MODEL strings: from what a user types to a module and its example inputs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from latprof.compress.graph import first_line
+from latprof.errors import ModelLoadError
+from latprof.vocabulary import require
+
+__all__ = ["load_model"]
+
+_FORMS = (
+    "package.module:callable, FILE.pt2, torchvision:NAME, timm:NAME, transformers:NAME or zoo:NAME"
+)
+
+
+def load_model(spec: str) -> tuple[nn.Module, Any, str]:
+    """(model in eval mode, example inputs, name) of a MODEL string.
+
+    ``package.module:callable`` is called without arguments, with the working directory
+    importable; it returns a module that has ``example_inputs``, or ``(module, example_inputs)``.
+
+    Raises:
+        ModelLoadError: it does not import, open or run.
+        MissingExtraError: the package that a prefix names is not installed.
+    """
+    if spec.endswith(".pt2"):
+        return _exported(Path(spec))
+    prefix, colon, name = spec.partition(":")
+    if not colon or not prefix or not name:
+        raise ModelLoadError(f"MODEL is {spec!r}; expected {_FORMS}")
+    if prefix in _SOURCES:
+        model, inputs = _SOURCES[prefix](name)
+    else:
+        model, inputs = _called(prefix, name)
+    for part in model.modules():
+        part.training = False
+    return model, inputs, name
+
+
+def _called(module: str, name: str) -> tuple[nn.Module, Any]:
+    spec = f"{module}:{name}"
+    with _working_directory():
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except ImportError as exc:
+            raise ModelLoadError(f"MODEL {spec}: cannot import {module}: {exc}") from exc
+        except AttributeError as exc:
+            raise ModelLoadError(f"MODEL {spec}: {exc}; expected a callable there") from exc
+        except Exception as exc:
+            raise ModelLoadError(
+                f"MODEL {spec}: importing {module} fails: {first_line(exc)}"
+            ) from exc
+        if not callable(found) or isinstance(found, nn.Module):
+            made = found
+        else:
+            try:
+                made = found()
+            except Exception as exc:
+                raise ModelLoadError(f"MODEL {spec}: calling it fails: {first_line(exc)}") from exc
+    return _pair(made, spec)
+
+
+def _pair(made: Any, spec: str) -> tuple[nn.Module, Any]:
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made
+    if not isinstance(made, nn.Module):
+        raise ModelLoadError(
+            f"MODEL {spec}: it gives {type(made).__name__}; expected a torch.nn.Module "
+            "or (module, example_inputs)"
+        )
+    inputs = getattr(made, "example_inputs", None)
+    if inputs is None:
+        raise ModelLoadError(
+            f"MODEL {spec}: no example inputs; return (module, example_inputs) or set "
+            "module.example_inputs"
+        )
+    return made, inputs() if callable(inputs) else inputs
+
+
+def _zoo(name: str) -> tuple[nn.Module, Any]:
+    from latprof import zoo
+
+    if name not in zoo.MODELS:
+        raise ModelLoadError(f"zoo has no {name!r}; it has {', '.join(zoo.MODELS)}")
+    made: tuple[nn.Module, Any] = getattr(zoo, name)()
+    return made
+
+
+def _torchvision(name: str) -> tuple[nn.Module, Any]:
+    models = require("torchvision.models", extra="models", why=f"MODEL torchvision:{name}")
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError as exc:
+        raise ModelLoadError(f"MODEL torchvision:{name}: {first_line(exc)}") from exc
+    size = 299 if "inception" in name else 224
+    return builder(weights=None), (torch.zeros(1, 3, size, size),)
+
+
+def _timm(name: str) -> tuple[nn.Module, Any]:
+    timm = require("timm", extra="models", why=f"MODEL timm:{name}")
+    try:
+        model = timm.create_model(name, pretrained=False)
+    except Exception as exc:
+        raise ModelLoadError(f"MODEL timm:{name}: {first_line(exc)}") from exc
+    return model, (torch.zeros(1, *model.default_cfg.get("input_size", (3, 224, 224))),)
+
+
+def _transformers(name: str) -> tuple[nn.Module, Any]:
+    """A class name for its default configuration, or a folder or cached name for its weights."""
+    library = require("transformers", extra="models", why=f"MODEL transformers:{name}")
+    kind: Any = getattr(library, name, None)  # a class, where NAME is one
+    model: Any
+    try:
+        if callable(kind):
+            model = kind(kind.config_class())
+        else:
+            model = library.AutoModel.from_pretrained(name)
+    except Exception as exc:
+        raise ModelLoadError(f"MODEL transformers:{name}: {first_line(exc)}") from exc
+    model.config.use_cache = False
+    try:
+        inputs = dict(model.dummy_inputs)
+    except Exception as exc:
+        raise ModelLoadError(
+            f"MODEL transformers:{name}: no example inputs: {first_line(exc)}"
+        ) from exc
+    main = getattr(model, "main_input_name", "input_ids")
+    if main == "pixel_values":
+        size = getattr(model.config, "image_size", 224)
+        height, width = (size, size) if isinstance(size, int) else size
+        channels = getattr(model.config, "num_channels", 3)
+        inputs = {main: torch.zeros(1, channels, height, width)}
+    elif main in inputs:
+        inputs = {main: inputs[main][:1]}
+    return model, inputs
+
+
+def _exported(path: Path) -> tuple[nn.Module, Any, str]:
+    if not path.is_file():
+        raise ModelLoadError(f"MODEL {path}: no such file")
+    try:
+        program = torch.export.load(str(path))
+    except Exception as exc:
+        raise ModelLoadError(f"MODEL {path}: not an exported program: {first_line(exc)}") from exc
+    if program.example_inputs is None:
+        raise ModelLoadError(f"MODEL {path}: it was saved without example inputs")
+    args, kwargs = program.example_inputs
+    return program.module(), kwargs or tuple(args), path.stem
+
+
+_SOURCES: dict[str, Callable[[str], tuple[nn.Module, Any]]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+    "zoo": _zoo,
+}
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """The user's own modules are importable from where the command runs."""
+    here = os.getcwd()  # noqa: PTH109  sys.path holds strings
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(here)

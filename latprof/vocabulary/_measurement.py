@@ -1,0 +1,140 @@
+"""Measurements: raw samples of one workload, and the robust figures read off them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from latprof.errors import TableError
+from latprof.workloads import Workload, workload_from_dict
+
+__all__ = ["STATUSES", "Measurement", "Timing"]
+
+#: ok: converged. noisy: the noise stabilised before the estimate converged. disturbed: the
+#: sentinel said the device was throttled or disturbed and no clean moment came. failed: no samples.
+STATUSES = ("ok", "noisy", "disturbed", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Raw samples of something that ran on a target: one workload, or a whole model file.
+
+    Args:
+        samples_s: seconds per call as they were taken, grouped by round; each round is a fresh
+            process.
+        pace: per round, what the sentinel took beside it over what it takes at the best pace of
+            the device; empty where that is not known.
+        status: one of STATUSES; ``failed`` exactly where there are no samples.
+        detail: one line saying why the status is not ``ok``; empty otherwise.
+        measured_at: ISO 8601, UTC.
+    """
+
+    samples_s: tuple[tuple[float, ...], ...]
+    pace: tuple[float, ...] = ()
+    status: str = "ok"
+    detail: str = ""
+    measured_at: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise TableError(f"status is {self.status!r}; expected one of {', '.join(STATUSES)}")
+        if (self.status == "failed") != (not self.samples_s):
+            raise TableError(f"status {self.status!r} with {len(self.samples_s)} rounds of samples")
+        for round_s in self.samples_s:
+            if not round_s or not all(math.isfinite(s) and s > 0 for s in round_s):
+                raise TableError("samples must be finite and > 0 seconds")
+        if self.pace and len(self.pace) != len(self.samples_s):
+            raise TableError(f"{len(self.pace)} paces for {len(self.samples_s)} rounds of samples")
+        if not all(math.isfinite(p) and p > 0 for p in self.pace):
+            raise TableError(f"paces are {self.pace}; expected finite and > 0")
+
+    @property
+    def usable(self) -> bool:
+        """True where a latency can be read: everything but ``failed`` and ``disturbed``."""
+        return self.status in ("ok", "noisy")
+
+    @property
+    def latency_s(self) -> float:
+        """The estimate, at the best pace of the device: the median over rounds of each round's 20th
+        percentile over its pace.
+
+        The 20th percentile is what repeats between processes; the pace takes out the drift of the
+        clock; the median over rounds drops a process that had an unlucky memory layout.
+        """
+        return float(np.median(self._rounds_s))
+
+    @property
+    def min_s(self) -> float:
+        return min(min(r) for r in self.samples_s)
+
+    @property
+    def p20_s(self) -> float:
+        return self._percentile(20)
+
+    @property
+    def median_s(self) -> float:
+        return self._percentile(50)
+
+    @property
+    def p90_s(self) -> float:
+        return self._percentile(90)
+
+    @property
+    def spread(self) -> float:
+        """Relative half-range between rounds: (max - min) / (2 * latency) of their estimates."""
+        per_round = self._rounds_s
+        return (max(per_round) - min(per_round)) / (2 * self.latency_s)
+
+    @property
+    def _rounds_s(self) -> list[float]:
+        paces = self.pace or (1.0,) * len(self.samples_s)
+        pairs = zip(self.samples_s, paces, strict=True)
+        return [float(np.percentile(r, 20)) / pace for r, pace in pairs]
+
+    def _percentile(self, q: float) -> float:
+        return float(np.percentile(np.concatenate([np.asarray(r) for r in self.samples_s]), q))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "samples_s": [list(r) for r in self.samples_s],
+            "pace": list(self.pace),
+            "status": self.status,
+            "detail": self.detail,
+            "measured_at": self.measured_at,
+        }
+
+    @classmethod
+    def _fields(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "samples_s": tuple(tuple(float(s) for s in r) for r in data["samples_s"]),
+            "pace": tuple(float(p) for p in data.get("pace", ())),
+            "status": data["status"],
+            "detail": data["detail"],
+            "measured_at": data["measured_at"],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of to_dict. Raises TableError where the dict is not one of ours."""
+        try:
+            return cls(**cls._fields(data))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise TableError(f"not a {cls.__name__.lower()}: {exc!r}") from exc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Timing):
+    """One workload's timing on one target."""
+
+    workload: Workload
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"workload": self.workload.to_dict(), **super().to_dict()}
+
+    @classmethod
+    def _fields(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {"workload": workload_from_dict(data["workload"]), **super()._fields(data)}

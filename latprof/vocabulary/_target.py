@@ -1,0 +1,68 @@
+"""Targets: what exactly was measured. Tables of different targets never merge."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from latprof.errors import TableError, TargetMismatchError
+
+__all__ = ["Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Device identity + runtime + settings.
+
+    Args:
+        device: hardware identity as a person would name it, stable over reboots
+            (``AMD EPYC, 2 cores``; ``NVIDIA H200``; ``Pixel 6/big``).
+        runtime: ``onnxruntime``, ``tflite``, ``torch``, ``cuda`` or ``fake``.
+        runtime_version: the version string the runtime itself reports.
+        threads: intra-op threads.
+        precision: what the arithmetic is done in.
+        delegate: execution provider or delegate (``CPUExecutionProvider``, ``XNNPACK``).
+        settings: further settings that change latency, sorted (name, value) pairs.
+    """
+
+    device: str
+    runtime: str
+    runtime_version: str
+    threads: int = 1
+    precision: str = "float32"
+    delegate: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "settings": dict(self.settings)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of to_dict. Raises TableError where fields are missing or unknown."""
+        fields = dict(data)
+        fields["settings"] = tuple(sorted(dict(fields.get("settings", {})).items()))
+        try:
+            return cls(**fields)
+        except TypeError as exc:
+            names = ", ".join(f.name for f in dataclasses.fields(cls))
+            raise TableError(f"target fields are {sorted(data)}; expected {names}") from exc
+
+    def __str__(self) -> str:
+        parts = [f"{self.runtime} {self.runtime_version}", f"{self.threads} thread(s)"]
+        parts += [p for p in (self.delegate, self.precision) if p]
+        parts += [f"{name}={value}" for name, value in self.settings]
+        return f"{self.device} [{', '.join(parts)}]"
+
+    def require(self, other: Target, what: str) -> None:
+        """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        differing = [
+            f"{k} {theirs[k]!r} (expected {mine[k]!r})" for k in mine if mine[k] != theirs[k]
+        ]
+        if differing:
+            raise TargetMismatchError(
+                f"{what} is of another target: {'; '.join(differing)}; "
+                "use that target's own table, or write to a new file with -o"
+            )

@@ -1,0 +1,26 @@
+"""Workloads: one op at one shape, as pure data, one kind of op per file."""
+
+from __future__ import annotations
+
+from latprof.workloads._conv2d import Conv2d
+from latprof.workloads._conv_shapes import conv_transpose_workload, conv_workload
+from latprof.workloads._elementwise import ELEMENTWISE_OPS, Elementwise
+from latprof.workloads._matmul import MatMul
+from latprof.workloads._pool import POOL_OPS, Pool
+from latprof.workloads._read import KINDS, workload_from_dict
+from latprof.workloads._workload import DTYPE_BYTES, Workload
+
+__all__ = [
+    "DTYPE_BYTES",
+    "ELEMENTWISE_OPS",
+    "KINDS",
+    "POOL_OPS",
+    "Conv2d",
+    "Elementwise",
+    "MatMul",
+    "Pool",
+    "Workload",
+    "conv_transpose_workload",
+    "conv_workload",
+    "workload_from_dict",
+]

@@ -1,0 +1,43 @@
+"""What every surrogate method is: a latency law for the ops of one label."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from latprof.surrogate._shapes import Floats, Shapes
+from latprof.workloads import Workload
+
+__all__ = ["Law"]
+
+
+class Law(ABC):
+    """Latency of the ops of one label, fitted to measurements. Laws, tested for every method:
+
+    - ``latency_s`` is positive, finite and deterministic anywhere in 1..10x the fitted range;
+    - on rows it was fitted to it is nearer than a constant is;
+    - scaling every measured latency scales every prediction, to 1%;
+    - ``spread`` is positive, and ``knots`` rise strictly from 1 to the limit.
+    """
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
+        """Choose structure and weights. Raises FitError where the rows do not carry the method."""
+
+    @abstractmethod
+    def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """The same structure, weights from other rows: what cross-validation repeats."""
+
+    @abstractmethod
+    def latency_s(self, shapes: Shapes) -> Floats:
+        """(N,) seconds."""
+
+    @abstractmethod
+    def spread(self, shapes: Shapes) -> Floats:
+        """(N,) how unsure the law is of each op relative to the others; any common unit."""
+
+    @abstractmethod
+    def knots(self, member: Workload, axis: int, limit: int) -> Floats:
+        """Counts of one axis (0: c_in, 1: c_out) of the member's family, between which the law
+        may be drawn straight for a gradient; rising from 1 to ``limit``."""

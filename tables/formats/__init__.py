@@ -1,0 +1,17 @@
+"""Tables of other formats: CSV, JSON, NPZ, and imports of what others published."""
+
+from __future__ import annotations
+
+from latprof.tables.formats._import import import_plain_csv, import_tinynas_trt
+from latprof.tables.formats._npz import write_npz
+from latprof.tables.formats._text import read_csv, read_json, write_csv, write_json
+
+__all__ = [
+    "import_plain_csv",
+    "import_tinynas_trt",
+    "read_csv",
+    "read_json",
+    "write_csv",
+    "write_json",
+    "write_npz",
+]
