@@ -1,6 +1,6 @@
 """Which architectures shrink to the same function: latprof and Torch-Pruning on one list.
 
-Every architecture of tests/helpers_architectures.py loses half of each group, by weight norm.
+Every architecture of tests/support/architectures.py loses half of each group, by weight norm.
 Three questions to each tool: does it shrink the network, does the small one run, and does it
 compute what the network computes with the removed channels masked where they are read?
 
@@ -35,7 +35,7 @@ from torch.func import functional_call
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from helpers_architectures import ARCHITECTURES, Built, row_of
+from support.architectures import ARCHITECTURES, Built, row_of
 
 from latprof.compress import Graph, shrink, trace
 from latprof.compress.graph._inputs import Inputs, flat_outputs

@@ -39,7 +39,7 @@ from latprof.tables import plan
 from latprof.zoo import mobilenet_v3_small, resnet18
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from helpers_tables import table_of
+from support.tables import table_of
 
 
 def _at_224() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from helpers_tables import table_of
+from support.tables import table_of
 
 from latprof.compress import trace
 from latprof.surrogate import fit

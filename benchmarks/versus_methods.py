@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latprof import DeviceError, Workload
+from latprof import Workload
 from latprof.compress import (
     Compressor,
     Distillation,
@@ -33,6 +33,7 @@ from latprof.compress import (
 from latprof.compress._compressor import _AIM, _HIGH, _LOW  # where every method stops
 from latprof.compress.cost._uniform import thinned
 from latprof.compress.space._space import Space
+from latprof.errors import DeviceError
 from latprof.pipeline.run._compression import Settings, Workshop, _frozen, compress_in
 from latprof.surrogate import Surrogate
 from latprof.surrogate.compose._composition import Composition

@@ -3,7 +3,8 @@
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
 from latprof.surrogate._plots import plot_fit
-from latprof.surrogate._surrogate import LabelFit, Prediction, Surrogate
+from latprof.surrogate._prediction import Prediction
+from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.adaptive import SurrogateOracle, measure_adaptively
 from latprof.surrogate.compose import Composition
 from latprof.surrogate.methods import Law

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latprof.surrogate._conformal import HeldOut
+from latprof.surrogate._prediction import Prediction
 from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate.compose import Composition
 from latprof.surrogate.methods import Law, step_of
@@ -19,7 +20,7 @@ from latprof.workloads import Workload
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LabelFit", "Prediction", "Surrogate"]
+__all__ = ["LabelFit", "Surrogate"]
 
 #: Ops of a label without any row: the interval is this factor either way.
 _BLIND_FACTOR = 3.0
@@ -30,21 +31,6 @@ _BEYOND = 1.25
 
 #: A label, the positions of its ops, and their shapes.
 _Columns = tuple[str, list[int], Shapes]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Seconds with 90% intervals.
-
-    Args:
-        latency_s, lower_s, upper_s: (N,) for ops, () for a whole model.
-        warnings: one line each; empty where everything was read inside what was measured.
-    """
-
-    latency_s: Floats
-    lower_s: Floats
-    upper_s: Floats
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ them follows from the sum, so one op's counts move the seconds of all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from latprof.workloads import Workload
 if TYPE_CHECKING:
     import torch
 
-    from latprof.surrogate._surrogate import Surrogate
 else:
     torch = require("torch", extra="train", why="the surrogate's gradient")
 
@@ -39,6 +38,17 @@ _MB = 1e6
 
 #: Knots per axis at most; beyond, every second one is dropped until they fit.
 _MOST_KNOTS = 48
+
+
+class Readable(Protocol):
+    """What the module reads of a surrogate; see Surrogate for each."""
+
+    @property
+    def composition(self) -> Composition: ...
+
+    def knots(self, member: Workload, axis: int, limit: int) -> Floats: ...
+
+    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats, cold: float) -> Floats: ...
 
 
 class LatencyModule(torch.nn.Module):
@@ -113,7 +123,7 @@ class LatencyModule(torch.nn.Module):
 
 
 def latency_module(
-    surrogate: Surrogate, workloads: Sequence[Workload], alternatives: int
+    surrogate: Readable, workloads: Sequence[Workload], alternatives: int
 ) -> LatencyModule:
     """See Surrogate.torch_module."""
     families: dict[tuple[str, int, int], _Grid] = {}
@@ -126,7 +136,7 @@ def latency_module(
     return LatencyModule(grids, surrogate.composition, alternatives=alternatives)
 
 
-def _grid(surrogate: Surrogate, full: Workload) -> _Grid:
+def _grid(surrogate: Readable, full: Workload) -> _Grid:
     """Of an op of this full size."""
     axes = [_thin(surrogate.knots(full, axis, full.channels[axis])) for axis in (0, 1)]
     if full.tied:
@@ -142,7 +152,7 @@ def _grid(surrogate: Surrogate, full: Workload) -> _Grid:
     return np.append(0.0, axes[0]), np.append(0.0, axes[1]), at_knots
 
 
-def _at_knots(surrogate: Surrogate, full: Workload, c_in: Floats, c_out: Floats) -> Floats:
+def _at_knots(surrogate: Readable, full: Workload, c_in: Floats, c_out: Floats) -> Floats:
     """(P, M) what ``values`` holds."""
     if surrogate.composition.cache_bytes is None:
         return surrogate.shares_at(full, c_in, c_out, cold=1.0)[None]

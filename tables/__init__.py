@@ -1,9 +1,10 @@
 """Tables: the measured truth of one target. Store, exchange, check, and plan what to measure."""
 
 from latprof.tables._check import Finding, check
+from latprof.tables._data import ModelMeasurement
 from latprof.tables._diff import TableDiff, diff, plot_diff
 from latprof.tables._family import Family, families_of, family_text
-from latprof.tables._table import LatencyTable, ModelMeasurement
+from latprof.tables._table import LatencyTable
 from latprof.tables.formats import (
     import_plain_csv,
     import_tinynas_trt,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latprof.errors import TableError
+from latprof.tables._data import TableData
 from latprof.tables._rows import WORKLOAD_COLUMNS, from_rows, header, to_rows
-from latprof.tables._table import LatencyTable
 from latprof.vocabulary import replace_file
 
 __all__ = ["load", "save"]
@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def save(table: LatencyTable, path: Path) -> Path:
+def save(table: TableData, path: Path) -> Path:
     """See LatencyTable.save."""
     schema = _SCHEMA.with_metadata({_METADATA_KEY: json.dumps(header(table)).encode()})
     arrow = pa.Table.from_pylist(to_rows(table), schema=schema)
@@ -43,7 +43,7 @@ def save(table: LatencyTable, path: Path) -> Path:
     return replace_file(path, sink.getvalue().to_pybytes())
 
 
-def load(path: Path) -> LatencyTable:
+def load(path: Path) -> TableData:
     """See LatencyTable.load."""
     if not path.is_file():
         raise TableError(f"{path}: no such file; make it with: latprof profile DEVICE -o {path}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from latprof.errors import LatprofError, TableError
-from latprof.tables._table import LatencyTable, ModelMeasurement
+from latprof.tables._data import ModelMeasurement, TableData
 from latprof.vocabulary import Measurement, Target, Timing
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
@@ -33,7 +33,7 @@ WORKLOAD_COLUMNS: dict[str, type] = {"kind": str} | {
 }
 
 
-def header(table: LatencyTable) -> dict[str, Any]:
+def header(table: TableData) -> dict[str, Any]:
     """What belongs to the whole table, JSON-ready."""
     return {
         "format": FORMAT_VERSION,
@@ -42,7 +42,7 @@ def header(table: LatencyTable) -> dict[str, Any]:
     }
 
 
-def to_rows(table: LatencyTable) -> list[dict[str, Any]]:
+def to_rows(table: TableData) -> list[dict[str, Any]]:
     """One flat dict per row, op rows first. ``latency_s`` is derived, for other readers."""
     blank = dict.fromkeys((*WORKLOAD_COLUMNS, "name", "workloads"))
     ops = [{**blank, **m.workload.to_dict(), "row": "op", **_timing(m)} for m in table.measurements]
@@ -64,7 +64,7 @@ def _timing(timing: Timing) -> dict[str, Any]:
     return {"latency_s": timing.latency_s if timing.samples_s else None, **fields}
 
 
-def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -> LatencyTable:
+def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -> TableData:
     """Inverse of header and to_rows; ``latency_s`` is not read back.
 
     Raises:
@@ -89,12 +89,12 @@ def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -
             raise TableError(f"{where}: row {number} is no measurement: {exc}") from exc
     try:
         target = Target.from_dict(head["target"])
-        return LatencyTable(target, tuple(ops), tuple(models), dict(head["provenance"]))
+        return TableData(target, tuple(ops), tuple(models), dict(head["provenance"]))
     except (KeyError, TypeError, ValueError) as exc:
         raise TableError(f"{where}: the header is not a latency table's: {exc!r}") from exc
 
 
-def frame(table: LatencyTable) -> pd.DataFrame:
+def frame(table: TableData) -> pd.DataFrame:
     """See LatencyTable.to_frame."""
     import pandas as pd
 

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from latprof.errors import TableError
-from latprof.vocabulary import Measurement, Target, Timing
-from latprof.workloads import Workload, workload_from_dict
+from latprof.tables import _parquet, _rows
+from latprof.tables._data import ModelMeasurement, TableData
+from latprof.vocabulary import Measurement
+from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LatencyTable", "ModelMeasurement"]
+__all__ = ["LatencyTable"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelMeasurement(Timing):
-    """A whole model's timing, with the ops it is made of; it calibrates the composition."""
-
-    name: str
-    workloads: tuple[Workload, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        ops = [w.to_dict() for w in self.workloads]
-        return {"name": self.name, "workloads": ops, **super().to_dict()}
+class LatencyTable(TableData):
+    """Measurements of one target, in the order they came; see TableData for its fields."""
 
     @classmethod
-    def _fields(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        ops = tuple(workload_from_dict(w) for w in data["workloads"])
-        return {"name": data["name"], "workloads": ops, **super()._fields(data)}
-
-
-@dataclass(frozen=True)
-class LatencyTable:
-    """Measurements of one target, in the order they came.
-
-    Args:
-        target: the one target every row was measured on.
-        measurements: one per workload; ``check`` reports where a file holds more.
-        models: whole models measured on the same target.
-        provenance: JSON-ready facts about how the rows came to be (knobs, versions, commands).
-    """
-
-    target: Target
-    measurements: tuple[Measurement, ...] = ()
-    models: tuple[ModelMeasurement, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    def of(cls, data: TableData) -> Self:
+        """A table of these rows."""
+        return cls(data.target, data.measurements, data.models, data.provenance)
 
     def __len__(self) -> int:
         return len(self.measurements)
@@ -99,27 +76,21 @@ class LatencyTable:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per measurement: the workload's fields, figures in seconds, status."""
-        from latprof.tables._rows import frame
-
-        return frame(self)
+        return _rows.frame(self)
 
     def save(self, path: str | Path) -> Path:
         """Write Parquet atomically: a reader sees the old file or the whole new one."""
-        from latprof.tables._parquet import save
-
-        return save(self, Path(path))
+        return _parquet.save(self, Path(path))
 
     @classmethod
-    def load(cls, path: str | Path) -> LatencyTable:
+    def load(cls, path: str | Path) -> Self:
         """Read a file that ``save`` wrote.
 
         Raises:
             TableError: missing, not Parquet, truncated, corrupt, not a table of ours, or of a
                 version this latprof does not know.
         """
-        from latprof.tables._parquet import load
-
-        return load(Path(path))
+        return cls.of(_parquet.load(Path(path)))
 
     def require_rows(self, what: str) -> None:
         """Raise TableError where no row is usable."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from helpers_devices import forget_children
 from hypothesis import settings
+from support.devices import forget_children
 
 # The machines are noisy: an example that takes long is no defect, and a failure must come again.
 settings.register_profile("latprof", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("latprof")
 
-#: Files whose tests measure this machine, keep time limits or share its one adb server.
+#: Tests that measure this machine, keep time limits or share its one adb server; below tests/.
 ALONE = (
-    *("test_adb", "test_cli", "test_compress_int8", "test_compress_trace_cost"),
-    *("test_devices_agent", "test_devices_laws", "test_devices_many", "test_devices_runtimes"),
-    *("test_devices_ssh", "test_examples", "test_export_cli", "test_gpu_device", "test_gpu_real"),
+    *("cli/test_cli", "cli/test_devices", "cli/test_export", "compress/export/test_int8"),
+    *("compress/trace/test_trace_cost", "devices/adb/", "devices/agent/cuda/test_device"),
+    *("devices/agent/cuda/test_real", "devices/agent/test_runtimes", "devices/measure/test_many"),
+    *("devices/remote/", "devices/test_laws", "end_to_end/"),
 )
+TESTS = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     for item in items:
-        if item.path.name.startswith(ALONE):
+        if item.path.relative_to(TESTS).as_posix().startswith(ALONE):
             item.add_marker("alone")
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="takes more than 20 seconds; run with --slow"))

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from latprof.devices._device import Array
+from latprof.devices.agent.runtimes._tflite_graph import TfliteGraph
 from latprof.devices.agent.runtimes._tflite_int8 import Int8Graph
 from latprof.devices.agent.runtimes._tflite_model import (
-    TfliteGraph,
     append_workload,
     graph_class,
     input_shape,

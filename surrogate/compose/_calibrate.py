@@ -16,7 +16,7 @@ from latprof.tables import ModelMeasurement
 from latprof.workloads import Workload
 
 if TYPE_CHECKING:
-    from latprof.surrogate._surrogate import Prediction
+    from latprof.surrogate._prediction import Prediction
 
 __all__ = ["calibrate", "uncalibrated"]
 

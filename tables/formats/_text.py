@@ -48,7 +48,7 @@ def read_json(path: Path) -> LatencyTable:
         ]
     except (ValueError, KeyError, TypeError) as exc:
         raise TableError(f"{path}: not a latency table in JSON: {exc!r}") from exc
-    return from_rows(data, [*ops, *models], str(path))
+    return LatencyTable.of(from_rows(data, [*ops, *models], str(path)))
 
 
 def write_csv(table: LatencyTable, path: Path) -> Path:
@@ -79,7 +79,7 @@ def read_csv(path: Path) -> LatencyTable:
         rows = [_parse(row) for row in csv.DictReader(io.StringIO(rest))]
     except (ValueError, KeyError, TypeError) as exc:
         raise TableError(f"{path}: not a latency table in CSV: {exc!r}") from exc
-    return from_rows(head, rows, str(path))
+    return LatencyTable.of(from_rows(head, rows, str(path)))
 
 
 def _parse(row: dict[str, str]) -> dict[str, Any]:

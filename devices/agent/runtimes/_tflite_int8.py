@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latprof.devices.agent.runtimes._base import Array, Refused
-from latprof.devices.agent.runtimes._tflite_model import TfliteGraph
+from latprof.devices.agent.runtimes._tflite_graph import TfliteGraph
 
 __all__ = ["Int8Graph"]
 

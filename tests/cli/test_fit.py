@@ -1,0 +1,146 @@
+"""``latprof table`` and ``latprof fit``: what is printed, as JSON and as one-line errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tables import OPS, planned, table_of, variants
+
+from latprof._cli import main
+from latprof.tables import LatencyTable
+from latprof.workloads import Conv2d
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Call the command line; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["latprof", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return planned(n_shapes=120).with_models(variants(3)).save(tmp_path / "t.parquet")
+
+
+def test_show(run: Any, path: Path) -> None:
+    code, out, _ = run("table", "show", path)
+    assert code == 0
+    assert "conv2d.k3 14x14 stride=2" in out
+    code, out, _ = run("table", "show", path, "--rows")
+    assert out.count("ok") >= 100
+    code, out, _ = run("table", "show", path, "--json")
+    shown = json.loads(out)
+    assert len(shown["measurements"]) == len(LatencyTable.load(path))
+    assert shown["measurements"][0]["latency_s"] > 0
+    assert len(shown["models"]) == 3
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_export_and_import_lose_nothing(run: Any, path: Path, tmp_path: Path, suffix: str) -> None:
+    text, back = tmp_path / f"t.{suffix}", tmp_path / "back.parquet"
+    assert run("table", "export", path, "-o", text)[0] == 0
+    code, out, _ = run("table", "import", text, "-o", back, "--json")
+    assert code == 0
+    assert json.loads(out)["rows"] == len(LatencyTable.load(path))
+    assert LatencyTable.load(back) == LatencyTable.load(path)
+
+
+def test_import_of_plain_csv_asks_for_the_target(run: Any, tmp_path: Path) -> None:
+    source, out = tmp_path / "plain.csv", tmp_path / "t.parquet"
+    source.write_text("kind,h,w,c_in,c_out,latency_us\nconv2d,7,7,8,8,3\n")
+    code, _, err = run("table", "import", source, "-o", out, "--format", "csv")
+    assert code == 2
+    assert "--device NAME --runtime NAME" in err
+    plain = ("--format", "csv", "--device", "phone", "--runtime", "tflite")
+    assert run("table", "import", source, "-o", out, *plain)[0] == 0
+    assert LatencyTable.load(out).target.device == "phone"
+
+
+def test_check_ends_with_one_where_data_is_wrong(run: Any, path: Path, tmp_path: Path) -> None:
+    code, out, _ = run("table", "check", path, "--json")
+    assert (code, json.loads(out)["ok"]) == (0, True)
+    table = LatencyTable.load(path)
+    twice = LatencyTable(table.target, (*table.measurements, table.measurements[0]))
+    wrong = twice.save(tmp_path / "wrong.parquet")
+    code, out, _ = run("table", "check", wrong)
+    assert code == 1
+    assert out.startswith("error: duplicate")
+
+
+def test_diff_and_merge(run: Any, path: Path, tmp_path: Path) -> None:
+    other = table_of(OPS, step=32).save(tmp_path / "other.parquet")
+    code, out, _ = run("table", "diff", path, other, "--json", "--plot", tmp_path / "d.png")
+    assert code == 0
+    assert json.loads(out)["shapes"] == len(OPS)
+    assert (tmp_path / "d.png").exists()
+    assert "furthest apart" in run("table", "diff", path, other)[1]
+    merged = tmp_path / "m.parquet"
+    code, out, _ = run("table", "merge", path, other, "-o", merged, "--json")
+    assert json.loads(out)["rows"] == len(LatencyTable.load(merged)) == 120
+
+
+def test_fit_prints_what_each_method_is_worth(run: Any, path: Path, tmp_path: Path) -> None:
+    code, out, _ = run("fit", path, "--json", "--plots", tmp_path / "plots")
+    assert code == 0
+    result = json.loads(out)
+    assert set(result["methods"]) == {"auto", "tile", "linear", "cubic", "pchip"}
+    assert set(result["methods"]["tile"]) == {"mape", "within_10pct", "n_train", "n_test"}
+    assert "--method grid" in result["methods"]["pchip"]["error"]
+    assert result["composition"]["models"] == 3
+    assert all(Path(p).exists() for p in result["plots"])
+    _, out, _ = run("fit", path)
+    assert "held-out error" in out
+    assert "whole models: 3" in out
+
+
+def test_profile_follows_the_adaptive_plan_and_fit_calibrates(run: Any, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    asked = ("--for", "support.tables:net", "-o", out, "--method", "adaptive")
+    code, printed, err = run("profile", "fake", *asked, "--budget-shapes", 40, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["shapes"] == 40
+    facts = LatencyTable.load(out).provenance["plan"]
+    assert (facts["method"], facts["stopped_by"]) == ("adaptive", "shapes")
+    again = ("--budget-shapes", 60, "--target-error", 0.2)
+    assert run("profile", "fake", *asked, *again)[0] == 0
+    assert LatencyTable.load(out).provenance["plan"]["stopped_by"] == "error"
+    calibrate = ("--calibrate", "support.tables:net", "--device", "fake", "--variants", 2)
+    code, printed, err = run("fit", out, *calibrate, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["composition"]["models"] == 3
+    convs = [w for m in LatencyTable.load(out).usable_models for w in m.workloads]
+    assert {w.c_out % 4 for w in convs if isinstance(w, Conv2d)} == {0}  # as pruning leaves them
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("table", "show", "none.parquet"), "no such file"),
+        (("table", "export", "{path}", "-o", "t.xlsx"), "ends in .csv, .json, .npz"),
+        (("table", "import", "t.foo", "-o", "x"), "--format csv or tinynas-trt"),
+        (("fit", "{broken}"), "truncated or corrupt"),
+        (("fit", "{path}", "--method", "best"), "best"),
+    ],
+)
+def test_errors_are_one_line_and_exit_two(
+    run: Any, path: Path, tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(path.read_bytes()[:2000])
+    code, out, err = run(*(a.format(path=path, broken=broken) for a in arguments))
+    assert code == 2
+    assert out == ""
+    assert why in err
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,96 @@
+"""Nested bit widths: clipping, grids and gradients, as laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latprof.compress import Quantise
+from latprof.compress.masks._bits import Bits, clip, quantise
+from latprof.errors import UsageError
+
+numbers = st.floats(-3, 3, width=32)
+weights = st.lists(numbers, min_size=2, max_size=30).map(torch.tensor)
+
+
+@given(weights, numbers, st.floats(0.125, 4, width=32))
+def test_clip_is_clamp(weight: torch.Tensor, low: float, span: float) -> None:
+    lower, upper = torch.tensor(low), torch.tensor(low + span)
+    wanted = weight.clamp(low, float(upper))
+    torch.testing.assert_close(clip(weight, lower, upper), wanted, rtol=1e-5, atol=1e-5)
+
+
+@given(weights, st.sampled_from([1, 2, 3, 4, 8]))
+def test_a_quantised_weight_has_few_values_and_stays_so(weight: torch.Tensor, bits: int) -> None:
+    lower, upper = torch.tensor(-2.0), torch.tensor(1.5)
+    once = quantise(weight, lower, upper, bits)
+    assert len(once.unique()) <= 2**bits
+    step = 3.5 / (2**bits - 1)
+    assert float((once - weight.clamp(-2.0, 1.5)).abs().max()) <= step / 2 + 1e-5
+    torch.testing.assert_close(quantise(once, lower, upper, bits), once, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_pass_straight_through_and_reach_the_clip_range() -> None:
+    weight = torch.tensor([-5.0, 0.3, 5.0], requires_grad=True)
+    lower = torch.tensor(-1.0, requires_grad=True)
+    upper = torch.tensor(1.0, requires_grad=True)
+    quantise(weight, lower, upper, 4).sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [0.0, 1.0, 0.0]
+    assert lower.grad is not None
+    assert upper.grad is not None
+    assert float(lower.grad) == pytest.approx(1.0, abs=0.2)  # the one weight that lies below it
+    assert float(upper.grad) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 4])
+def test_hard_masks_choose_one_width(kept: int) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(8, 8)
+    bits = Bits(weight, (2, 4, 8))
+    beta = (torch.arange(4) < kept).float()
+    found = bits(weight, beta)
+    if kept == 4:
+        torch.testing.assert_close(found, weight)
+        return
+    wanted = quantise(weight, *bits.ranges(beta)[kept - 1], bits.widths[kept - 1])
+    torch.testing.assert_close(found, wanted)
+
+
+def test_more_bits_are_nearer() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(64, 64)
+    bits = Bits(weight, (1, 2, 4, 8, 16))
+    masks = [(torch.arange(6) < kept).float() for kept in range(1, 7)]
+    with torch.no_grad():
+        errors = [float((bits(weight, mask) - weight).norm()) for mask in masks]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-4
+
+
+def test_only_the_highest_width_kept_learns_its_range() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(16, 16)
+    bits = Bits(weight, (2, 4, 8))
+    for kept in range(1, 5):
+        bits.stretch.grad = None
+        beta = (torch.arange(4) < kept) * 0.9
+        bits(weight, beta).square().sum().backward()  # type: ignore[no-untyped-call]
+        grad = bits.stretch.grad
+        learns = [] if grad is None else [j for j in range(3) if grad[j].abs().sum() > 0]
+        assert learns == [kept - 1][: 4 - kept]
+    with torch.no_grad():
+        bits.stretch.fill_(0.5)
+    before = bits.ranges(beta).clone()
+    bits.refit(2 * weight, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert torch.equal(bits.ranges(beta)[1], before[1])
+    assert torch.equal(bits.ranges(beta)[2], bits.begin[2])
+    assert float(bits.begin[2, 1]) == pytest.approx(2 * float(weight.max()), rel=0.2)
+
+
+@pytest.mark.parametrize("bits", [(), (4, 2), (0, 2), (8, 8), (32,)])
+def test_other_widths_are_refused(bits: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="expected ascending widths from 1 to 16"):
+        Quantise(bits=bits)

@@ -1,0 +1,167 @@
+"""fit: what it chooses, how sure it is, how ops become models."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.tables import OPS, TARGET, planned, table_of, truth_s, variants, whole
+
+from latprof.errors import FitError, TableError, UsageError
+from latprof.surrogate import COVERAGE, METHODS, HeldOut, compare, fit, plot_fit
+from latprof.tables import LatencyTable, families_of, plan
+from latprof.workloads import Conv2d, Elementwise, MatMul
+
+
+def test_auto_takes_the_best_method_of_each_label() -> None:
+    table = planned("grid", 240, noise=0.005)
+    surrogate = fit(table)
+    compared = compare(table)
+    assert set(compared) == set(METHODS)
+    best = compared["auto"]
+    assert isinstance(best, HeldOut)
+    for scored in compared.values():
+        assert isinstance(scored, HeldOut)
+        assert best.mape <= scored.mape + 1e-12
+    assert {f.method for f in surrogate.labels.values()} <= set(METHODS)
+
+
+def test_a_method_that_cannot_read_the_table_says_why() -> None:
+    table = planned("spread")
+    assert isinstance(compare(table)["pchip"], FitError)
+    with pytest.raises(FitError, match="--method grid"):
+        fit(table, method="pchip")
+    with pytest.raises(UsageError, match="expected one of auto, tile"):
+        fit(table, method="best")
+    with pytest.raises(TableError, match="none is usable"):
+        fit(LatencyTable(TARGET))
+    with pytest.raises(FitError, match="4 usable rows"):
+        compare(table_of(OPS))
+
+
+def test_predictions_come_in_order_with_intervals_round_them() -> None:
+    surrogate = fit(planned(), method="tile")
+    predicted = surrogate.predict(OPS)
+    assert predicted.warnings == ()
+    np.testing.assert_allclose(predicted.latency_s, [truth_s(w) for w in OPS], rtol=0.06)
+    assert np.all(predicted.lower_s < predicted.latency_s)
+    assert np.all(predicted.latency_s < predicted.upper_s)
+    turned = surrogate.predict(OPS[::-1])
+    np.testing.assert_allclose(turned.latency_s, predicted.latency_s[::-1])
+    assert surrogate.predict([]).latency_s.shape == (0,)
+
+
+def test_intervals_cover_what_they_promise() -> None:
+    ops = [Conv2d(14, 14, 256, 256), Conv2d(28, 28, 128, 128)]
+    surrogate = fit(table_of(plan(ops, n_shapes=120), noise=0.02), method="tile")
+    rng = np.random.default_rng(5)
+    fresh = [f.at(*rng.integers(1, (f.c_in, f.c_out))) for f in families_of(ops) * 200]
+    held_out = table_of(fresh, noise=0.02).usable
+    predicted = surrogate.predict([m.workload for m in held_out])
+    measured_s = np.array([m.latency_s for m in held_out])
+    inside = (predicted.lower_s <= measured_s) & (measured_s <= predicted.upper_s)
+    assert abs(inside.mean() - COVERAGE) < 0.05
+
+
+def test_extrapolation_is_bounded_and_warned_of() -> None:
+    surrogate = fit(planned(), method="tile")
+    far = surrogate.predict([Conv2d(14, 14, 9600, 16000)])
+    assert "c_in reaches 9600, measured up to 96" in far.warnings[0]
+    assert 0.2 < far.latency_s[0] / truth_s(Conv2d(14, 14, 9600, 16000)) < 5
+    wide = surrogate.predict([Elementwise("relu", 112, 112, 16)])
+    assert "12544 to 12544 positions" in wide.warnings[0]
+    blind = surrogate.predict([Elementwise("gelu", 14, 14, 64)])
+    assert "no row in the table" in blind.warnings[0]
+    assert blind.upper_s[0] / blind.latency_s[0] == pytest.approx(3.0)
+    assert all("\n" not in w for p in (far, wide, blind) for w in p.warnings)
+
+
+def test_without_whole_models_ops_share_one_call_and_load_their_weights() -> None:
+    surrogate = fit(planned(), method="tile")
+    whole = surrogate.predict_model(OPS)
+    alone_s = surrogate.predict(OPS).latency_s.sum()
+    composition = surrogate.composition
+    calls_s = (len(OPS) - 1) * composition.constant_s
+    assert 1e-6 < composition.constant_s == -composition.per_op_s < 1.6e-6  # the truth's: 1.5 us
+    weights = sum(w.weight_bytes - 4 * w.channels[1] for w in OPS if w.weight_count)
+    loads_s = composition.per_byte_s[0] * weights
+    assert 0 < loads_s < alone_s
+    assert float(whole.latency_s) == pytest.approx(alone_s - calls_s + loads_s, rel=1e-3)
+    assert whole.lower_s < whole.latency_s < whole.upper_s
+    assert np.isnan(composition.mape)
+
+
+def test_whole_models_calibrate_how_ops_add_up() -> None:
+    table = planned(n_shapes=240, noise=0.0)
+    models = variants(40)
+    surrogate = fit(table.with_models(models[:20]), method="tile")
+    composition = surrogate.composition
+    assert len(composition.held_out) == 20
+    assert composition.mape < 0.01 < composition.uncalibrated_mape
+    errors = [
+        float(surrogate.predict_model(m.workloads).latency_s) / m.latency_s - 1 for m in models[20:]
+    ]
+    assert np.abs(errors).mean() < 0.01
+    covered = [
+        p.lower_s <= m.latency_s <= p.upper_s
+        for m in models[20:]
+        for p in [surrogate.predict_model(m.workloads)]
+    ]
+    assert np.mean(covered) >= 0.8
+
+
+def test_one_whole_model_is_enough_to_calibrate_a_little() -> None:
+    models = variants(2, factor=1.5)
+    alone, once = fit(planned()), fit(planned().with_models(models[:1]))
+    for m in models:
+        before = abs(float(alone.predict_model(m.workloads).latency_s) / m.latency_s - 1)
+        after = abs(float(once.predict_model(m.workloads).latency_s) / m.latency_s - 1)
+        assert after < before
+
+
+def test_models_without_weights_calibrate_too() -> None:
+    counts = (8, 24, 40, 64, 96)
+    ops = [Elementwise(op, 14, 14, c) for op in ("add", "mul") for c in counts]
+    models = [
+        whole(f"#{c}", [Elementwise("add", 14, 14, c), Elementwise("mul", 14, 14, c)])
+        for c in counts
+    ]
+    composition = fit(table_of(ops).with_models(models)).composition
+    assert composition.mape < 0.1
+
+
+def test_labels_with_few_rows_read_the_roofline_scaled_to_them() -> None:
+    rows = [*plan(OPS[:1], n_shapes=30), MatMul(1, 160, 320)]
+    surrogate = fit(table_of(rows))
+    assert surrogate.labels["matmul"].method == "roofline"
+    predicted = surrogate.predict([MatMul(1, 160, 320), MatMul(1, 100, 200)])
+    assert predicted.latency_s[0] == pytest.approx(truth_s(MatMul(1, 160, 320)), rel=0.01)
+    assert predicted.upper_s[1] > 1.3 * predicted.latency_s[1]
+
+
+def test_fitting_two_thousand_rows_takes_seconds() -> None:
+    ops = [Conv2d(s, s, 512, 512) for s in (7, 14, 28, 56)]
+    table = table_of(plan(ops, n_shapes=2000), noise=0.01)
+    start = time.perf_counter()
+    fit(table, method="tile")
+    assert time.perf_counter() - start < 20  # 5 on an idle core; see benchmarks
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    a, b = (fit(planned(), seed=4).predict(OPS) for _ in range(2))
+    assert np.array_equal(a.latency_s, b.latency_s)
+    assert np.array_equal(a.upper_s, b.upper_s)
+
+
+def test_pictures_are_written(tmp_path: Path) -> None:
+    table = planned("spread", 200).with_models(variants(6))
+    paths = plot_fit(fit(table), table, tmp_path / "plots")
+    assert [p.name for p in paths] == [
+        "staircases.png", "heat_maps.png", "held_out.png", "models.png",
+    ]  # fmt: skip
+    assert all(p.stat().st_size > 10_000 for p in paths)
+    few = replace(table, measurements=table.measurements[:2], models=())
+    assert plot_fit(fit(few), few, tmp_path / "few") == []
