@@ -31,3 +31,7 @@ def __getattr__(name: str) -> Any:
     module, package, extra = _HOMES[name]
     require(package, extra=extra, why=name)
     return getattr(importlib.import_module(f"latprof.integrations.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -41,7 +41,7 @@ def batches(steps: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def bert() -> dict[str, Any]:
-    from test_integrations_transformers import build, example, rows
+    from support.transformers import build, example, rows
 
     model = build()
     return {

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from support.training import fake_surrogate
-from torch import Tensor, nn
+from support.transformers import build, example, rows
+from torch import nn
 
 from latprof import Compressor
 from latprof.errors import UsageError
@@ -24,42 +25,6 @@ from latprof.integrations import TransformersCallback  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 STEPS, MASKS = 48, 36
-
-
-def build(kind: str = "bert") -> nn.Module:
-    torch.manual_seed(0)
-    if kind == "bert":
-        config = transformers.BertConfig(
-            vocab_size=64,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=96,
-            max_position_embeddings=16,
-            num_labels=2,
-        )
-        return transformers.BertForSequenceClassification(config)
-    config = transformers.DistilBertConfig(
-        vocab_size=64, dim=32, n_layers=2, n_heads=4, hidden_dim=96, max_position_embeddings=16
-    )
-    return transformers.DistilBertForMaskedLM(config)  # its decoder is tied to its embeddings
-
-
-def rows(kind: str, n: int = 128) -> list[dict[str, Tensor]]:
-    """Is the token 1 more frequent than 2?"""
-    dice = torch.Generator().manual_seed(1)
-    ids = torch.randint(1, 3, (n, 12), generator=dice)
-    labels = ((ids == 1).sum(1) > 6).long() if kind == "bert" else ids
-    mask = torch.ones_like(ids)
-    return [
-        {"input_ids": i, "attention_mask": m, "labels": label}
-        for i, m, label in zip(ids, mask, labels, strict=True)
-    ]
-
-
-def example() -> dict[str, Tensor]:
-    ones = torch.ones(1, 12, dtype=torch.long)
-    return {"input_ids": ones, "attention_mask": ones}
 
 
 @cache

@@ -147,7 +147,7 @@ def test_staircases_pass_through_the_network_itself(run: Run) -> None:
 
 def test_tensorboard_gets_both_phases(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX", reason="pip install 'latprof[tensorboard]'")
-    from test_integrations_tensorboard import scalars_in
+    from support.tensorboard import scalars_in
 
     from latprof.integrations import TensorBoard
 

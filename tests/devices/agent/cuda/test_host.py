@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.gpu import STAND_IN
 
 from latprof.cuda_src import SOURCES
 from latprof.devices.agent.cuda._compiler import Compiler, choose, find_compilers
@@ -176,6 +176,6 @@ def test_an_error_in_a_kernel_is_the_compilers_first(compiler: Compiler) -> None
 
 
 def test_sources_are_the_folder() -> None:
-    folder = STAND_IN.parent.parent / "cuda_src"
+    folder = Path(__file__).parents[4] / "cuda_src"
     assert set(SOURCES) == {p.name for p in folder.glob("*.cu*")}
     assert set(FILES) == {name for name in SOURCES if name.endswith(".cu")}

@@ -1,0 +1,47 @@
+"""Tiny transformers and a task that they learn in seconds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+transformers = pytest.importorskip("transformers", reason="pip install 'latprof[transformers]'")
+
+__all__ = ["build", "example", "rows"]
+
+
+def build(kind: str = "bert") -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "bert":
+        config = transformers.BertConfig(
+            vocab_size=64,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=96,
+            max_position_embeddings=16,
+            num_labels=2,
+        )
+        return transformers.BertForSequenceClassification(config)
+    config = transformers.DistilBertConfig(
+        vocab_size=64, dim=32, n_layers=2, n_heads=4, hidden_dim=96, max_position_embeddings=16
+    )
+    return transformers.DistilBertForMaskedLM(config)  # its decoder is tied to its embeddings
+
+
+def rows(kind: str, n: int = 128) -> list[dict[str, Tensor]]:
+    """Is the token 1 more frequent than 2?"""
+    dice = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 3, (n, 12), generator=dice)
+    labels = ((ids == 1).sum(1) > 6).long() if kind == "bert" else ids
+    mask = torch.ones_like(ids)
+    return [
+        {"input_ids": i, "attention_mask": m, "labels": label}
+        for i, m, label in zip(ids, mask, labels, strict=True)
+    ]
+
+
+def example() -> dict[str, Tensor]:
+    ones = torch.ones(1, 12, dtype=torch.long)
+    return {"input_ids": ones, "attention_mask": ones}
