@@ -25,7 +25,7 @@ from latprof.devices import open_device, profile
 from latprof.devices.agent.cuda._replay import flush_bytes
 from latprof.errors import LatprofError, UnknownDeviceError
 from latprof.models._models import at_batch, model_workloads
-from latprof.pipeline._profile import profile_into
+from latprof.pipeline._profile_into import profile_into
 from latprof.workloads import Conv2d, MatMul, Workload
 
 _LIMITS = {

@@ -32,15 +32,15 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
-from versus_methods import METHODS, Job, QuietWorkshop, alone
+from versus_methods import METHODS, Job, QuietDeployment, alone
 from versus_report import WHOLE, report
 
 from latprof.compress import Recipe, TensorBatches, accuracy, trace, train
 from latprof.compress.methods._select import candidates
 from latprof.devices import Device, open_device, profile
-from latprof.pipeline._calibrate import calibrate_into
-from latprof.pipeline._profile import profile_into
-from latprof.pipeline.run._compression import Settings
+from latprof.pipeline._calibrate_into import calibrate_into
+from latprof.pipeline._profile_into import profile_into
+from latprof.pipeline.run import Settings
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
@@ -180,7 +180,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     model, example_inputs = bench.models[cell.model]()
     table = table_of(bench, cell.model, model, example_inputs)
     original_accuracy = train_original(bench, cell, model)
-    workshop = QuietWorkshop(
+    deployment = QuietDeployment(
         bench.device, bench.folder / str(cell), example_inputs, lock=bench.lock
     )
     settings = Settings(
@@ -189,11 +189,11 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
         fine_tune=Recipe(o.fine_tune_epochs, lr=o.lr),
         seed=cell.seed,
     )
-    job = Job(workshop, model, fit(table), settings, bench.data(cell.seed))
+    job = Job(deployment, model, fit(table), settings, bench.data(cell.seed))
     thin = METHODS[cell.method](job)
-    original, small = workshop.export(model, "original"), workshop.export(thin.model, "thin")
-    (original_s,) = workshop.time(original)
-    ratio = float(np.median([workshop.ratios(original, small) for _ in range(o.readings)]))
+    original, small = deployment.export(model, "original"), deployment.export(thin.model, "thin")
+    (original_s,) = deployment.time(original)
+    ratio = float(np.median([deployment.ratios(original, small) for _ in range(o.readings)]))
     graph = trace(thin.model, example_inputs)
     full = trace(model, example_inputs)
     row = {

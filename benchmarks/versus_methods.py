@@ -34,7 +34,7 @@ from latprof.compress._compressor import _AIM, _HIGH, _LOW  # where every method
 from latprof.compress.cost._uniform import thinned
 from latprof.compress.space._space import Space
 from latprof.errors import DeviceError
-from latprof.pipeline.run._compression import Settings, Workshop, _frozen, compress_in
+from latprof.pipeline.run import Deployment, Settings, _frozen, compress_in
 from latprof.surrogate import Surrogate
 from latprof.surrogate.compose._composition import Composition
 from latprof.vocabulary._measurement import Timing
@@ -42,7 +42,7 @@ from latprof.vocabulary._measurement import Timing
 T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["METHODS", "Job", "QuietWorkshop", "alone", "prune_globally"]
+__all__ = ["METHODS", "Job", "QuietDeployment", "alone", "prune_globally"]
 
 _TRIES = 8
 _HALVINGS = 9
@@ -52,18 +52,18 @@ _PRUNING_STEPS = 10
 
 
 @dataclass(frozen=True)
-class QuietWorkshop(Workshop):
-    """A workshop that waits for the machine: one measurement at a time holds the lock, and one
+class QuietDeployment(Deployment):
+    """A deployment that waits for the machine: one measurement at a time holds the lock, and one
     that a busy machine disturbed is made again later."""
 
     lock: Path = field(kw_only=True)
     patience_s: float = 3600.0
 
     def timings(self, *files: Path) -> list[Timing]:
-        return self._in_peace(lambda: super(QuietWorkshop, self).timings(*files))
+        return self._in_peace(lambda: super(QuietDeployment, self).timings(*files))
 
     def ratios(self, original: Path, *files: Path) -> list[float]:
-        return self._in_peace(lambda: super(QuietWorkshop, self).ratios(original, *files))
+        return self._in_peace(lambda: super(QuietDeployment, self).ratios(original, *files))
 
     def _in_peace(self, measure: Callable[[], T]) -> T:
         until = time.monotonic() + self.patience_s
@@ -89,7 +89,7 @@ def alone(lock: Path) -> Iterator[None]:
 class Job:
     """One run: what is thinned, to what, with which training."""
 
-    workshop: QuietWorkshop
+    deployment: QuietDeployment
     model: nn.Module
     surrogate: Surrogate
     settings: Settings
@@ -101,12 +101,12 @@ class Job:
 
     def predicted_s(self, model: nn.Module) -> float:
         """Seconds of a network, by the surrogate."""
-        workloads = trace(model, self.workshop.example_inputs).workloads()
+        workloads = trace(model, self.deployment.example_inputs).workloads()
         return float(self.surrogate.predict_model(workloads).latency_s)
 
     @property
     def graph(self) -> Graph:
-        return trace(self.model, self.workshop.example_inputs).aligned(Prune().divisor)
+        return trace(self.model, self.deployment.example_inputs).aligned(Prune().divisor)
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,13 @@ class _Macs(nn.Module):
 
 
 def latprof(job: Job) -> Thin:
-    done = compress_in(job.workshop, job.model, job.surrogate, job.settings, job.batches)
+    done = compress_in(job.deployment, job.model, job.surrogate, job.settings, job.batches)
     return Thin(done.small, done.comp)
 
 
 def flops(job: Job) -> Thin:
     stand_in: Any = Flops(job.graph, job.surrogate)
-    done = compress_in(job.workshop, job.model, stand_in, job.settings, job.batches)
+    done = compress_in(job.deployment, job.model, stand_in, job.settings, job.batches)
     return Thin(done.small, done.comp)
 
 
@@ -222,7 +222,7 @@ def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
     last = [m for m in small.modules() if isinstance(m, nn.Linear)][-1]
     pruner = tp.pruner.BasePruner(
         small,
-        job.workshop.example_inputs,
+        job.deployment.example_inputs,
         importance=tp.importance.MagnitudeImportance(p=2),
         global_pruning=True,
         pruning_ratio=ratio,
@@ -237,7 +237,7 @@ def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
 
 def _slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
     """The slowest network found within the budget, and found once."""
-    chosen = job.workshop.folder / "chosen.json"
+    chosen = job.deployment.folder / "chosen.json"
     if not chosen.is_file():
         chosen.write_text(json.dumps(_found(job, thin)))
     return thin(json.loads(chosen.read_text()))
@@ -251,7 +251,7 @@ def _trained(job: Job, small: nn.Module) -> Thin:
         job.batches,
         Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
         distillation=Distillation(_frozen(job.model), settings.coefficient, settings.temperature),
-        checkpoint=job.workshop.folder / "trained.checkpoint",
+        checkpoint=job.deployment.folder / "trained.checkpoint",
         seed=settings.seed,
     )
     return Thin(small)
@@ -262,7 +262,7 @@ def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
 
     Bisected on the prediction, which every measurement corrects.
     """
-    original = job.workshop.export(job.model, "original")
+    original = job.deployment.export(job.model, "original")
     full_s = job.predicted_s(job.model)
     predicted = functools.cache(lambda share: job.predicted_s(thin(share)) / full_s / job.share)
     measured: dict[float, float] = {}
@@ -277,7 +277,7 @@ def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
                 high = middle
         if low in measured:
             break
-        measured[low] = job.workshop.time_beside(original, 1.0, thin(low)) / job.share
+        measured[low] = job.deployment.time_beside(original, 1.0, thin(low)) / job.share
         if _LOW <= measured[low] <= _HIGH:
             break
         correction = measured[low] / predicted(low)

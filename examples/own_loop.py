@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import latprof
 from latprof.compress import accuracy
+from latprof.devices import profile
 from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     # 1. What does each op of this network cost on this machine?
     shapes = latprof.plan(latprof.trace(model, example_inputs).workloads(), n_shapes=args.shapes)
     with latprof.open_device("local", runtime="onnxruntime", threads=1) as device:
-        table = latprof.LatencyTable(device.target, tuple(latprof.profile(device, shapes)))
+        table = latprof.LatencyTable(device.target, tuple(profile(device, shapes)))
     table.save(args.out.with_suffix(".parquet"))
 
     # 2. A pre-trained network; here it is trained for an epoch.

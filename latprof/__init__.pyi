@@ -1,42 +1,143 @@
 from . import errors as errors
-from .compress import Compressor as Compressor
-from .compress import Prune as Prune
-from .compress import export as export
-from .compress import load_shrunk as load_shrunk
-from .compress import shrink as shrink
-from .compress import trace as trace
+from ._demo import demo as demo
+from .compress import (
+    Compressor as Compressor,
+)
+from .compress import (
+    Depth as Depth,
+)
+from .compress import (
+    LowRank as LowRank,
+)
+from .compress import (
+    Prune as Prune,
+)
+from .compress import (
+    Quantise as Quantise,
+)
+from .compress import (
+    Sparse as Sparse,
+)
+from .compress import (
+    load_shrunk as load_shrunk,
+)
+from .compress import (
+    recalibrate as recalibrate,
+)
+from .compress import (
+    shrink as shrink,
+)
+from .compress import (
+    trace as trace,
+)
+from .devices import Device as Device
 from .devices import open_device as open_device
-from .devices import profile as profile
-from .surrogate import fit as fit
+from .models import load_model as load_model
+from .pipeline import (
+    bench as bench,
+)
+from .pipeline import (
+    calibrate as calibrate,
+)
+from .pipeline import (
+    compress as compress,
+)
+from .pipeline import (
+    devices as devices,
+)
+from .pipeline import (
+    export as export,
+)
+from .pipeline import (
+    fit as fit,
+)
+from .pipeline import (
+    inspect as inspect,
+)
+from .pipeline import (
+    predict as predict,
+)
+from .pipeline import (
+    profile as profile,
+)
+from .pipeline import (
+    report as report,
+)
+from .pipeline import (
+    table as table,
+)
+from .pipeline import (
+    verify as verify,
+)
+from .surrogate import Surrogate as Surrogate
 from .tables import LatencyTable as LatencyTable
 from .tables import plan as plan
-from .vocabulary import Measurement as Measurement
-from .vocabulary import Target as Target
-from .vocabulary import Timing as Timing
-from .workloads import Conv2d as Conv2d
-from .workloads import Elementwise as Elementwise
-from .workloads import MatMul as MatMul
-from .workloads import Pool as Pool
-from .workloads import Workload as Workload
+from .vocabulary import (
+    Measurement as Measurement,
+)
+from .vocabulary import (
+    RunResult as RunResult,
+)
+from .vocabulary import (
+    Target as Target,
+)
+from .vocabulary import (
+    Timing as Timing,
+)
+from .workloads import (
+    Conv2d as Conv2d,
+)
+from .workloads import (
+    Elementwise as Elementwise,
+)
+from .workloads import (
+    MatMul as MatMul,
+)
+from .workloads import (
+    Pool as Pool,
+)
+from .workloads import (
+    Workload as Workload,
+)
 
 __all__ = [
     "Compressor",
     "Conv2d",
+    "Depth",
+    "Device",
     "Elementwise",
     "LatencyTable",
+    "LowRank",
     "MatMul",
     "Measurement",
     "Pool",
     "Prune",
+    "Quantise",
+    "RunResult",
+    "Sparse",
+    "Surrogate",
     "Target",
     "Timing",
     "Workload",
+    "bench",
+    "calibrate",
+    "compress",
+    "demo",
+    "devices",
+    "errors",
     "export",
     "fit",
+    "inspect",
+    "load_model",
     "load_shrunk",
     "open_device",
     "plan",
+    "predict",
     "profile",
+    "recalibrate",
+    "report",
     "shrink",
+    "table",
     "trace",
+    "verify",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 
 import click
 
-from latprof.errors import LatprofError
+from latprof.errors import LatprofError, MissingExtraError
 
 __all__ = ["main"]
 
@@ -22,12 +24,17 @@ _COMMANDS = {
     "table": ("_table", "Show, export, import, check, compare and merge tables."),
     "fit": ("_fit", "Fit a surrogate to a table; held-out error, steps found, plots."),
     "predict": ("_predict", "A model's latency, from a table."),
+    "bench": ("_bench", "Just the latency of a file; no table needed."),
     "compress": ("_compress", "Train a model to a budget as a RUN.toml says."),
     "export": ("_export", "Write a model's file to deploy, in float32 or int8."),
     "verify": ("_verify", "Measure an exported file on a device, beside its prediction."),
     "report": ("_report", "One self-contained HTML page of a run folder."),
-    "demo": ("_demo", "The whole road on this machine."),
+    "demo": ("_demo", "Profile, fit, compress and verify on this machine."),
 }
+
+
+#: Packages outside the core, and the extra that brings each.
+_EXTRAS = {"torch": "train", "onnx": "onnx", "onnxruntime": "onnx", "matplotlib": "report"}
 
 
 class _Lazy(click.Group):
@@ -66,9 +73,33 @@ def main() -> None:
         code = _complain(exc.format_message(), exc.exit_code)
     except LatprofError as exc:
         code = _complain(str(exc), exc.exit_code)
+    except ModuleNotFoundError as exc:
+        package = (exc.name or "").split(".")[0]
+        if package not in _EXTRAS:
+            raise
+        error = MissingExtraError(package, _EXTRAS[package], "this command")
+        code = _complain(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader has what it wanted, as with | head
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  nothing is left to flush
+        code = 0
+    except OSError as exc:
+        code = _complain(_of_system(exc), 1)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted; what was finished is kept, the same command goes on", 130)
     sys.exit(code)
+
+
+def _of_system(exc: OSError) -> str:
+    """What the system refused, on which file, and what to try."""
+    advice = {
+        errno.ENOSPC: "free some space, then run the same command again: it goes on",
+        errno.EROFS: "write to another folder with -o or --out",
+        errno.EACCES: "write to another folder with -o or --out, or change its permissions",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.ENOENT: "check the path",
+    }.get(exc.errno or 0, "")
+    where = f"{exc.filename}: " if exc.filename else ""
+    return f"{where}{exc.strerror or exc}{'; ' + advice if advice else ''}"
 
 
 def _complain(message: str, code: int) -> int:

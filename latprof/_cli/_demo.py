@@ -1,4 +1,4 @@
-"""``latprof demo``: the whole road on this machine."""
+"""``latprof demo``: profile, fit, compress and verify on this machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from latprof._cli._output import json_option, note, print_figures, print_json, progress
-from latprof.report import NAMES
+import latprof
+from latprof._cli._output import json_option, note, print_json, print_run, progress
 
 
 @click.command("demo")
@@ -23,20 +23,16 @@ from latprof.report import NAMES
 @json_option
 def command(quick: bool, data: Path | None, out: Path | None, as_json: bool) -> None:
     """Profile this CPU, fit, compress MobileNetV3-Small to 60% of its latency, verify."""
-    from latprof._demo._road import FULL, QUICK, run
     from latprof.pipeline import keep_freed_memory
     from latprof.vocabulary import require
 
     require("torch", extra="train", why="the demo")
     keep_freed_memory()
-    folder = out or Path("latprof-demo-quick" if quick else "latprof-demo")
-    result = run(QUICK if quick else FULL, folder, data, progress, note)
+    result = latprof.demo(quick=quick, data=data, out=out, bar=progress, on_stage=note)
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
         return
-    print_figures(result, NAMES)
-    for what, error in result["agreement"].items():
-        click.echo(
-            f"{what.replace('_', ' and ')} agree to {error:.1e} relative on 1,000 test images"
-        )
-    click.echo(f"files and plots: {folder}")
+    print_run(result)
+    for pair, error in result.agreement.items():
+        click.echo(f"{pair} agree to {error:.1e} relative on 1,000 test images")
+    click.echo(f"files and plots: {Path(result.compressed.file).parent}")

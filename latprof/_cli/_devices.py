@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
-from rich.console import Console
-from rich.table import Table
 
-from latprof._cli._output import json_option, print_json
-from latprof.devices import DeviceInfo, list_devices
+import latprof
+from latprof._cli._output import json_option, print_json, print_table
 
 __all__ = ["command"]
 
@@ -22,20 +18,18 @@ def command(hosts: tuple[str, ...], as_json: bool) -> None:
 
     This machine, its GPUs and the phones that adb sees are found; ssh hosts are asked where named.
     """
-    found = list_devices(hosts)
+    found = latprof.devices(hosts)
     if as_json:
-        print_json({"devices": [_fields(info) for info in found]})
+        print_json(found.to_dict())
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("device", "what it is", "usable runtimes", "missing"):
-        table.add_column(heading, overflow="fold")
-    for info in found:
-        missing = [f"{runtime}: {why}" for runtime, why in info.missing]
-        table.add_row(
-            info.name, info.description or "-", ", ".join(info.usable) or "-", "\n".join(missing)
-        )
-    Console().print(table)
-
-
-def _fields(info: DeviceInfo) -> dict[str, object]:
-    return {**dataclasses.asdict(info), "missing": dict(info.missing)}
+    rows = [
+        [
+            info.name,
+            info.description or "-",
+            ", ".join(info.usable) or "-",
+            "\n".join(f"{runtime}: {why}" for runtime, why in info.missing),
+        ]
+        for info in found
+    ]
+    columns = ("device", "what it is", "usable runtimes", "missing")
+    print_table("", columns, rows, text=(0, 1, 2, 3))

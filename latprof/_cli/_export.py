@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import latprof
 from latprof._cli._output import json_option, note, print_json
 from latprof.vocabulary import format_s
 
@@ -21,7 +22,7 @@ from latprof.vocabulary import format_s
     help="File to write: .onnx or .tflite.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="State dict of MODEL.")
-@click.option("--int8", is_flag=True, help="Quantise activations and weights.")
+@click.option("--int8", is_flag=True, help="Quantize activations and weights.")
 @click.option("--data", help="With --int8: package.module:callable, as in a RUN.toml.")
 @click.option(
     "--images", default=128, show_default=True, help="With --int8: inputs to calibrate on."
@@ -32,7 +33,13 @@ from latprof.vocabulary import format_s
     show_default=True,
     help="With --int8: where the int8 file is timed beside the float32 one.",
 )
-@click.option("--threads", default=1, show_default=True, help="Threads of that timing.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads of that timing.",
+)
 @json_option
 def command(
     model: str,
@@ -52,31 +59,29 @@ def command(
     from latprof.vocabulary import require
 
     require("torch", extra="train", why="latprof export")
-    from latprof.compress import Int8Warning, export
-    from latprof.models import load_model, load_weights
-    from latprof.pipeline import export_measured
+    from latprof.compress import Int8Warning
 
-    if int8 != (data is not None):
-        raise click.UsageError("--int8 and --data go together: int8 is calibrated on that data")
-    module, example_inputs, _ = load_model(model)
-    if weights is not None:
-        load_weights(module, weights)
-    if data is None:
-        path = export(module, example_inputs, out)
-        if as_json:
-            print_json({"path": str(path)})
-        else:
-            click.echo(f"{path}: computes what {model} computes")
-        return
-    with warnings.catch_warnings(record=True) as said:
+    note(f"exporting {model}")
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Int8Warning)
-        found = export_measured(
-            module, example_inputs, out, data, n_images=images, device=device, threads=threads
+        result = latprof.export(
+            model,
+            out=out,
+            weights=weights,
+            int8=int8,
+            data=data,
+            images=images,
+            device=device,
+            threads=threads,
         )
-    for warning in said:
+    for warning in caught:
         note(f"warning: {warning.message}")
     if as_json:
-        print_json(found.to_dict())
+        print_json(result.to_dict())
+        return
+    found = result.int8
+    if found is None:
+        click.echo(f"{result.path}: computes what {model} computes")
         return
     assert found.latency_s is not None
     assert found.float_latency_s is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +18,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from latprof.report import COLUMNS, figure_row, verdict, weather
+from latprof.report import COLUMNS, conditions, figure_row, verdict
+from latprof.vocabulary import RunResult
 
-__all__ = ["json_option", "note", "print_figures", "print_json", "print_table", "progress"]
+__all__ = [
+    "MODEL_HELP",
+    "json_option",
+    "note",
+    "print_json",
+    "print_run",
+    "print_table",
+    "progress",
+]
+
+#: What a MODEL argument is, for the end of a command's --help.
+MODEL_HELP = (
+    "MODEL is a file (.onnx, .tflite, .pt2), zoo:NAME, timm:NAME, torchvision:NAME, "
+    "transformers:NAME, or package.module:callable, which returns (module, example_inputs)."
+)
 
 #: Every command takes it: one JSON object on stdout and nothing else.
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -43,28 +59,28 @@ def print_json(result: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[int] = (0,)
 ) -> None:
-    """A table on stdout; the columns numbered in ``text`` are text, the others figures."""
-    table = Table(title=title, title_justify="left")
+    """A table on stdout; the columns numbered in ``text`` are text, the others figures.
+
+    Cells are data, never markup: a path may hold brackets.
+    """
+    table = Table(title=Text(title) if title else None, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index in text else "right")
+        justify: Any = "left" if index in text else "right"
+        table.add_column(Text(column), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     _out.print(table)
 
 
-def print_figures(result: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """The networks of a run's result, one row each, as ``names`` calls them."""
-    shown = [(name, result[key]) for key, name in names.items()]
-    shown[1:1] = [(figures["name"], figures) for figures in result["trail"]]
-    rows = []
-    for name, figures in shown:
-        row = figure_row(name, figures)
-        row[2] += f" ({figures['latency_s'] / result['original']['latency_s']:.1%})"
-        rows.append(row)
-    verdicts = (" ".join(verdict(budget)) for budget in result["budgets"])
+def print_run(result: RunResult) -> None:
+    """The networks of a run, one row each, its budgets, and the file to deploy."""
+    rows = [figure_row(network, result.original) for network in result.networks]
+    verdicts = (" ".join(verdict(budget)) for budget in result.budgets)
     print_table("\n".join(f"budget {line}" for line in verdicts), COLUMNS, rows)
-    if told := weather(result):
-        note(told)
+    if load := conditions(result):
+        note(load)
+    file = result.compressed.file
+    click.echo(f"deploy {file}; check it with: latprof verify {file} --table TABLE")
 
 
 @contextmanager
@@ -75,7 +91,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
     is printed at each tenth of the way instead.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -5,64 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
-from latprof._cli._output import json_option, note, print_json, print_table
-from latprof.vocabulary import format_count, format_s
+import latprof
+from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table
+from latprof.tables import family_text
+from latprof.vocabulary import format_count, format_rate, format_s
 
 
-@click.command("predict")
+@click.command("predict", epilog=MODEL_HELP)
 @click.argument("model")
 @click.option(
-    "--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target."
+    "--table", type=click.Path(path_type=Path), required=True, help="Table of the target."
 )
 @click.option(
     "--method",
     default="auto",
     show_default=True,
-    help="Surrogate: auto, tile, linear, pchip or cubic.",
+    help="Surrogate: auto, tile, linear, pchip or cubic; see latprof fit --help.",
 )
-@click.option("--batch", default=1, show_default=True, help="Inputs at once.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs at once."
+)
 @json_option
-def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> None:
+def command(model: str, table: Path, method: str, batch: int, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
-    from latprof.models import at_batch, model_workloads
-    from latprof.surrogate import fit
-    from latprof.tables import LatencyTable, family_text
-
-    table = LatencyTable.load(path)
-    surrogate = fit(table, method=method)
-    workloads = at_batch(model_workloads(model), batch)
-    whole = surrogate.predict_model(workloads)
-    each = surrogate.predict(workloads)
-    for warning in whole.warnings:
+    note(f"reading {model} and fitting {table}")
+    found = latprof.predict(model, table, method=method, batch=batch)
+    for warning in found.warnings:
         note(f"warning: {warning}")
-    latency_s, lower_s, upper_s = (
-        float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s)
-    )
     if as_json:
-        ops = [
-            {"workload": w.to_dict(), "latency_s": float(s)}
-            for w, s in zip(workloads, each.latency_s, strict=True)
-        ]
-        figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s,
-                   "batch": batch, "throughput_per_s": batch / latency_s}  # fmt: skip
-        print_json({**figures, "target": table.target.to_dict(), "ops": ops})
+        print_json(found.to_dict())
         return
-    click.echo(f"{model} on {table.target}")
+    click.echo(f"{model} on {found.target}")
     click.echo(
-        f"{format_s(latency_s)} +- {format_s((upper_s - lower_s) / 2)} (90% interval "
-        f"{format_s(lower_s)} to {format_s(upper_s)}), {len(workloads)} ops, "
-        f"{format_count(sum(w.macs for w in workloads))} MACs, "
-        f"{batch / latency_s:.4g} inputs per second"
+        f"{format_s(found.latency_s)} (90% interval {format_s(found.lower_s)} to "
+        f"{format_s(found.upper_s)}), {len(found.ops)} ops, {format_count(found.macs)} MACs, "
+        f"{format_rate(found.throughput_per_s)} inputs per second"
     )
-    slowest = sorted(zip(each.latency_s, workloads, strict=True), key=lambda p: -p[0])[:10]
+    slowest = sorted(found.ops, key=lambda op: -op.latency_s)[:10]
     rows = [
         [
-            f"{family_text(w)} {w.channels[0]} -> {w.channels[1]}",
-            format_s(float(s)),
-            format_count(w.macs),
+            f"{family_text(op.workload)} {op.workload.channels[0]} -> {op.workload.channels[1]}",
+            format_s(op.latency_s),
+            format_count(op.workload.macs),
         ]
-        for s, w in slowest
+        for op in slowest
     ]
     print_table("slowest ops, each alone", ["op", "latency", "MACs"], rows)

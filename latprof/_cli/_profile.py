@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from latprof._cli._output import json_option, note, print_json, progress
+import latprof
+from latprof._cli._output import MODEL_HELP, json_option, note, print_json, progress
 from latprof._cli._settings import settings_options
-from latprof.vocabulary import format_s
-
-if TYPE_CHECKING:
-    from latprof.tables import LatencyTable
-    from latprof.workloads import Workload
 
 
-@click.command("profile")
+@click.command("profile", epilog=MODEL_HELP)
 @click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
 @click.option(
     "--runtime",
@@ -25,8 +20,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="onnxruntime, tflite, torch or cuda.",
 )
-@click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--for", "model", required=True, help="MODEL whose shapes to measure.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads of the runtime.",
+)
+@click.option("--for", "model", required=True, metavar="MODEL", help="Whose shapes to measure.")
 @click.option(
     "-o",
     "--out",
@@ -42,20 +43,27 @@ if TYPE_CHECKING:
     help="Inputs at once; several, as in 1,64, share the shapes and the table.",
 )
 @click.option(
-    "--budget-shapes", "n_shapes", default=200, show_default=True, help="Shapes to measure at most."
+    "--shapes",
+    "--budget-shapes",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Shapes to measure at most.",
 )
 @click.option(
     "--method",
+    type=click.Choice(("spread", "paper", "grid", "adaptive")),
     default="spread",
     show_default=True,
-    help="How shapes are chosen: spread, paper, grid, or adaptive: by what is measured so far.",
+    help="How shapes are chosen. spread: evenly over the widths that pruning can leave; paper: "
+    "the plan of Nasery et al.; grid: every width on a grid; adaptive: where the fit knows least.",
 )
 @click.option(
     "--target-error",
     type=float,
     help="With --method adaptive: stop at this held-out error, as in 0.03.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the choice of shapes.")
 @settings_options
 @json_option
 def command(
@@ -65,7 +73,7 @@ def command(
     model: str,
     out: Path,
     batches: str,
-    n_shapes: int,
+    shapes: int,
     method: str,
     target_error: float | None,
     seed: int,
@@ -78,85 +86,40 @@ def command(
     The same command goes on where it was stopped, and adds to a table of the same target. Several
     DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
-    from latprof.devices import open_device
-    from latprof.pipeline import profile_into, profile_many_into
-
-    sizes = _batches(batches)
-    if len(devices) > 1:
-        if target_error is not None:
-            raise click.UsageError("--target-error takes one DEVICE")
-        with contextlib.ExitStack() as stack:
-            several = []
-            for spec in devices:
-                one = open_device(spec, runtime=runtime, threads=threads, **settings)
-                several.append((spec, stack.enter_context(one)))
-                note(f"target of {spec}: {several[-1][1].target}")
-            workloads = _workloads(model, sizes)
-            update = stack.enter_context(progress("measuring shapes", 100))
-            tables = profile_many_into(
-                out,
-                several,
-                workloads,
-                n_shapes=n_shapes,
-                method=method,
-                seed=seed,
-                on_event=lambda event: update(
-                    100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
-                ),
-            )
-        found = [_summary(path, table) for path, table in tables.items()]
-        if as_json:
-            print_json({"tables": [fields for fields, _ in found]})
-        else:
-            click.echo("\n".join(line for _, line in found))
-        return
-    with open_device(devices[0], runtime=runtime, threads=threads, **settings) as opened:
-        note(f"target: {opened.target}")
-        workloads = _workloads(model, sizes)
-        with progress("measuring shapes", 100) as update:
-            table = profile_into(
-                out,
-                opened,
-                workloads,
-                n_shapes=n_shapes,
-                method=method,
-                target_error=target_error,
-                seed=seed,
-                on_event=lambda event: update(
-                    100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
-                ),
-            )
-    fields, line = _summary(out, table)
+    note(f"reading the shapes of {model}")
+    with progress("measuring shapes", 100) as update:
+        results = latprof.profile(
+            devices,
+            model,
+            out,
+            runtime=runtime,
+            threads=threads,
+            batch=_batches(batches),
+            shapes=shapes,
+            method=method,
+            target_error=target_error,
+            seed=seed,
+            on_target=lambda device, target: note(f"target of {device}: {target}"),
+            on_event=lambda event: update(
+                100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
+            ),
+            **settings,
+        )
     if as_json:
-        print_json(fields)
+        found = [result.to_dict() for result in results]
+        print_json(found[0] if len(devices) == 1 else {"tables": found})
     else:
-        click.echo(line)
+        click.echo("\n".join(map(str, results)))
+    if any(result.mostly_failed for result in results):
+        note("most shapes could not be measured; their rows say why: latprof table check TABLE")
+        raise click.exceptions.Exit(1)
 
 
 def _batches(text: str) -> list[int]:
     try:
         sizes = [int(part) for part in text.split(",")]
-    except ValueError as exc:
-        raise click.UsageError(f"--batch is {text!r}; expected whole numbers, as in 1,64") from exc
-    return list(dict.fromkeys(sizes))
-
-
-def _workloads(model: str, batches: list[int]) -> list[Workload]:
-    from latprof.models import at_batch, model_workloads
-
-    workloads = model_workloads(model)
-    return [w for batch in batches for w in at_batch(workloads, batch)]
-
-
-def _summary(path: Path, table: LatencyTable) -> tuple[dict[str, Any], str]:
-    """A table in JSON's words, and in people's."""
-    flags = {
-        s: sum(m.status == s for m in table.measurements)
-        for s in ("ok", "noisy", "disturbed", "failed")
-    }
-    target = table.target.to_dict()
-    fields = {"table": str(path), "target": target, "shapes": len(table), "status": flags}
-    total_s = sum(m.latency_s for m in table.usable)
-    counted = ", ".join(f"{n} {s}" for s, n in flags.items() if n)
-    line = f"{path}: {len(table)} shapes of {table.target} ({counted}), {format_s(total_s)} in sum"
-    return fields, line
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise click.UsageError(f"--batch is {text!r}; expected whole numbers >= 1, as in 1,64")
+    return sizes

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from latprof._cli._output import json_option, print_json
+import latprof
+from latprof._cli._output import json_option, note, print_json
 
 
 @click.command("report")
@@ -14,10 +15,9 @@ from latprof._cli._output import json_option, print_json
 @json_option
 def command(folder: Path, as_json: bool) -> None:
     """Write FOLDER/report.html of a run that ``demo`` or ``compress`` left in FOLDER."""
-    from latprof.report import write_report
-
-    path = write_report(folder)
+    note(f"drawing {folder}")
+    found = latprof.report(folder)
     if as_json:
-        print_json({"report": str(path)})
+        print_json(found.to_dict())
     else:
-        click.echo(str(path))
+        click.echo(str(found.path))

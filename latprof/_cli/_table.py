@@ -9,25 +9,12 @@ import numpy as np
 
 from latprof._cli._output import json_option, note, print_json, print_table
 from latprof.errors import UsageError
-from latprof.tables import (
-    LatencyTable,
-    check,
-    diff,
-    family_text,
-    import_plain_csv,
-    import_tinynas_trt,
-    plot_diff,
-    read_csv,
-    read_json,
-    write_csv,
-    write_json,
-    write_npz,
-)
+from latprof.pipeline import table as tables
+from latprof.tables import family_text
 from latprof.vocabulary import Measurement, Target, format_s
 
 _FILE = click.Path(path_type=Path)
-_WRITERS = {".csv": write_csv, ".json": write_json, ".npz": write_npz}
-_FORMATS = ("auto", "csv", "tinynas-trt")
+_force = click.option("--force", is_flag=True, help="Replace a file that is there.")
 
 
 @click.group("table")
@@ -41,27 +28,11 @@ def command() -> None:
 @json_option
 def show(table: Path, rows: bool, as_json: bool) -> None:
     """What TABLE holds: its target, and each family of ops with its ranges."""
-    loaded = LatencyTable.load(table)
+    found = tables.show(table)
     if as_json:
-        data = loaded.to_frame()
-        records = data.astype(object).where(data.notna(), None).to_dict("records")
-        models = [
-            {
-                "name": m.name,
-                "status": m.status,
-                "latency_s": m.latency_s if m.samples_s else None,
-            }
-            for m in loaded.models
-        ]
-        print_json(
-            {
-                "target": loaded.target.to_dict(),
-                "provenance": dict(loaded.provenance),
-                "measurements": records,
-                "models": models,
-            }
-        )
+        print_json(found.contents())
         return
+    loaded = found.table
     note(str(loaded.target))
     if rows:
         print_table(
@@ -103,31 +74,25 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
 @click.option(
     "-o", "--out", type=_FILE, help="FILE.csv, .json (lossless) or .npz.  [default: TABLE.csv]"
 )
+@_force
 @json_option
-def export(table: Path, out: Path | None, as_json: bool) -> None:
+def export(table: Path, out: Path | None, force: bool, as_json: bool) -> None:
     """Write TABLE as CSV, JSON (both lossless, and import reads them) or NPZ dense grids."""
-    out = out or table.with_suffix(".csv")
-    writer = _WRITERS.get(out.suffix)
-    if writer is None:
-        raise UsageError(f"-o is {out}; expected a name that ends in {', '.join(_WRITERS)}")
-    loaded = LatencyTable.load(table)
-    writer(loaded, out)
-    if as_json:
-        print_json({"file": str(out), "rows": len(loaded)})
-    else:
-        note(f"{len(loaded)} rows written to {out}")
+    _written(tables.export(table, out, force=force), as_json)
 
 
 @command.command("import")
 @click.argument("source", type=_FILE)
 @click.option("-o", "--out", type=_FILE, help="Table to write.  [default: SOURCE.parquet]")
-@click.option("--format", "format_", type=click.Choice(_FORMATS), default="auto", show_default=True,
+@click.option("--format", "format_", type=click.Choice(tables.FORMATS), default="auto",
+              show_default=True,
               help="auto: what `table export` wrote; csv: plain, with a header.")  # fmt: skip
 @click.option("--device", help="csv: hardware it was measured on; tinynas-trt: NVIDIA V100.")
 @click.option("--runtime", help="csv: runtime it was measured with; tinynas-trt: tensorrt.")
 @click.option("--runtime-version", default="unknown", show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
+@_force
 @json_option
 def import_(
     source: Path,
@@ -138,49 +103,38 @@ def import_(
     runtime_version: str,
     threads: int,
     fused: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Read SOURCE, a table in another format, into a latency table."""
-    if format_ == "auto":
-        readers = {".csv": read_csv, ".json": read_json}
-        if source.suffix not in readers:
-            raise UsageError(
-                f"{source}: format not known by its name; say --format csv or tinynas-trt"
-            )
-        table = readers[source.suffix](source)
-    elif format_ == "tinynas-trt":  # published for one card and one runtime
-        target = Target(device or "NVIDIA V100", runtime or "tensorrt", runtime_version, threads)
-        table = import_tinynas_trt(source, target, fused=fused)
-    else:
-        if device is None or runtime is None:
-            raise UsageError(
-                f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
-            )
-        table = import_plain_csv(source, Target(device, runtime, runtime_version, threads))
-    out = out or source.with_suffix(".parquet")
-    table.save(out)
-    if as_json:
-        print_json({"file": str(out), "rows": len(table), "target": table.target.to_dict()})
-    else:
-        note(f"{len(table)} rows of {table.target} written to {out}")
+    target = None
+    if format_ == "tinynas-trt":
+        device, runtime = device or "NVIDIA V100", runtime or "tensorrt"
+    if format_ != "auto" and (device is None or runtime is None):
+        raise UsageError(
+            f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
+        )
+    if device is not None and runtime is not None:
+        target = Target(device, runtime, runtime_version, threads)
+    found = tables.import_(source, out, format=format_, target=target, fused=fused, force=force)
+    _written(found, as_json)
 
 
 @command.command("check")
 @click.argument("table", type=_FILE)
 @click.option("--like", type=_FILE, help="A table whose target this one must be of.")
 @json_option
-def check_(table: Path, like: Path | None, as_json: bool) -> None:
+def check(table: Path, like: Path | None, as_json: bool) -> None:
     """Duplicates, impossible or doubtful values, flags, gaps. Exit code 1 where data is wrong."""
-    expected = LatencyTable.load(like).target if like else None
-    findings = check(LatencyTable.load(table), target=expected)
-    wrong = any(f.severity == "error" for f in findings)
+    found = tables.check(table, like=like)
     if as_json:
-        print_json({"ok": not wrong, "findings": [vars(f) for f in findings]})
+        print_json(found.to_dict())
     else:
-        for f in findings:
+        for f in found.findings:
             click.echo(f"{f.severity}: {f.kind}: {f.message}")
-        note(f"{table}: {len(findings)} finding(s)" if findings else f"{table}: nothing found")
-    if wrong:
+        count = len(found.findings)
+        note(f"{table}: {count} finding(s)" if count else f"{table}: nothing found")
+    if not found.ok:
         raise click.exceptions.Exit(1)
 
 
@@ -189,25 +143,13 @@ def check_(table: Path, like: Path | None, as_json: bool) -> None:
 @click.argument("b", type=_FILE)
 @click.option("--plot", type=_FILE, help="Write a picture (PNG, SVG or PDF).")
 @json_option
-def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
+def diff(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
     """B against A on the shapes both hold; the targets may differ."""
-    compared = diff(LatencyTable.load(a), LatencyTable.load(b))
-    quantiles = {f"p{q}": float(np.percentile(compared.ratios, q)) for q in (0, 10, 50, 90, 100)}
-    close = float((np.abs(compared.ratios - 1) <= 0.10).mean())
-    if plot:
-        plot_diff(compared, (a.stem, b.stem), plot)
+    found = tables.diff(a, b, plot=plot)
     if as_json:
-        print_json(
-            {
-                "shapes": len(compared.ratios),
-                "only_a": compared.only_a,
-                "only_b": compared.only_b,
-                "ratio": quantiles,
-                "within_10pct": close,
-                "target": {k: {"a": x, "b": y} for k, (x, y) in compared.settings.items()},
-            }
-        )
+        print_json(found.to_dict())
         return
+    compared, quantiles, close = found.compared, found.quantiles, found.within_10pct
     for name, (x, y) in compared.settings.items():
         click.echo(f"target: {name}: {x} | {y}")
     click.echo(
@@ -233,19 +175,21 @@ def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
 
 
 @command.command("merge")
-@click.argument("tables", type=_FILE, nargs=-1, required=True)
+@click.argument("tables_", type=_FILE, nargs=-1, required=True, metavar="TABLES...")
 @click.option("-o", "--out", type=_FILE, required=True, help="Table to write.")
+@_force
 @json_option
-def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
+def merge(tables_: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
     """Put TABLES of one target together; of a shape in several, the newest usable row stays."""
-    merged = LatencyTable.load(tables[0])
-    for other in tables[1:]:
-        merged = merged.merge(LatencyTable.load(other))
-    merged.save(out)
+    _written(tables.merge(tables_, out, force=force), as_json)
+
+
+def _written(found: tables.TableFile, as_json: bool) -> None:
     if as_json:
-        print_json({"file": str(out), "rows": len(merged), "models": len(merged.models)})
-    else:
-        note(f"{len(merged)} rows and {len(merged.models)} whole models written to {out}")
+        print_json(found.to_dict())
+        return
+    models = f" and {len(found.table.models)} whole models" if found.table.models else ""
+    note(f"{len(found.table)} rows{models} of {found.table.target} written to {found.file}")
 
 
 def _range(counts: list[int]) -> str:

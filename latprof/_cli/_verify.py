@@ -16,11 +16,11 @@ from latprof.vocabulary import format_s
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", default="local", show_default=True)
 @click.option(
-    "--table", "path", type=click.Path(path_type=Path), required=True, help="Table of the target."
+    "--table", type=click.Path(path_type=Path), required=True, help="Table of the target."
 )
 @settings_options
 @json_option
-def command(file: Path, device: str, path: Path, settings: dict[str, Any], as_json: bool) -> None:
+def command(file: Path, device: str, table: Path, settings: dict[str, Any], as_json: bool) -> None:
     """Measure FILE on DEVICE with the table's runtime, beside what the table predicts.
 
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
@@ -33,7 +33,7 @@ def command(file: Path, device: str, path: Path, settings: dict[str, Any], as_js
         result = verify(
             file,
             device,
-            LatencyTable.load(path),
+            LatencyTable.load(table),
             on_event=lambda event: update(100 * event.fraction),
             **settings,
         )

@@ -1,1 +1,8 @@
-"""The whole road on this machine, on FashionMNIST."""
+"""Profile, fit, compress and verify on this machine, on FashionMNIST.
+
+Names load on first use; ``__init__.pyi`` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

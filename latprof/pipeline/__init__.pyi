@@ -1,19 +1,59 @@
+from . import table as table
 from ._agreement import agreement as agreement
 from ._agreement import answer_of_file as answer_of_file
 from ._allocator import keep_freed_memory as keep_freed_memory
-from ._calibrate import calibrate_into as calibrate_into
-from ._export import export_measured as export_measured
-from ._profile import profile_into as profile_into
-from ._profile_many import profile_many_into as profile_many_into
+from ._bench import BenchResult as BenchResult
+from ._bench import bench as bench
+from ._calibrate import CalibrateResult as CalibrateResult
+from ._calibrate import calibrate as calibrate
+from ._calibrate_into import calibrate_into as calibrate_into
+from ._compress import compress as compress
+from ._devices import DeviceList as DeviceList
+from ._devices import devices as devices
+from ._export import ExportResult as ExportResult
+from ._export import export as export
+from ._fit import Fit as Fit
+from ._fit import fit as fit
+from ._inspect import Inspection as Inspection
+from ._inspect import inspect as inspect
+from ._predict import PredictResult as PredictResult
+from ._predict import predict as predict
+from ._profile import ProfileResult as ProfileResult
+from ._profile import profile as profile
+from ._profile_into import profile_into as profile_into
+from ._profile_many_into import profile_many_into as profile_many_into
+from ._report import ReportResult as ReportResult
+from ._report import report as report
+from ._verify import Verification as Verification
 from ._verify import verify as verify
 
 __all__ = [
+    "BenchResult",
+    "CalibrateResult",
+    "DeviceList",
+    "ExportResult",
+    "Fit",
+    "Inspection",
+    "PredictResult",
+    "ProfileResult",
+    "ReportResult",
+    "Verification",
     "agreement",
     "answer_of_file",
+    "bench",
+    "calibrate",
     "calibrate_into",
-    "export_measured",
+    "compress",
+    "devices",
+    "export",
+    "fit",
+    "inspect",
     "keep_freed_memory",
+    "predict",
+    "profile",
     "profile_into",
     "profile_many_into",
+    "report",
+    "table",
     "verify",
 ]

@@ -1,71 +1,86 @@
-"""Whole-model measurements of random-width variants, which calibrate how ops add up."""
+"""``calibrate``: whole models measured into a table, from which a fit learns how ops add up."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from latprof.compress import trace
+from latprof.devices import open_target
+from latprof.errors import UsageError
+from latprof.models import load_model
+from latprof.pipeline._calibrate_into import calibrate_into
+from latprof.tables import LatencyTable
 
-from latprof.compress import Prune, export, variant
-from latprof.devices import Device, measure_files
-from latprof.pipeline._profile import open_table
-from latprof.tables import LatencyTable, ModelMeasurement
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from latprof.compress import Graph
-
-__all__ = ["calibrate_into"]
+__all__ = ["CalibrateResult", "calibrate"]
 
 
-def calibrate_into(
-    path: Path,
-    device: Device,
-    model: nn.Module,
-    graph: Graph,
-    example_inputs: tuple[Any, ...],
+@dataclass(frozen=True)
+class CalibrateResult:
+    """The table with its whole-model rows."""
+
+    path: Path
+    table: LatencyTable
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what ``--json`` prints."""
+        return {
+            "table": str(self.path),
+            "target": self.table.target.to_dict(),
+            "models": [
+                {"name": m.name, "status": m.status, "latency_s": m.latency_s}
+                for m in self.table.usable_models
+            ],
+        }
+
+
+def calibrate(
+    table: str | Path | LatencyTable,
+    model: str,
     *,
-    name: str,
-    n_variants: int,
+    variants: int = 12,
+    device: str = "local",
     seed: int = 0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> LatencyTable:
-    """Measure ``model`` and random-width variants of it whole, into the table at ``path``.
+    **settings: Any,
+) -> CalibrateResult:
+    """Measure ``model`` and random-width variants of it whole, into the table.
 
-    Their widths are such as pruning leaves by default: others leave the runtimes' fast paths, and
-    add up in another way. Variants the table already holds are not measured again. All files are
-    timed in interleaved rounds, in the same weather.
+    Variants that the table already holds are not measured again.
 
     Args:
-        name: of the model, as rows name it; variants are ``name#1``, ``name#2``, ...
-        seed: of the widths; the same seed gives the same variants.
+        table: path of the table of the device's target.
+        model: MODEL string of a module; a file cannot be made smaller.
+        variants: how many beside the model itself.
+        device: where they are measured.
+        seed: of the widths.
+        on_step: called with (done, total) as variants are exported and measured.
+        settings: of the device or the runtime, by name.
+
+    Raises:
+        UsageError: the table is not a path, or of another target.
+
+    Example:
+        >>> latprof.calibrate("local.parquet", "zoo:resnet18")  # doctest: +SKIP
     """
-    table = open_table(path, device)
-    graph = graph.aligned(Prune().divisor)
-    known = {m.name for m in table.usable_models}
-    names = [name, *(f"{name}#{seed}.{number}" for number in range(n_variants))]
-    todo = [(number, n) for number, n in enumerate(names) if n not in known]
-    suffix = ".tflite" if device.target.runtime == "tflite" else ".onnx"
-    with tempfile.TemporaryDirectory(prefix="latprof-") as folder:
-        files, ops = [], []
-        for done, (number, _) in enumerate(todo):
-            on_step(done, len(todo) + 1)
-            counts, small = graph.sizes, model
-            if number > 0:
-                counts = graph.random_counts(np.random.default_rng([seed, number]))
-                small = variant(model, graph, np.random.default_rng([seed, number]))
-            files.append(export(small, example_inputs, Path(folder) / f"{number}{suffix}"))
-            ops.append(tuple(graph.workloads(counts)))
-        on_step(len(todo), len(todo) + 1)
-        timings = measure_files(device, files) if files else []
-    rows = [
-        ModelMeasurement(name=n, workloads=w, **vars(t))
-        for (_, n), w, t in zip(todo, ops, timings, strict=True)
-    ]
-    table = table.with_models(rows)
-    table.save(path)
-    return table
+    if isinstance(table, LatencyTable):
+        raise UsageError("the table to calibrate is in memory; expected its path, to add rows to")
+    path = Path(table)
+    loaded = LatencyTable.load(path)
+    module, example_inputs, name = load_model(model)
+    graph = trace(module, example_inputs)
+    with open_target(device, loaded.target, **settings) as opened:
+        calibrated = calibrate_into(
+            path,
+            opened,
+            module,
+            graph,
+            example_inputs,
+            name=name,
+            n_variants=variants,
+            seed=seed,
+            on_step=on_step,
+        )
+    return CalibrateResult(path, calibrated)

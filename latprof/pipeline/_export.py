@@ -1,47 +1,98 @@
-"""An int8 file calibrated on a user's data and chosen by measuring on a device."""
+"""``export``: the file to deploy, in float32 or int8."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from latprof.compress import Int8Export, export_int8
+from latprof.compress import export as export_module
 from latprof.devices import open_device
 from latprof.errors import UsageError
-from latprof.pipeline.run import Workshop, first_inputs
+from latprof.models import load_model, load_weights
+from latprof.pipeline.run import Deployment, first_inputs
 from latprof.vocabulary import load_callable
 
-__all__ = ["export_measured"]
+__all__ = ["ExportResult", "export"]
 
 
-def export_measured(
-    model: nn.Module,
-    example_inputs: Any,
-    path: Path,
-    data: str,
-    *,
-    n_images: int,
-    device: str,
-    threads: int,
-) -> Int8Export:
-    """``export_int8``, timed on ``device`` through the runtime of the file's format.
+@dataclass(frozen=True)
+class ExportResult:
+    """A file that was written and proven to compute the same.
 
     Args:
-        data: ``package.module:callable`` that gives (batches, test), as a RUN.toml's.
-        n_images: inputs of its first epoch to calibrate on.
+        path: of the file.
+        int8: of an int8 file, its error and its time; None for float32.
     """
-    if n_images < 1:
-        raise UsageError(f"--images is {n_images}; expected at least 1")
+
+    path: Path
+    int8: Int8Export | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what ``--json`` prints."""
+        return {"path": str(self.path)} if self.int8 is None else self.int8.to_dict()
+
+
+def export(
+    model: str | nn.Module,
+    example_inputs: Any = None,
+    out: str | Path = "model.onnx",
+    *,
+    weights: str | Path | None = None,
+    int8: bool = False,
+    data: str | None = None,
+    images: int = 128,
+    device: str = "local",
+    threads: int = 1,
+) -> ExportResult:
+    """Write ``model`` as a file; an int8 file's error is measured, and what becomes int8 is chosen
+    by measuring on ``device``.
+
+    Args:
+        model: MODEL string, or a module.
+        example_inputs: of a module: a tensor, a tuple of positional inputs or a dict of named
+            ones, at the batch size of deployment; a MODEL string brings its own.
+        out: file to write, .onnx or .tflite.
+        weights: state dict to load into the model first.
+        int8: quantize activations and weights.
+        data: with int8: ``package.module:callable`` that returns (batches, test), as a RUN.toml's.
+        images: with int8: inputs to calibrate on.
+        device, threads: with int8: where the file is timed beside the float32 one.
+
+    Raises:
+        ExportError: the file would not compute what the model computes. UsageError: bad argument.
+
+    Example:
+        >>> latprof.export(small, example_inputs, "small.onnx").path  # doctest: +SKIP
+        PosixPath('small.onnx')
+    """
+    if int8 != (data is not None):
+        raise UsageError("int8 and data go together: an int8 file is calibrated on that data")
+    if images < 1:
+        raise UsageError(f"images is {images}; expected at least 1")
+    module, inputs = (model, example_inputs) if isinstance(model, nn.Module) else _load(model)
+    if weights is not None:
+        load_weights(module, Path(weights))
+    path = Path(out)
+    if data is None:
+        return ExportResult(export_module(module, inputs, path))
     batches, _ = load_callable(data)()
     runtime = "tflite" if path.suffix == ".tflite" else "onnxruntime"
     with open_device(device, runtime=runtime, threads=threads) as opened:
-        workshop = Workshop(opened, path.parent, example_inputs)
-        return export_int8(
-            model,
-            example_inputs,
+        deployment = Deployment(opened, path.parent, inputs)
+        found = export_int8(
+            module,
+            inputs,
             path,
-            first_inputs(batches, n_images),
-            measure=lambda files: workshop.time(*files),
+            first_inputs(batches, images),
+            measure=lambda files: deployment.time(*files),
         )
+    return ExportResult(found.path, found)
+
+
+def _load(model: str) -> tuple[nn.Module, Any]:
+    module, example_inputs, _ = load_model(model)
+    return module, example_inputs

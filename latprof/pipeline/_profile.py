@@ -1,87 +1,143 @@
-"""Profiling into a table file: plan, measure, keep; the same call goes on where it stopped."""
+"""``profile``: measure a model's ops on devices into latency tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latprof.devices import Device, Event, ScheduleSettings, profile
-from latprof.surrogate import measure_adaptively
-from latprof.tables import AdaptivePlan, LatencyTable, plan
-from latprof.vocabulary import Measurement
+from latprof.devices import Device, Event, open_device
+from latprof.errors import UsageError
+from latprof.models import at_batch, model_workloads
+from latprof.pipeline._profile_into import profile_into
+from latprof.pipeline._profile_many_into import profile_many_into
+from latprof.tables import LatencyTable
+from latprof.vocabulary import STATUSES, Target, format_s
 from latprof.workloads import Workload
 
-__all__ = ["journal_path", "open_table", "profile_into"]
+__all__ = ["ProfileResult", "profile"]
 
 
-def journal_path(table: Path) -> Path:
-    """Where rows wait, one fsynced line each, until the table itself is written."""
-    return table.with_name(table.name + ".journal")
+@dataclass(frozen=True)
+class ProfileResult:
+    """One table that a profile wrote.
 
-
-def open_table(path: Path, device: Device) -> LatencyTable:
-    """The table at ``path``, or an empty one of the device's target.
-
-    Raises:
-        TargetMismatchError: the file is of another target.
-        TableError: the file is corrupt.
+    Args:
+        path: of the table.
+        table: its contents.
     """
-    if not path.exists():
-        return LatencyTable(device.target)
-    table = LatencyTable.load(path)
-    table.target.require(device.target, str(path))
-    return table
+
+    path: Path
+    table: LatencyTable
+
+    @property
+    def target(self) -> Target:
+        return self.table.target
+
+    @property
+    def status(self) -> dict[str, int]:
+        """{status: rows of that status}."""
+        rows = self.table.measurements
+        return {name: sum(m.status == name for m in rows) for name in STATUSES}
+
+    @property
+    def mostly_failed(self) -> bool:
+        """Whether more than half of the rows hold no figure."""
+        return 2 * self.status["failed"] > len(self.table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what ``--json`` prints."""
+        return {
+            "table": str(self.path),
+            "target": self.target.to_dict(),
+            "shapes": len(self.table),
+            "status": self.status,
+        }
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.status.items() if n)
+        total_s = sum(m.latency_s for m in self.table.usable)
+        return (
+            f"{self.path}: {len(self.table)} shapes of {self.target} ({counts}), "
+            f"{format_s(total_s)} in sum"
+        )
 
 
-def profile_into(
-    path: Path,
-    device: Device,
-    workloads: Sequence[Workload],
+def profile(
+    devices: str | Sequence[str],
+    model: str,
+    out: str | Path,
     *,
-    n_shapes: int,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    batch: int | Sequence[int] = 1,
+    shapes: int = 200,
     method: str = "spread",
     target_error: float | None = None,
     seed: int = 0,
-    settings: ScheduleSettings | None = None,
+    on_target: Callable[[str, Target], None] = lambda device, target: None,
     on_event: Callable[[Event], None] | None = None,
-) -> LatencyTable:
-    """Measure a plan of ``n_shapes`` for a model with these full-size workloads, into ``path``.
+    **settings: Any,
+) -> list[ProfileResult]:
+    """Measure the ops of ``model`` on devices into a table per target.
 
-    Shapes the table already holds are not measured again. A run that was killed left a journal
-    beside the table; it is read first, and removed once its rows are in the table.
+    The same call continues where it was stopped, and adds to a table of the same target. Devices
+    of one target share the shapes; each other target gets a table named after its device.
 
     Args:
-        method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
+        devices: ``local``, ``cuda:0``, ``ssh:HOST``, ``ssh:HOST/cuda:0``, ``adb:SERIAL``,
+            ``fake``; one or several.
+        model: MODEL string: a file (.onnx, .tflite, .pt2), ``zoo:NAME``, ``timm:NAME``,
+            ``torchvision:NAME``, ``transformers:NAME`` or ``package.module:callable``.
+        out: table to write or continue.
+        runtime: ``onnxruntime``, ``tflite``, ``torch`` or ``cuda``.
+        threads: of the runtime.
+        batch: inputs at once; several share the shapes and the table.
+        shapes: to measure at most.
+        method: how shapes are chosen: ``spread``, ``paper``, ``grid``, or ``adaptive``, which
+            chooses by what is measured so far.
+        target_error: with ``adaptive``: stop at this held-out error, as in 0.03.
+        seed: of the choice of shapes.
+        on_target: called with each device and its target once it is open.
+        on_event: called as measuring goes on.
+        settings: of the device or the runtime, by name.
+
+    Returns:
+        one result per table, in the order of ``devices``.
+
+    Raises:
+        UsageError: a bad argument. DeviceError, ModelLoadError, TableError: as they say.
+
+    Example:
+        >>> (result,) = latprof.profile("local", "zoo:resnet18", "local.parquet")  # doctest: +SKIP
+        >>> result.table.usable[0].latency_s                                       # doctest: +SKIP
+        4.1e-05
     """
-    table = open_table(path, device)
-    journal = journal_path(path)
-    asked = 0
+    names = [devices] if isinstance(devices, str) else list(devices)
+    if len(names) > 1 and target_error is not None:
+        raise UsageError("target_error takes one device; expected one, or no target_error")
+    sizes = list(dict.fromkeys([batch] if isinstance(batch, int) else batch))
+    plan: dict[str, Any] = {"n_shapes": shapes, "method": method, "seed": seed}
+    with contextlib.ExitStack() as stack:
+        opened: list[tuple[str, Device]] = []
+        for name in names:
+            device = open_device(name, runtime=runtime, threads=threads, **settings)
+            opened.append((name, stack.enter_context(device)))
+            on_target(name, opened[-1][1].target)
+        workloads = _workloads(model, sizes)
+        path = Path(out)
+        if len(opened) > 1:
+            tables = profile_many_into(path, opened, workloads, on_event=on_event, **plan)
+            return [ProfileResult(where, table) for where, table in tables.items()]
+        ((_, device),) = opened
+        table = profile_into(
+            path, device, workloads, target_error=target_error, on_event=on_event, **plan
+        )
+        return [ProfileResult(path, table)]
 
-    def measure(shapes: Sequence[Workload]) -> Iterator[Measurement]:
-        nonlocal asked
-        before, asked = asked, asked + len(shapes)
 
-        def overall(event: Event) -> None:
-            done = before + event.done
-            fraction = (before + event.fraction * len(shapes)) / max(n_shapes, asked)
-            if on_event is not None:
-                on_event(replace(event, done=done, total=n_shapes, fraction=fraction))
-
-        return profile(device, shapes, journal=journal, settings=settings, on_event=overall)
-
-    facts: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
-    if method == "adaptive":
-        adaptive = AdaptivePlan(workloads, n_shapes=n_shapes, target_error=target_error, seed=seed)
-        table = measure_adaptively(adaptive, table, measure, seed=seed)
-        facts |= {"target_error": target_error, "stopped_by": adaptive.stopped_by}
-    else:
-        shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
-        known = {m.workload for m in table.usable}
-        table = table.with_measurements(measure([w for w in shapes if w not in known]))
-    provenance = {**table.provenance, "plan": facts, "environment": device.environment()}
-    table = replace(table, provenance=provenance)
-    table.save(path)
-    journal.unlink(missing_ok=True)
-    return table
+def _workloads(model: str, batches: Sequence[int]) -> list[Workload]:
+    workloads = model_workloads(model)
+    return [w for batch in batches for w in at_batch(workloads, batch)]

@@ -1,17 +1,33 @@
-from ._figures import COLUMNS as COLUMNS
-from ._figures import NAMES as NAMES
-from ._figures import figure_row as figure_row
-from ._figures import progress_text as progress_text
-from ._figures import verdict as verdict
-from ._figures import weather as weather
+from ._figures import (
+    COLUMNS as COLUMNS,
+)
+from ._figures import (
+    NAMES as NAMES,
+)
+from ._figures import (
+    conditions as conditions,
+)
+from ._figures import (
+    figure_row as figure_row,
+)
+from ._figures import (
+    progress_text as progress_text,
+)
+from ._figures import (
+    verdict as verdict,
+)
+from ._log import log_place as log_place
+from ._log import read_log as read_log
 from ._report import write_report as write_report
 
 __all__ = [
     "COLUMNS",
     "NAMES",
+    "conditions",
     "figure_row",
+    "log_place",
     "progress_text",
+    "read_log",
     "verdict",
-    "weather",
     "write_report",
 ]

@@ -1,55 +1,63 @@
-"""How a run's figures are told: one row per network, in the terminal and on the page alike."""
+"""A run's figures as text: one row per network, in the terminal and on the page alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from latprof.vocabulary import format_count, format_figure, format_s
+from latprof.vocabulary import (
+    BudgetOutcome,
+    NetworkResult,
+    RunResult,
+    format_count,
+    format_figure,
+    format_s,
+)
 
-__all__ = ["COLUMNS", "NAMES", "figure_row", "progress_text", "verdict", "weather"]
+__all__ = ["COLUMNS", "NAMES", "conditions", "figure_row", "progress_text", "verdict"]
 
-COLUMNS = ("network", "accuracy", "measured", "predicted", "parameters", "MACs")
+COLUMNS = ("network", "accuracy", "measured", "speed-up", "predicted", "parameters", "MACs")
 
 #: What people call the networks of a result, in the order they are shown.
 NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
 
 
-def figure_row(name: str, figures: Mapping[str, Any]) -> list[str]:
+def figure_row(network: NetworkResult, original: NetworkResult) -> list[str]:
     """One network's figures as text, under COLUMNS."""
+    speed_up = original.latency_s / network.latency_s
     return [
-        name,
-        f"{figures['accuracy']:.2%}",
-        format_s(figures["latency_s"]),
-        format_s(figures["predicted_s"]),
-        format_count(figures["params"]),
-        format_count(figures["macs"]),
+        NAMES.get(network.name, network.name),
+        f"{network.accuracy:.2%}",
+        f"{format_s(network.latency_s)} ({1 / speed_up:.1%})",
+        f"{speed_up:.2f}x",
+        format_s(network.predicted_s),
+        format_count(network.params),
+        format_count(network.macs),
     ]
 
 
-def verdict(budget: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(outcome: BudgetOutcome) -> tuple[str, str]:
     """(``met`` or ``missed``, the rest of the sentence) of one of a result's budgets."""
-    limit, reached = budget["limit"], budget["reached"]
     return (
-        "met" if reached <= limit else "missed",
-        f"{budget['text']} is {format_figure(budget['kind'], limit)}, reached "
-        f"{format_figure(budget['kind'], reached)} ({reached / limit:.1%} of it)",
+        "met" if outcome.met else "missed",
+        f"{outcome.text} is {format_figure(outcome.kind, outcome.limit)}, reached "
+        f"{format_figure(outcome.kind, outcome.reached)} "
+        f"({outcome.reached / outcome.limit:.1%} of it)",
     )
 
 
-def weather(result: Mapping[str, Any]) -> str:
+def conditions(result: RunResult) -> str:
     """What disturbed the timing of a result's networks, in a sentence; empty where nothing did."""
-    detail = result["detail"]
-    if not detail:
+    if not result.detail:
         return ""
     return (
-        f"the device was not at its best while these were timed, all side by side ({detail}): "
-        "compare measured with measured, and shares rather than times"
+        "there was background load while these networks were measured, all side by side "
+        f"({result.detail}): compare measured with measured, and shares rather than times"
     )
 
 
 def progress_text(row: Mapping[str, Any]) -> str:
-    """Where a run stands, for its progress line."""
+    """What a run has reached, for its progress line."""
     budget = f", budget {format_s(row['budget_s'])}" if "budget_s" in row else ""
     return (
         f"{row['phase'].replace('_', '-')}: loss {row['loss']:.3f}, "

@@ -1,4 +1,4 @@
-"""Pictures of a run: accuracy against latency, the controller's way, curves, widths, layers."""
+"""Pictures of a run: accuracy against latency, the path to the budget, curves, widths, layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof.report._figures import NAMES
-from latprof.vocabulary import require
+from latprof.vocabulary import LayerResult, RunResult, StaircaseResult, WidthResult, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ __all__ = [
     "widths",
 ]
 
-_COLOURS = {"original": "#4c5a67", "uniform": "#d98032", "compressed": "#1f77b4"}
+_COLORS = {"original": "#4c5a67", "uniform": "#d98032", "compressed": "#1f77b4"}
 _BUDGET, _TRAIL = "#b03a2e", "#8fb9dc"
 
 
@@ -34,27 +34,27 @@ def _figure(width: float, height: float) -> Figure:
     return drawn
 
 
-def accuracy_against_latency(result: Mapping[str, Any]) -> Figure:
+def accuracy_against_latency(result: RunResult) -> Figure:
     """Measured latency and accuracy of each network, with the budget as a line."""
     figure = _figure(6.4, 4.0)
     axes = figure.subplots()
-    steps = [(f["latency_s"] * 1e6, f["accuracy"] * 100) for f in result["trail"]]
+    steps = [(n.latency_s * 1e6, n.accuracy * 100) for n in result.trail]
     if steps:
         axes.plot(*zip(*steps, strict=True), "o--", color=_TRAIL, lw=1, label="trail")
         axes.legend(loc="lower right")
-    for key in (k for k in NAMES if k in result):
-        x, y = result[key]["latency_s"] * 1e6, result[key]["accuracy"] * 100
-        axes.scatter([x], [y], s=90, color=_COLOURS[key], zorder=3)
+    for network in (n for n in result.networks if n.name in NAMES):
+        x, y = network.latency_s * 1e6, network.accuracy * 100
+        axes.scatter([x], [y], s=90, color=_COLORS[network.name], zorder=3)
         axes.annotate(
-            f"{NAMES[key]}\n{y:.2f}%, {x:.0f} us",
+            f"{NAMES[network.name]}\n{y:.2f}%, {x:.0f} us",
             (x, y),
             xytext=(0, 10),
             textcoords="offset points",
             ha="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    if result["budget_s"] is not None:
-        budget_us = result["budget_s"] * 1e6
+    if result.latency_budget_s is not None:
+        budget_us = result.latency_budget_s * 1e6
         axes.axvline(budget_us, color=_BUDGET, linestyle="--", linewidth=1)
         across = axes.get_xaxis_transform()
         axes.text(budget_us, 0.02, " budget", color=_BUDGET, transform=across)
@@ -66,12 +66,14 @@ def accuracy_against_latency(result: Mapping[str, Any]) -> Figure:
 
 
 def trajectory(log: Sequence[Mapping[str, Any]]) -> Figure:
-    """Predicted latency on its way to the budget, and lambda, over the mask phase."""
+    """Predicted latency and lambda over the mask phase."""
     rows = _steps(log, "masks")
-    steps = [r["step"] for r in rows]
     figure = _figure(6.4, 4.6)
+    if not rows:
+        return figure
+    steps = [r["step"] for r in rows]
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    above.plot(steps, [r["latency_s"] * 1e6 for r in rows], color=_COLOURS["compressed"])
+    above.plot(steps, [r["latency_s"] * 1e6 for r in rows], color=_COLORS["compressed"])
     if (budget_s := rows[-1].get("budget_s")) is not None:
         above.axhline(budget_s * 1e6, color=_BUDGET, linestyle="--", linewidth=1)
     above.set_ylabel("predicted latency (us)")
@@ -91,12 +93,12 @@ def curves(log: Sequence[Mapping[str, Any]]) -> Figure:
     figure = _figure(6.4, 3.6)
     left, right = figure.subplots(1, 2)
     after = 0
-    for phase, colour in (("masks", _COLOURS["compressed"]), ("fine_tune", _COLOURS["uniform"])):
+    for phase, color in (("masks", _COLORS["compressed"]), ("fine_tune", _COLORS["uniform"])):
         rows = _steps(log, phase)
         if not rows:
             continue
         steps = [after + r["step"] for r in rows]
-        style = {"color": colour, "label": phase.replace("_", "-"), "marker": ".", "ms": 3}
+        style = {"color": color, "label": phase.replace("_", "-"), "marker": ".", "ms": 3}
         left.plot(steps, [r["loss"] for r in rows], **style)
         right.plot(steps, [100 * r["accuracy"] for r in rows], **style)
         after += rows[-1]["total"]
@@ -115,7 +117,7 @@ def _steps(log: Sequence[Mapping[str, Any]], phase: str) -> list[Mapping[str, An
     return [rows[step] for step in sorted(rows)]
 
 
-def staircases(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def staircases(rows: Sequence[StaircaseResult]) -> Figure:
     """Predicted latency of the network along each group's width, and where the run ended: pale at
     every count, dark through those it chooses from."""
     columns = 3
@@ -125,15 +127,15 @@ def staircases(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for spare in panels[len(rows) :]:
         spare.remove()
     for axes, row in zip(panels, rows, strict=False):
-        latency_us = [1e6 * s for s in row["latency_s"]]
-        style = {"drawstyle": "steps-mid", "color": _COLOURS["original"]}
-        axes.plot(row["counts"], latency_us, lw=0.6, alpha=0.35, **style)
-        pairs = zip(row["counts"], latency_us, strict=True)
-        chosen = [pair for pair in pairs if pair[0] in {*row["choices"], row["after"]}]
+        latency_us = [1e6 * s for s in row.latency_s]
+        style = {"drawstyle": "steps-mid", "color": _COLORS["original"]}
+        axes.plot(row.counts, latency_us, lw=0.6, alpha=0.35, **style)
+        pairs = zip(row.counts, latency_us, strict=True)
+        chosen = [pair for pair in pairs if pair[0] in {*row.choices, row.after}]
         axes.plot(*zip(*chosen, strict=True), **style)
-        ended = latency_us[row["counts"].index(row["after"])]
-        axes.plot([row["after"]], [ended], "o", color=_COLOURS["compressed"])
-        axes.set_title(f"{row['group']}: {row['after']} of {row['counts'][-1]}", fontsize=7)
+        ended = latency_us[row.counts.index(row.after)]
+        axes.plot([row.after], [ended], "o", color=_COLORS["compressed"])
+        axes.set_title(f"{row.group}: {row.after} of {row.counts[-1]}", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
     figure.supxlabel("channels", fontsize=9)
@@ -141,11 +143,11 @@ def staircases(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def layers(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def layers(rows: Sequence[LayerResult]) -> Figure:
     """Predicted against measured latency of each op alone, with the 10% band."""
     figure = _figure(5.2, 4.4)
     axes = figure.subplots()
-    pairs = [(1e6 * r["latency_s"], 1e6 * r["predicted_s"]) for r in rows if r["latency_s"]]
+    pairs = [(1e6 * r.latency_s, 1e6 * r.predicted_s) for r in rows if r.latency_s]
     if pairs:
         every = [value for pair in pairs for value in pair]
         ends = [min(every) / 1.3, max(every) * 1.3]
@@ -154,7 +156,7 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure:
         )
         axes.plot(ends, ends, color="0.3", lw=0.8)
         measured, predicted = zip(*pairs, strict=True)
-        axes.scatter(measured, predicted, s=18, color=_COLOURS["compressed"], zorder=3)
+        axes.scatter(measured, predicted, s=18, color=_COLORS["compressed"], zorder=3)
         mape = sum(abs(p / m - 1) for m, p in pairs) / len(pairs)
         axes.set_title(f"{len(pairs)} ops, each measured alone: MAPE {mape:.1%}", fontsize=9)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
@@ -169,18 +171,16 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def widths(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def widths(rows: Sequence[WidthResult]) -> Figure:
     """Channels of each group, before and after."""
     figure = _figure(7.5, 0.9 + 0.22 * len(rows))
     axes = figure.subplots()
     places = range(len(rows))
-    axes.barh(places, [r["before"] for r in rows], color="#dfe3e6", label="before")
-    axes.barh(places, [r["after"] for r in rows], color=_COLOURS["compressed"], label="after")
-    axes.set_yticks(places, [r["group"] for r in rows], fontsize=7)
+    axes.barh(places, [r.before for r in rows], color="#dfe3e6", label="before")
+    axes.barh(places, [r.after for r in rows], color=_COLORS["compressed"], label="after")
+    axes.set_yticks(places, [r.group for r in rows], fontsize=7)
     for place, row in zip(places, rows, strict=True):
-        axes.text(
-            row["before"], place, f" {row['after']} of {row['before']}", va="center", fontsize=7
-        )
+        axes.text(row.before, place, f" {row.after} of {row.before}", va="center", fontsize=7)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("channels")

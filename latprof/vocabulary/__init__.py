@@ -6,20 +6,40 @@ from latprof.vocabulary._cache import cache_dir
 from latprof.vocabulary._closing import Closing
 from latprof.vocabulary._extras import load_callable, require
 from latprof.vocabulary._files import replace_file
-from latprof.vocabulary._measurement import Measurement, Timing
+from latprof.vocabulary._json_files import checksum, load_json, save_json
+from latprof.vocabulary._measurement import STATUSES, Measurement, Timing
+from latprof.vocabulary._run_result import (
+    BudgetOutcome,
+    LayerResult,
+    NetworkResult,
+    RunResult,
+    StaircaseResult,
+    WidthResult,
+)
 from latprof.vocabulary._target import Target
-from latprof.vocabulary._units import format_count, format_figure, format_s
+from latprof.vocabulary._units import format_count, format_figure, format_rate, format_s
 
 __all__ = [
+    "STATUSES",
+    "BudgetOutcome",
     "Closing",
+    "LayerResult",
     "Measurement",
+    "NetworkResult",
+    "RunResult",
+    "StaircaseResult",
     "Target",
     "Timing",
+    "WidthResult",
     "cache_dir",
+    "checksum",
     "format_count",
     "format_figure",
+    "format_rate",
     "format_s",
     "load_callable",
+    "load_json",
     "replace_file",
     "require",
+    "save_json",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["format_count", "format_figure", "format_s"]
+__all__ = ["format_count", "format_figure", "format_rate", "format_s"]
 
 _NOUNS = {"macs": " MACs", "params": " parameters", "bytes": "B"}
 
@@ -25,6 +25,11 @@ def format_count(count: float) -> str:
         if abs(count) >= scale:
             return f"{_three(count / scale)} {suffix}"
     return f"{count:.0f}"
+
+
+def format_rate(per_s: float) -> str:
+    """A count per second, in whole numbers with separators where it is above 100: ``13,010``."""
+    return f"{per_s:,.0f}" if per_s >= 100 else _three(per_s)
 
 
 def format_figure(kind: str, value: float) -> str:

@@ -15,9 +15,17 @@ from latprof import LatencyTable
 from latprof.compress import Recipe, TensorBatches, trace, workloads_of_file
 from latprof.devices import Job, profile
 from latprof.devices._fake import FakeDevice, Trouble
-from latprof.pipeline.run._compression import Compression, Settings, Workshop, compress_in, conclude
+from latprof.pipeline.run import (
+    Compression,
+    Deployment,
+    Settings,
+    Watcher,
+    compress_in,
+    conclude,
+)
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
+from latprof.vocabulary import RunResult
 
 __all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run", "surrogate"]
 
@@ -59,25 +67,27 @@ def data() -> tuple[TensorBatches, tuple[Tensor, Tensor]]:
 
 def fake_run(
     folder: Path, *, on_progress: Callable[[Any], None] = lambda row: None, **more: Any
-) -> tuple[Compression, dict[str, Any]]:
+) -> tuple[Compression, RunResult]:
     """The same call goes on where it stopped. ``more`` is a board, how much ``slower`` the device
     is this time, and changes to SETTINGS."""
     folder.mkdir(exist_ok=True)
     model, inputs = Net().eval(), (torch.zeros(1, 1, 12, 12),)
     batches, test = data()
     board = more.pop("board", None)
-    weather = Trouble(0.0, 1e9, slower=more.pop("slower", 1.0))
-    with Arithmetic(seed=3, stair=8, troubles=[weather]) as device:
-        workshop = Workshop(device, folder, inputs)
+    trouble = Trouble(0.0, 1e9, slower=more.pop("slower", 1.0))
+    with Arithmetic(seed=3, stair=8, troubles=[trouble]) as device:
+        deployment = Deployment(device, folder, inputs)
         settings = replace(SETTINGS, **more)
         if settings.int8:
-            workshop = workshop.in_int8(model, batches)
-        done = compress_in(workshop, model, surrogate(), settings, batches, on_progress, board)
+            deployment = deployment.in_int8(model, batches)
+        done = compress_in(
+            deployment, model, surrogate(), settings, batches, Watcher(on_progress, board=board)
+        )
         networks = {
             "original": (model, done.comp.graph.sizes),
             "compressed": (done.small, done.comp.counts()),
         }
-        return done, conclude(workshop, networks, done, test)
+        return done, conclude(deployment, networks, done, test)
 
 
 @cache

@@ -1,17 +1,25 @@
-from ._compression import Settings as Settings
-from ._compression import Workshop as Workshop
-from ._compression import compress_in as compress_in
-from ._compression import conclude as conclude
-from ._compression import first_inputs as first_inputs
+from ._conclude import conclude as conclude
+from ._deployment import Deployment as Deployment
+from ._deployment import first_inputs as first_inputs
+from ._folder import locked as locked
 from ._run_file import RunFile as RunFile
-from ._running import run_file as run_file
+from ._settings import Settings as Settings
+from ._trail import load_small as load_small
+from ._trail import save_small as save_small
+from ._train_run import Compression as Compression
+from ._train_run import compress_in as compress_in
+from ._watching import Watcher as Watcher
 
 __all__ = [
+    "Compression",
+    "Deployment",
     "RunFile",
     "Settings",
-    "Workshop",
+    "Watcher",
     "compress_in",
     "conclude",
     "first_inputs",
-    "run_file",
+    "load_small",
+    "locked",
+    "save_small",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from latprof.compress.cost import LatencyCost
 from latprof.compress.methods import candidates
 from latprof.devices import Device, Event, ScheduleSettings, profile
 from latprof.tables import family_text
+from latprof.vocabulary import LayerResult, StaircaseResult
 
 __all__ = ["layers", "staircases"]
 
@@ -25,10 +25,10 @@ _BRIEF = ScheduleSettings(min_rounds=3, max_rounds=5, patience=4, noisy=0.05, pa
 
 def layers(
     comp: Compressor, device: Device, on_event: Callable[[Event], None] | None = None
-) -> list[dict[str, Any]]:
+) -> list[LayerResult]:
     """Each op of the compressed network, measured alone beside its prediction; seconds.
 
-    Ops whose measurement was disturbed carry ``latency_s`` None.
+    Ops none of whose readings could be used have ``latency_s`` None.
     """
     counts = comp.counts()
     cost = _cost(comp)
@@ -41,20 +41,20 @@ def layers(
     }
     predicted_s = iter(cost.surrogate.predict(small).latency_s)
     return [
-        {
-            "module": op.module,
-            "op": family_text(after),
-            "before": list(op.workload.channels),
-            "after": list(after.channels),
-            "predicted_s": float(next(predicted_s)),
-            "latency_s": measured.get(after),
-        }
+        LayerResult(
+            module=op.module,
+            op=family_text(after),
+            before=op.workload.channels,
+            after=after.channels,
+            predicted_s=float(next(predicted_s)),
+            latency_s=measured.get(after),
+        )
         for op, made in zip(cost.space.graph.ops, ops, strict=True)
         for after in made
     ]
 
 
-def staircases(comp: Compressor) -> list[dict[str, Any]]:
+def staircases(comp: Compressor) -> list[StaircaseResult]:
     """Predicted latency of the whole network as one group widens and the others stay; seconds.
 
     The groups whose width decides most, from the most.
@@ -69,15 +69,15 @@ def staircases(comp: Compressor) -> list[dict[str, Any]]:
             every = [*range(stride, group.size + 1, stride), *choices, counts[index]]
             along = np.unique(every)
             found.append(
-                {
-                    "group": group.name,
-                    "after": counts[index],
-                    "choices": choices,
-                    "counts": along.tolist(),
-                    "latency_s": _along(comp, index, along).tolist(),
-                }
+                StaircaseResult(
+                    group=group.name,
+                    after=counts[index],
+                    choices=tuple(choices),
+                    counts=tuple(along.tolist()),
+                    latency_s=tuple(_along(comp, index, along).tolist()),
+                )
             )
-    found.sort(key=lambda row: row["latency_s"][0] - row["latency_s"][-1])
+    found.sort(key=lambda row: row.latency_s[0] - row.latency_s[-1])
     return found[:_MOST_GROUPS]
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
-from latprof.vocabulary import replace_file
+from latprof.pipeline.run._folder import model_digest
+from latprof.vocabulary import load_json, save_json
 
-__all__ = ["Measured"]
+__all__ = ["MeasuredNetworks"]
+
+_KIND, _VERSION = "measured networks", 1
 
 
-class Measured:
+class MeasuredNetworks:
     """Seconds of networks, each measured once: a resumed run that came to another measurement of
     the same network would choose other masks.
 
@@ -25,20 +26,11 @@ class Measured:
 
     def __init__(self, path: Path, measure: Callable[[nn.Module], float]) -> None:
         self._path, self._measure = path, measure
-        self._known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        self._known: dict[str, float] = load_json(path, _KIND, _VERSION) if path.is_file() else {}
 
     def __call__(self, model: nn.Module) -> float:
-        key = _digest(model)
+        key = model_digest(model)
         if key not in self._known:
             self._known[key] = self._measure(model)
-            replace_file(self._path, json.dumps(self._known, indent=1).encode())
+            save_json(self._path, _KIND, _VERSION, self._known)
         return self._known[key]
-
-
-def _digest(model: nn.Module) -> str:
-    """Of all tensors, bit for bit."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

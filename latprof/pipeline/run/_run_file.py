@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Recipe, Sparse
 from latprof.errors import UsageError
-from latprof.pipeline.run._compression import Settings
+from latprof.pipeline.run._settings import Settings
 
 __all__ = ["RunFile"]
 

@@ -1,33 +1,57 @@
-"""What a run tells while it trains: the progress line, ``log.jsonl``, and TensorBoard's scalars."""
+"""What a run reports while it trains: stages, progress, ``log.jsonl``, TensorBoard's scalars."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof.compress import Compressor, Tick, standing
-from latprof.vocabulary import Closing
+from latprof.report import log_place, read_log
+from latprof.vocabulary import Closing, replace_file
 
 if TYPE_CHECKING:
     from latprof.integrations import TensorBoard
 
-__all__ = ["Progress", "Watch"]
+__all__ = ["Progress", "Watch", "Watcher"]
 
-#: Called at each step with phase, step, total, loss, accuracy, and what ``standing`` tells.
+#: Called at each step with phase, step, total, loss, accuracy, and what ``standing`` returns.
 Progress = Callable[[Mapping[str, Any]], None]
 
-_EVERY = 10
+_LOG_EVERY_STEPS = 10
 #: Steps over which the loss and accuracy of single batches are averaged.
-_MEMORY = 20
+_AVERAGED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who hears of a run.
+
+    Args:
+        on_progress: called at each training step.
+        on_stage: called with what is done now, where it may take more than a second.
+        board: gets the rows of the log as scalars.
+        on_start: called once the run folder is this run's, before training.
+    """
+
+    on_progress: Progress = lambda row: None
+    on_stage: Callable[[str], None] = lambda text: None
+    board: TensorBoard | None = None
+    on_start: Callable[[], object] = lambda: None
+
+    def watch(self, folder: Path, comp: Compressor) -> Watch:
+        """Follow a run in its folder."""
+        return Watch(folder, comp, self.on_progress, self.board)
 
 
 class Watch(Closing):
     """Follows one run; a context in which its files are open.
 
     Args:
-        folder: gets ``log.jsonl``, a row each tenth step; a run that goes on appends to it.
+        folder: gets ``log.jsonl``, a row each tenth step; a run that goes on continues it.
         board: gets the same rows, fine-tuning after the masks.
     """
 
@@ -35,7 +59,9 @@ class Watch(Closing):
         self, folder: Path, comp: Compressor, on_progress: Progress, board: TensorBoard | None
     ) -> None:
         self._comp, self._on_progress, self._board = comp, on_progress, board
-        self._log = (folder / "log.jsonl").open("a")
+        self._path = folder / "log.jsonl"
+        self._file = contextlib.ExitStack()
+        self._log: Any = None
         self._means: dict[str, float] = {}
         self._standing = standing(comp)
         self._after = 0
@@ -45,24 +71,32 @@ class Watch(Closing):
         self._means, self._after = {}, after
 
     def see(self, phase: str, tick: Tick) -> bool:
-        """Tell of this step; whether the compressor was looked at."""
+        """Report this step; returns whether the compressor was looked at."""
         for name, value in (("loss", tick.loss), ("accuracy", tick.accuracy)):
             mean = self._means.get(name, value)
-            self._means[name] = mean + (value - mean) / _MEMORY
-        due = tick.step % _EVERY == 0 or tick.step == tick.total
+            self._means[name] = mean + (value - mean) / _AVERAGED_STEPS
+        due = tick.step % _LOG_EVERY_STEPS == 0 or tick.step == tick.total
         if due:
             self._standing = standing(self._comp)
         place = {"phase": phase, "step": tick.step, "total": tick.total}
         row = {**place, **self._means, **self._standing}
         if due:
-            self._log.write(json.dumps(row) + "\n")
-            self._log.flush()
+            self._write(row)
             if self._board is not None:
                 self._board.log(self._after + tick.step, self._comp, **self._means)
         self._on_progress(row)
         return due
 
     def close(self) -> None:
-        self._log.close()
+        self._file.close()
         if self._board is not None:
             self._board.close()
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        if self._log is None:  # steps that were done but not saved are done again, and logged once
+            kept = [r for r in read_log(self._path) if log_place(r) < log_place(row)]
+            text = "".join(json.dumps(r) + "\n" for r in kept)
+            replace_file(self._path, text.encode())
+            self._log = self._file.enter_context(self._path.open("a", encoding="utf-8"))
+        self._log.write(json.dumps(row) + "\n")
+        self._log.flush()

@@ -14,8 +14,7 @@ from latprof import Compressor
 from latprof.compress import LowRank, Prune, export_int8, trace, workloads_of_file
 from latprof.compress.cost._cost import LatencyCost
 from latprof.errors import UsageError
-from latprof.pipeline.run._compression import Workshop
-from latprof.pipeline.run._run_file import RunFile
+from latprof.pipeline.run import Deployment, RunFile
 from latprof.surrogate import Surrogate
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
@@ -84,16 +83,16 @@ def test_what_cannot_be_looked_up() -> None:
 
 def test_a_run_meets_its_budget_with_the_int8_file(tmp_path: Path) -> None:
     done, result = fake_run(tmp_path / "run", int8=True, trail=0)
-    small = result["compressed"]
-    assert small["latency_s"] <= result["budget_s"]
-    assert small["latency_s"] == pytest.approx(small["predicted_s"], rel=0.12)
-    read = workloads_of_file(small["file"])
+    small = result.compressed
+    assert result.met
+    assert small.latency_s == pytest.approx(small.predicted_s, rel=0.12)
+    read = workloads_of_file(Path(small.file))
     assert {w.dtype for w in read if w.kind == "conv2d"} == {"int8"}
-    assert small["accuracy"] > 0.6  # of the file; 0.25 is chance
+    assert small.accuracy > 0.6  # of the file; 0.25 is chance
     assert done.comp.counts() != done.comp.space.sizes
-    assert {row["op"].split()[0] for row in result["layers"]} >= {"conv2d.k3.int8", "matmul.int8"}
+    assert {row.op.split()[0] for row in result.layers} >= {"conv2d.k3.int8", "matmul.int8"}
     with Arithmetic(seed=3, stair=8) as device:  # chosen once: nothing is measured again
-        again = Workshop(device, tmp_path / "run", EXAMPLE).in_int8(Net(), data()[0])
+        again = Deployment(device, tmp_path / "run", EXAMPLE).in_int8(Net(), data()[0])
     assert again.int8 == "all"
 
 

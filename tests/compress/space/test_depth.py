@@ -37,10 +37,8 @@ from latprof.compress.space._residual import residual_blocks
 from latprof.compress.space._space import Space, space_of
 from latprof.devices import profile
 from latprof.errors import InfeasibleBudgetError, UsageError
-from latprof.pipeline.run._compression import Settings, Workshop, compress_in, conclude
-from latprof.pipeline.run._run_file import RunFile
-from latprof.pipeline.run._trail import load_small
-from latprof.report._report import write_report
+from latprof.pipeline.run import Deployment, RunFile, Settings, compress_in, conclude, load_small
+from latprof.report import write_report
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 
@@ -349,21 +347,21 @@ def test_a_run_says_which_blocks_it_dropped(tmp_path: Path) -> None:
         "30%", (Prune(), Depth()), masks=Recipe(3, lr=4e-3), fine_tune=Recipe(1, lr=2e-3), trail=1
     )
     with Arithmetic(seed=3, stair=8) as device:
-        workshop = Workshop(device, tmp_path, EXAMPLE)
+        deployment = Deployment(device, tmp_path, EXAMPLE)
         model = tower()
-        done = compress_in(workshop, model, surrogate(), settings, batches_)
+        done = compress_in(deployment, model, surrogate(), settings, batches_)
         networks = {
             "original": (model, done.comp.space.sizes),
             "compressed": (done.small, done.comp.counts()),
         }
-        result = conclude(workshop, networks, done, test)
+        result = conclude(deployment, networks, done, test)
     dropped = done.comp.space.dropped(done.comp.counts())
     assert dropped
     assert [f"{p}/depth" for p in dropped] == [
-        w["group"] for w in result["widths"] if w["before"] == 1 and not w["after"]
+        w.group for w in result.widths if w.before == 1 and not w.after
     ]
-    assert not any(row["module"].startswith(tuple(dropped)) for row in result["layers"])
+    assert not any(row.module.startswith(tuple(dropped)) for row in result.layers)
     small, counts = load_small(tower(), tmp_path / "compressed")
     assert counts == done.comp.counts()
-    assert sum(p.numel() for p in small.parameters()) == result["compressed"]["params"]
+    assert sum(p.numel() for p in small.parameters()) == result.compressed.params
     assert f"{dropped[0]}/depth" in write_report(tmp_path).read_text()

@@ -17,11 +17,9 @@ from support.run import SETTINGS, Arithmetic, Net, data, fake_run
 
 from latprof.compress import accuracy
 from latprof.devices._fake import Trouble
-from latprof.pipeline.run._compression import Compression, Workshop, conclude
-from latprof.pipeline.run._trail import load_small
-from latprof.report._figures import progress_text, weather
-from latprof.report._report import write_report
-from latprof.vocabulary._units import format_s
+from latprof.pipeline.run import Compression, Deployment, conclude, load_small
+from latprof.report import conditions, progress_text, write_report
+from latprof.vocabulary import RunResult, format_s
 
 pytest.importorskip("onnxruntime", reason="pip install 'latprof[onnx]'")
 
@@ -38,7 +36,7 @@ class Run(NamedTuple):
 
     folder: Path
     done: Compression
-    result: dict[str, Any]
+    result: RunResult
     lines: list[str]
 
 
@@ -51,18 +49,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_trail_leads_from_the_original_to_the_budget(run: Run) -> None:
     result = run.result
-    original, small = result["original"], result["compressed"]
-    trail = result["trail"]
-    assert [t["name"] for t in trail] == ["trail/1", "trail/2", "trail/3"]
+    original, small, trail = result.original, result.compressed, result.trail
+    assert [t.name for t in trail] == ["trail/1", "trail/2", "trail/3"]
     every = [original, *trail, small]
     for larger, smaller in itertools.pairwise(every):
         for figure in ("latency_s", "predicted_s", "params", "macs"):
-            assert smaller[figure] < larger[figure], figure
-    step_s = (original["latency_s"] - result["budget_s"]) / 4
+            assert getattr(smaller, figure) < getattr(larger, figure), figure
+    assert result.latency_budget_s is not None
+    step_s = (original.latency_s - result.latency_budget_s) / 4
     for k, network in enumerate(trail, 1):
-        level_s = original["latency_s"] - k * step_s
-        assert network["latency_s"] == pytest.approx(level_s, rel=0.12)
-        assert network["latency_s"] == pytest.approx(network["predicted_s"], rel=0.12)
+        level_s = original.latency_s - k * step_s
+        assert network.latency_s == pytest.approx(level_s, rel=0.12)
+        assert network.latency_s == pytest.approx(network.predicted_s, rel=0.12)
 
 
 def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
@@ -72,23 +70,23 @@ def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
         "compressed": (run.done.small, run.done.comp.counts()),
     }
     with Arithmetic(seed=3, stair=8, troubles=[Trouble(0.0, 1e9, busy=0.4)]) as device:
-        workshop = Workshop(device, folder, (torch.zeros(1, 1, 12, 12),))
-        result = conclude(workshop, networks, run.done, data()[1])
-    assert weather(run.result) == ""
-    assert "on a shared core" in result["detail"]
-    assert result["detail"] in weather(result)
-    assert html.escape(weather(result)) in write_report(folder).read_text()
+        deployment = Deployment(device, folder, (torch.zeros(1, 1, 12, 12),))
+        result = conclude(deployment, networks, run.done, data()[1])
+    assert conditions(run.result) == ""
+    assert "on a shared core" in result.detail
+    assert result.detail in conditions(result)
+    assert html.escape(conditions(result)) in write_report(folder).read_text()
 
 
 def test_a_network_of_the_trail_loads_as_it_was_measured(run: Run) -> None:
     folder, _, result, _ = run
     _, (images, labels) = data()
-    for network in [*result["trail"], {"name": "compressed", **result["compressed"]}]:
-        small, _ = load_small(Net(), folder / network["name"])
-        assert accuracy(small, images, labels) == pytest.approx(network["accuracy"])
-        assert sum(p.numel() for p in small.parameters()) == network["params"]
-        assert Path(network["file"]).is_file()
-        assert network["accuracy"] > 0.6  # recalibrated: 0.25 is chance
+    for network in [*result.trail, result.compressed]:
+        small, _ = load_small(Net(), folder / network.name)
+        assert accuracy(small, images, labels) == pytest.approx(network.accuracy)
+        assert sum(p.numel() for p in small.parameters()) == network.params
+        assert Path(network.file).is_file()
+        assert network.accuracy > 0.6  # recalibrated: 0.25 is chance
 
 
 @pytest.mark.slow
@@ -110,7 +108,7 @@ def test_a_stopped_run_ends_with_the_same_trail(run: Run, tmp_path: Path) -> Non
         assert list(first) == list(second)
         for key, value in first.items():
             assert torch.equal(value, second[key]), (name, key)
-    assert again["widths"] == result["widths"]
+    assert again.widths == result.widths
 
 
 def test_the_folder_holds_curves_widths_and_layers(run: Run) -> None:
@@ -119,29 +117,30 @@ def test_the_folder_holds_curves_widths_and_layers(run: Run) -> None:
     assert [r["step"] for r in rows if r["phase"] == "masks"] == list(range(10, 61, 10))
     assert [r["step"] for r in rows if r["phase"] == "fine_tune"] == [10]
     assert rows[-1]["accuracy"] > rows[0]["accuracy"]
-    assert rows[-1]["channels"] == sum(w["after"] for w in result["widths"]) + OUTPUTS
-    assert json.loads((folder / "settings.json").read_text())["trail"] == SETTINGS.trail
+    assert rows[-1]["channels"] == sum(w.after for w in result.widths) + OUTPUTS
+    fingerprint = json.loads((folder / "fingerprint.json").read_text())["data"]
+    assert fingerprint["trail"] == str(SETTINGS.trail)
     assert re.fullmatch(
         r"fine-tune: loss \d\.\d+, accuracy [\d.]+%, predicted [\d.]+ us, "
         r"budget [\d.]+ us, \d+ channels",
         lines[-1],
     )
-    for layer in result["layers"]:
-        assert layer["predicted_s"] == pytest.approx(layer["latency_s"], rel=0.25)
-    assert any(layer["before"] != layer["after"] for layer in result["layers"])
+    for layer in result.layers:
+        assert layer.predicted_s == pytest.approx(layer.latency_s, rel=0.25)
+    assert any(layer.before != layer.after for layer in result.layers)
 
 
 def test_staircases_pass_through_the_network_itself(run: Run) -> None:
     result = run.result
-    assert {s["group"] for s in result["staircases"]} == {w["group"] for w in result["widths"]}
-    for stairs in result["staircases"]:
-        here = stairs["latency_s"][stairs["counts"].index(stairs["after"])]
-        assert here == pytest.approx(result["compressed"]["predicted_s"], rel=1e-6)
-        assert stairs["latency_s"][-1] > stairs["latency_s"][0]
+    assert {s.group for s in result.staircases} == {w.group for w in result.widths}
+    for stairs in result.staircases:
+        here = stairs.latency_s[stairs.counts.index(stairs.after)]
+        assert here == pytest.approx(result.compressed.predicted_s, rel=1e-6)
+        assert stairs.latency_s[-1] > stairs.latency_s[0]
         names = [g.name for g in run.done.comp.graph.groups]
-        for count, latency_s in list(zip(stairs["counts"], stairs["latency_s"], strict=True))[::7]:
+        for count, latency_s in list(zip(stairs.counts, stairs.latency_s, strict=True))[::7]:
             counts = run.done.comp.counts()
-            counts[names.index(stairs["group"])] = count
+            counts[names.index(stairs.group)] = count
             assert latency_s == pytest.approx(run.done.comp.cost.exact(counts), rel=1e-6)
 
 
@@ -154,9 +153,9 @@ def test_tensorboard_gets_both_phases(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path / "board")
     _, result = fake_run(tmp_path / "run", board=board, trail=0, masks=SETTINGS.fine_tune)
     found = scalars_in(tmp_path / "board")
-    assert result["trail"] == []
+    assert result.trail == ()
     assert list(found["loss"]) == [10, 20]
-    assert found["latprof/channels"][20] == sum(w["after"] for w in result["widths"]) + OUTPUTS
+    assert found["latprof/channels"][20] == sum(w.after for w in result.widths) + OUTPUTS
     assert 0 < found["accuracy"][20] <= 1
 
 
@@ -179,19 +178,19 @@ def test_the_page_in_a_browser(run: Run) -> None:
     page = write_report(folder)
     text = html.unescape(shown(page, "--dump-dom"))
     assert "latprof: first <run>" in text
-    verdict = "met" if result["compressed"]["latency_s"] <= result["budget_s"] else "missed"
+    verdict = "met" if result.met else "missed"
     assert f">{verdict}</strong>" in text
-    networks = [result["original"], *result["trail"], result["compressed"]]
+    networks = result.networks
     for network in networks:
-        assert f"<td>{network['accuracy']:.2%}</td><td>{format_s(network['latency_s'])}" in text
-    for width in result["widths"]:  # on the staircases and among the widths
-        assert f"{width['group']}: {width['after']} of {width['before']}" in text
-        assert f" {width['after']} of {width['before']}</text>" in text
+        assert f"<td>{network.accuracy:.2%}</td><td>{format_s(network.latency_s)}" in text
+    for width in result.widths:  # on the staircases and among the widths
+        assert f"{width.group}: {width.after} of {width.before}" in text
+        assert f" {width.after} of {width.before}</text>" in text
     for says in ("test accuracy (%)", "lambda", "training loss", "MAPE", "trail", "budget"):
         assert says in text, says
     assert text.count("<svg") == 6
-    for layer in result["layers"]:
-        assert f"<td>{layer['op']}</td>" in text
+    for layer in result.layers:
+        assert f"<td>{layer.op}</td>" in text
 
 
 def test_the_page_loads_nothing_and_paints_its_pictures(run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+from ._demo import demo as demo
+
+__all__ = ["demo"]

@@ -1,0 +1,153 @@
+"""``compress``: train a model to a budget as a RUN.toml says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from latprof.compress import Batches
+from latprof.devices import open_target
+from latprof.errors import UsageError
+from latprof.models import load_model, load_weights
+from latprof.pipeline.run import (
+    Deployment,
+    RunFile,
+    Watcher,
+    compress_in,
+    conclude,
+    locked,
+)
+from latprof.pipeline.run._watching import Progress
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+from latprof.vocabulary import RunResult, load_callable, replace_file
+
+__all__ = ["compress"]
+
+
+def compress(
+    run: str | Path,
+    *,
+    trail: int | None = None,
+    tensorboard: bool = False,
+    on_progress: Progress = lambda row: None,
+    on_stage: Callable[[str], None] = lambda text: None,
+    **settings: str,
+) -> RunResult:
+    """Train, shrink, export and measure as a RUN.toml says; the same call goes on after a stop.
+
+    Args:
+        run: RUN.toml.
+        trail: networks to save on the way to the budget; before the file's own number.
+        tensorboard: write scalars to ``tensorboard/`` in the run folder.
+        on_progress: called at each training step with the figures so far.
+        on_stage: called with what is done now.
+        settings: of the device, before those of the run file.
+
+    Raises:
+        MissingExtraError: tensorboardX is asked for and not installed.
+        UsageError: a name does not import, the table is of another target, the budget cannot be
+            met, the folder is in use or holds another run; all before any training.
+
+    Example:
+        >>> result = latprof.compress("run.toml")  # doctest: +SKIP
+        >>> result.compressed.file                 # doctest: +SKIP
+        'runs/first/compressed.onnx'
+    """
+    config = RunFile.load(Path(run))
+    if trail is not None:
+        config = replace(config, settings=replace(config.settings, trail=trail))
+    with locked(config.out):
+        return _compress(config, tensorboard, on_progress, on_stage, settings)
+
+
+def _compress(
+    config: RunFile,
+    tensorboard: bool,
+    on_progress: Progress,
+    on_stage: Callable[[str], None],
+    settings: Mapping[str, str],
+) -> RunResult:
+    on_stage("loading table, model and data")
+    table = LatencyTable.load(config.table)
+    model, example_inputs, _ = load_model(config.model)
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    batches, test = _data(config.data)
+    board = None
+    if tensorboard:
+        from latprof.integrations import TensorBoard
+
+        board = TensorBoard(config.out / "tensorboard")
+    given = {**config.device_settings, **settings}
+    with open_target(config.device, table.target, **given) as device:
+        deployment = Deployment(device, config.out, example_inputs)
+        if config.settings.int8:
+            on_stage("choosing what becomes int8 by measuring")
+            deployment = deployment.in_int8(model, batches)
+        on_stage(f"fitting a surrogate to {len(table)} shapes")
+        done = compress_in(
+            deployment,
+            model,
+            fit(table),
+            config.settings,
+            batches,
+            Watcher(
+                on_progress,
+                on_stage,
+                board,
+                lambda: replace_file(config.out / "run.toml", config.text.encode()),
+            ),
+            asked=_asked(config, batches, test),
+        )
+        comp = done.comp
+        on_stage(f"budget {comp.goals}")
+        networks = {
+            "original": (model, comp.space.sizes),
+            "compressed": (done.small, comp.counts()),
+        }
+        return conclude(deployment, networks, done, test, on_stage)
+
+
+def _data(spec: str) -> tuple[Batches, tuple[Tensor, Tensor]]:
+    """(training batches, (test inputs, labels)) of a callable, checked before anything is trained.
+
+    Raises:
+        UsageError: it fails, or returns something else.
+    """
+    make = load_callable(spec)
+    try:
+        made = make()
+    except Exception as exc:
+        raise UsageError(f"data {spec}: calling it fails: {type(exc).__name__}: {exc}") from exc
+    try:
+        batches, (inputs, labels) = made
+        next(iter(batches.epoch(0)))
+        if len(batches) < 1 or len(inputs) != len(labels):
+            raise ValueError(
+                f"{len(batches)} batches, {len(inputs)} test inputs, {len(labels)} labels"
+            )
+    except (TypeError, ValueError, AttributeError, StopIteration) as exc:
+        raise UsageError(
+            f"data {spec}: it returns something else ({type(exc).__name__}: {exc}); expected "
+            "(batches, (test inputs, labels)), where batches has epoch(n) and a length"
+        ) from exc
+    return batches, (inputs, labels)
+
+
+def _asked(config: RunFile, batches: Batches, test: tuple[Tensor, Tensor]) -> dict[str, str]:
+    """What the outcome follows from beside settings, weights and target."""
+    content = hashlib.sha256()
+    for tensor in test:
+        content.update(tensor.contiguous().numpy().tobytes())
+    return {
+        "model": config.model,
+        "data": config.data,
+        "data content": f"{len(batches)} batches, test set {content.hexdigest()}",
+        "table": hashlib.sha256(config.table.read_bytes()).hexdigest(),
+        "device": config.device,
+    }

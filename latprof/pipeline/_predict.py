@@ -1,0 +1,105 @@
+"""``predict``: a model's latency, from a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latprof.models import at_batch, model_workloads
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+from latprof.vocabulary import Target
+from latprof.workloads import Workload
+
+__all__ = ["OpLatency", "PredictResult", "predict"]
+
+
+@dataclass(frozen=True)
+class OpLatency:
+    """One op and its predicted latency alone, seconds."""
+
+    workload: Workload
+    latency_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"workload": self.workload.to_dict(), "latency_s": self.latency_s}
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """The latency of a whole model on a target, with its 90% interval.
+
+    Args:
+        model: MODEL string.
+        target: of the table.
+        batch: inputs at once.
+        latency_s, lower_s, upper_s: seconds.
+        ops: every op alone, in the order in which they run; their sum is not ``latency_s``.
+        warnings: one line each; empty where everything was read inside what was measured.
+    """
+
+    model: str
+    target: Target
+    batch: int
+    latency_s: float
+    lower_s: float
+    upper_s: float
+    ops: tuple[OpLatency, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Inputs per second."""
+        return self.batch / self.latency_s
+
+    @property
+    def macs(self) -> int:
+        return sum(op.workload.macs for op in self.ops)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what ``--json`` prints."""
+        return {
+            "model": self.model,
+            "target": self.target.to_dict(),
+            "batch": self.batch,
+            "latency_s": self.latency_s,
+            "lower_s": self.lower_s,
+            "upper_s": self.upper_s,
+            "throughput_per_s": self.throughput_per_s,
+            "ops": [op.to_dict() for op in self.ops],
+            "warnings": list(self.warnings),
+        }
+
+
+def predict(
+    model: str,
+    table: str | Path | LatencyTable,
+    *,
+    method: str = "auto",
+    batch: int = 1,
+) -> PredictResult:
+    """Latency of ``model`` on the target of ``table``, with its 90% interval.
+
+    Args:
+        model: MODEL string or exported file; see ``latprof.profile``.
+        table: latency table of the target.
+        method: of the surrogate: ``auto``, ``tile``, ``linear``, ``pchip`` or ``cubic``.
+        batch: inputs at once.
+
+    Raises:
+        ModelLoadError, TraceError, TableError, FitError: as they say.
+
+    Example:
+        >>> latprof.predict("model.onnx", "local.parquet").latency_s  # doctest: +SKIP
+        0.00412
+    """
+    loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
+    surrogate = fit(loaded, method=method)
+    workloads = at_batch(model_workloads(model), batch)
+    whole, each = surrogate.predict_model(workloads), surrogate.predict(workloads)
+    ops = tuple(OpLatency(w, float(s)) for w, s in zip(workloads, each.latency_s, strict=True))
+    latency_s, lower_s, upper_s = map(float, (whole.latency_s, whole.lower_s, whole.upper_s))
+    return PredictResult(
+        model, loaded.target, batch, latency_s, lower_s, upper_s, ops, whole.warnings
+    )

@@ -1,0 +1,80 @@
+"""The end of a run: its networks exported, measured side by side, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from latprof.compress.cost import MacsCost
+from latprof.pipeline.run._deployment import Deployment
+from latprof.pipeline.run._layers import layers, staircases
+from latprof.pipeline.run._train_run import Compression
+from latprof.vocabulary import BudgetOutcome, NetworkResult, RunResult, WidthResult
+
+__all__ = ["conclude"]
+
+
+def conclude(
+    deployment: Deployment,
+    networks: dict[str, tuple[nn.Module, list[int]]],
+    done: Compression,
+    test: tuple[Tensor, Tensor],
+    on_stage: Callable[[str], None] = lambda text: None,
+) -> RunResult:
+    """Export networks, measure them in turns, and write ``result.json``.
+
+    Args:
+        networks: by name, each with its unit counts; among them ``original`` and ``compressed``.
+            Those of the trail are measured with them.
+        test: inputs (N, ...) and labels (N,).
+        on_stage: called with what is done now.
+    """
+    comp = done.comp
+    first, *rest = networks.items()
+    every = dict([first]) | done.trail | dict(rest)
+    on_stage(f"exporting and measuring {len(every)} networks side by side")
+    files = {name: deployment.export(model, name) for name, (model, _) in every.items()}
+    (timing,) = deployment.timings(files["original"])
+    original_s, others = timing.latency_s, [name for name in every if name != "original"]
+    ratios = deployment.ratios(files["original"], *(files[name] for name in others))
+    share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
+    macs = MacsCost(comp.space)
+    scale = original_s / comp.full_s  # predictions hold for the conditions of the first timing
+    on_stage("testing the networks")
+    figures = tuple(
+        NetworkResult(
+            name=name,
+            accuracy=deployment.accuracy(model, files[name], test),
+            latency_s=original_s * share[name],
+            predicted_s=scale * comp.cost.exact(counts),
+            params=sum(p.numel() for p in model.parameters()),
+            macs=round(macs.exact(counts)),
+            file=str(files[name]),
+        )
+        for name, (model, counts) in every.items()
+    )
+    on_stage("measuring the layers of the compressed network")
+    result = RunResult(
+        target=deployment.device.target,
+        networks=figures,
+        budgets=_budgets(done, original_s, original_s * share["compressed"]),
+        detail=timing.detail,  # of the original, in turns with which all others are timed
+        widths=tuple(WidthResult(**w) for w in comp.widths()),
+        layers=tuple(layers(comp, deployment.device)),
+        staircases=tuple(staircases(comp)),
+    )
+    result.save(deployment.folder / "result.json")
+    return result
+
+
+def _budgets(
+    done: Compression, original_s: float, compressed_s: float
+) -> tuple[BudgetOutcome, ...]:
+    comp, outcomes = done.comp, []
+    for goal in comp.goals.each:
+        is_latency = goal.cost is comp.cost
+        limit = goal.budget.limit(original_s) if is_latency else goal.limit
+        reached = compressed_s if is_latency else goal.cost.exact(comp.counts())
+        outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
+    return tuple(outcomes)

@@ -1,0 +1,127 @@
+"""The files that are deployed, and their time on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from latprof.compress import Batches, accuracy, export, export_int8
+from latprof.compress.export import file_accuracy
+from latprof.devices import Device, compare_files, measure_files
+from latprof.errors import DeviceError
+from latprof.vocabulary import Timing, load_json, save_json
+
+__all__ = ["Deployment", "first_inputs"]
+
+#: Inputs that set the ranges of an int8 file.
+_CALIBRATION_INPUTS = 128
+#: Measurements of the same files before a busy device is given up.
+_MAX_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How networks are deployed: the files they are exported to, and the device that times them.
+
+    Args:
+        device: open, with the runtime and settings of the surrogate's table.
+        folder: of the run.
+        example_inputs: at the batch size of deployment.
+        int8: what is int8 in its files; None: nothing. See ``in_int8``.
+        calibration: inputs for int8 files.
+    """
+
+    device: Device
+    folder: Path
+    example_inputs: tuple[Any, ...]
+    int8: str | None = None
+    calibration: tuple[Tensor, ...] = ()
+
+    def in_int8(self, model: nn.Module, batches: Batches) -> Self:
+        """The same deployment with int8 files; what is int8 is chosen by measuring ``model``, once
+        per folder.
+
+        Warns:
+            Int8Warning: the int8 file of ``model`` is no faster than its float32 one.
+        """
+        inputs = tuple(first_inputs(batches, _CALIBRATION_INPUTS))
+        chosen = self.folder / "int8.json"
+        if not chosen.is_file():
+            found = export_int8(
+                model.eval(),
+                self.example_inputs,
+                self._path("original"),
+                inputs,
+                measure=lambda files: self.time(*files),
+            )
+            save_json(chosen, "int8 choice", 1, found.to_dict())
+        int8 = str(load_json(chosen, "int8 choice", 1)["choice"])
+        return replace(self, int8=int8, calibration=inputs)
+
+    def export(self, model: nn.Module, name: str) -> Path:
+        """``name`` with the suffix of the device's runtime, in the folder."""
+        path = self._path(name)
+        if self.int8 is None:
+            return export(model, self.example_inputs, path)
+        # its accuracy is measured in the end, and says more than decibels
+        return export_int8(
+            model,
+            self.example_inputs,
+            path,
+            self.calibration,
+            choice=self.int8,
+            min_sqnr_db=-math.inf,
+        ).path
+
+    def accuracy(self, model: nn.Module, file: Path, test: tuple[Tensor, Tensor]) -> float:
+        """Top-1 share of what is deployed: of an int8 file itself."""
+        if self.int8 is None:
+            return accuracy(model, *test)
+        return file_accuracy(file, self.example_inputs, *test)
+
+    def _path(self, name: str) -> Path:
+        suffix = ".tflite" if self.device.target.runtime == "tflite" else ".onnx"
+        return self.folder / f"{name}{suffix}"
+
+    def time(self, *files: Path) -> list[float]:
+        """Seconds per file; see ``timings``."""
+        return [timing.latency_s for timing in self.timings(*files)]
+
+    def timings(self, *files: Path) -> list[Timing]:
+        """Of each file, all timed in interleaved rounds; again where readings were disturbed, or
+        where background load hit some files alone.
+
+        Raises:
+            DeviceError: a file could not be timed.
+        """
+        for _ in range(_MAX_TRIES):
+            timings = measure_files(self.device, files)
+            if all(t.usable for t in timings) and len({t.status for t in timings}) == 1:
+                break
+        for file, timing in zip(files, timings, strict=True):
+            if not timing.usable:
+                raise DeviceError(f"{file} was not timed ({timing.detail}); is the device busy?")
+        return timings
+
+    def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
+        """Seconds of ``model``, as if timed under the conditions in which ``original`` took
+        ``original_s``."""
+        return original_s * self.ratios(original, self.export(model, "candidate"))[0]
+
+    def ratios(self, original: Path, *files: Path) -> list[float]:
+        """Latency of each file over that of ``original``, timed in turns."""
+        return compare_files(self.device, [original, *files])[1:]
+
+
+def first_inputs(batches: Batches, count: int) -> Iterator[Tensor]:
+    """The first ``count`` inputs of the first epoch, batch by batch."""
+    for inputs, _ in batches.epoch(0):
+        yield inputs[:count]
+        count -= len(inputs)
+        if count <= 0:
+            return

@@ -1,0 +1,47 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from latprof.compress import Block, Prune, Recipe
+from latprof.compress.cost import Budget
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; ``latprof compress`` reads it from RUN.toml.
+
+    Args:
+        budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
+        blocks: what may be done to the network.
+        coefficient, temperature: of the distillation from the original.
+        save_every_s: seconds of training that a kill may cost.
+        trail: networks to save on the way, evenly between the original and the budget.
+        int8: files are int8 ones, and a latency is theirs.
+    """
+
+    budget: str = "60%"
+    blocks: tuple[Block, ...] = (Prune(),)
+    masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
+    fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
+    coefficient: float = 0.5
+    temperature: float = 3.0
+    seed: int = 0
+    save_every_s: float = 20.0
+    trail: int = 0
+    int8: bool = False
+
+    def __post_init__(self) -> None:
+        for text in self.budgets:
+            Budget.parse(text)  # a typo is reported before anything is measured
+
+    @property
+    def budgets(self) -> list[str]:
+        return [text.strip() for text in self.budget.split(",")]
+
+    def to_text(self) -> dict[str, str]:
+        """{setting: its value as text}, for the fingerprint of a run folder."""
+        return {f.name: repr(getattr(self, f.name)) for f in fields(self)}

@@ -1,0 +1,264 @@
+"""What a compression run found: its networks, its budgets, its layers. Pure data, versioned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from latprof.errors import UsageError
+from latprof.vocabulary._files import replace_file
+from latprof.vocabulary._json_files import checksum
+from latprof.vocabulary._target import Target
+
+__all__ = [
+    "BudgetOutcome",
+    "LayerResult",
+    "NetworkResult",
+    "RunResult",
+    "StaircaseResult",
+    "WidthResult",
+]
+
+# Format history of result.json
+#   1  one object with a key per network, without a version
+#   2  ``format``; ``networks`` as a list, in the order in which they are shown
+_FORMAT = 2
+_OLD_NAMES = ("original", "uniform", "compressed")
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One network of a run, exported and measured.
+
+    Args:
+        name: ``original``, ``uniform``, ``compressed``, or ``trail/1`` and so on.
+        accuracy: on the test set, 0 to 1.
+        latency_s: measured, seconds; all networks of a run are timed in turns.
+        predicted_s: by the table's surrogate, seconds.
+        params: parameters of the module, zeros included.
+        macs: multiply-accumulates.
+        file: the exported file.
+    """
+
+    name: str
+    accuracy: float
+    latency_s: float
+    predicted_s: float
+    params: int
+    macs: int
+    file: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.latency_s) and self.latency_s > 0):
+            raise UsageError(f"{self.name}: latency_s is {self.latency_s!r}; expected seconds > 0")
+
+
+@dataclass(frozen=True)
+class BudgetOutcome:
+    """One budget of a run, and what was reached of it.
+
+    Args:
+        kind: ``latency``, ``macs``, ``params`` or ``bytes``.
+        text: as it was asked for.
+        limit, reached: in seconds, MACs, parameters or bytes.
+    """
+
+    kind: str
+    text: str
+    limit: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        return self.reached <= self.limit
+
+
+@dataclass(frozen=True)
+class WidthResult:
+    """Units of one group before and after; a residual block is a group of one."""
+
+    group: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One op of the compressed network, measured alone beside its prediction.
+
+    Args:
+        before, after: channels (in, out).
+        latency_s: seconds; None where no reading could be used.
+    """
+
+    module: str
+    op: str
+    before: tuple[int, int]
+    after: tuple[int, int]
+    predicted_s: float
+    latency_s: float | None
+
+
+@dataclass(frozen=True)
+class StaircaseResult:
+    """Predicted latency of the whole network along one group's width, the others as they ended.
+
+    Args:
+        after: the width that was chosen.
+        choices: widths that the run chooses from.
+        counts, latency_s: every width that was looked up, and its seconds.
+    """
+
+    group: str
+    after: int
+    choices: tuple[int, ...]
+    counts: tuple[int, ...]
+    latency_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``latprof compress`` and ``latprof demo`` found; ``result.json`` of a run folder.
+
+    Args:
+        target: what was measured on.
+        networks: the original first, then those of the trail, then the others; see ``network``.
+        budgets: one outcome per budget asked for.
+        detail: what disturbed the timing, empty where nothing did.
+        widths: of every group that could shrink.
+        layers: every op of the compressed network.
+        staircases: of the groups whose width decides most.
+        agreement: {pair of networks: largest relative difference of their outputs}.
+
+    Example:
+        >>> result = latprof.compress("run.toml")      # doctest: +SKIP
+        >>> result.compressed.latency_s, result.met    # doctest: +SKIP
+        (0.000271, True)
+    """
+
+    target: Target
+    networks: tuple[NetworkResult, ...]
+    budgets: tuple[BudgetOutcome, ...]
+    detail: str = ""
+    widths: tuple[WidthResult, ...] = ()
+    layers: tuple[LayerResult, ...] = ()
+    staircases: tuple[StaircaseResult, ...] = ()
+    agreement: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        names = [n.name for n in self.networks]
+        if len(set(names)) < len(names) or not {"original", "compressed"} <= set(names):
+            raise UsageError(
+                f"a run's networks are {', '.join(names) or 'none'}; expected original and "
+                "compressed among them, each once"
+            )
+
+    def network(self, name: str) -> NetworkResult:
+        """The network of this name. Raises KeyError where the run has none."""
+        return {n.name: n for n in self.networks}[name]
+
+    @property
+    def original(self) -> NetworkResult:
+        return self.network("original")
+
+    @property
+    def compressed(self) -> NetworkResult:
+        return self.network("compressed")
+
+    @property
+    def trail(self) -> tuple[NetworkResult, ...]:
+        """Networks left on the way to the budget, from the largest."""
+        return tuple(n for n in self.networks if "/" in n.name)
+
+    @property
+    def latency_budget_s(self) -> float | None:
+        """Seconds of the first latency budget; None where no budget is a latency."""
+        return next((b.limit for b in self.budgets if b.kind == "latency"), None)
+
+    @property
+    def met(self) -> bool:
+        """Whether every budget was met."""
+        return all(b.met for b in self.budgets)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, inverse of from_dict; what ``--json`` prints."""
+        fields = dataclasses.asdict(dataclasses.replace(self, agreement={}))
+        data = {**fields, "target": self.target.to_dict(), "agreement": dict(self.agreement)}
+        return {"format": _FORMAT, "sha256": checksum(data), **data}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of to_dict; reads format 1 too.
+
+        Raises:
+            UsageError: another format, or fields missing.
+        """
+        version = data.get("format", 1)
+        if version not in (1, _FORMAT):
+            raise UsageError(f"format is {version!r}; expected 1 or {_FORMAT}; update latprof")
+        if version == _FORMAT:
+            held = {k: v for k, v in data.items() if k not in ("format", "sha256")}
+            if checksum(held) != data.get("sha256"):
+                raise UsageError("its checksum does not fit: it is damaged, or was edited")
+        try:
+            return cls(
+                target=Target.from_dict(data["target"]),
+                networks=tuple(NetworkResult(**n) for n in _networks(data, version)),
+                budgets=tuple(BudgetOutcome(**b) for b in data["budgets"]),
+                detail=data["detail"],
+                widths=tuple(WidthResult(**w) for w in data["widths"]),
+                layers=tuple(
+                    LayerResult(**{**r, "before": tuple(r["before"]), "after": tuple(r["after"])})
+                    for r in data["layers"]
+                ),
+                staircases=tuple(
+                    StaircaseResult(
+                        row["group"],
+                        row["after"],
+                        *(tuple(row[key]) for key in ("choices", "counts", "latency_s")),
+                    )
+                    for row in data["staircases"]
+                ),
+                agreement=dict(data.get("agreement", {})),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
+            raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc
+
+    def save(self, path: Path) -> Path:
+        """Write it as JSON, whole or not at all."""
+        return replace_file(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote, by this or the former version.
+
+        Raises:
+            UsageError: in one line: missing, damaged, or of another version.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict):
+                raise UsageError(f"it holds {type(data).__name__}; expected an object")
+            return cls.from_dict(data)
+        except FileNotFoundError as exc:
+            raise UsageError(
+                f"{path.parent} holds no finished run: no {path.name}; expected a folder that "
+                "latprof compress or latprof demo left"
+            ) from exc
+        except (OSError, ValueError, UsageError) as exc:
+            raise UsageError(
+                f"{path} cannot be read: {exc}; run the same command again to write it anew"
+            ) from exc
+
+
+def _networks(data: Mapping[str, Any], version: int) -> list[dict[str, Any]]:
+    """Format 1 had a key per network, and a list for the trail."""
+    if version == _FORMAT:
+        return list(data["networks"])
+    named = [{"name": name, **data[name]} for name in _OLD_NAMES if name in data]
+    return [*named[:1], *data["trail"], *named[1:]]

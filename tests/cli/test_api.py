@@ -1,0 +1,59 @@
+"""Every command is a function of the same name, with the same arguments and a documented result."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import click
+import pytest
+
+import latprof
+from latprof._cli import cli
+
+#: Arguments of a command that are spelled otherwise in Python, and those of the terminal alone.
+SPELLED = {"batches": "batch", "format_": "format", "tables_": "tables"}
+TERMINAL = {"as_json", "settings", "every_op", "verbose", "pairs", "benchmark_model"}
+#: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing.
+OTHERWISE = {
+    "import": {"device", "runtime", "runtime_version", "threads"},
+    "show": {"rows"},
+}
+
+
+def commands() -> dict[str, click.Command]:
+    with click.Context(cli) as ctx:
+        top = {name: cli.get_command(ctx, name) for name in cli.list_commands(ctx)}
+    group = top.pop("table")
+    assert isinstance(group, click.Group)
+    found = {name: command for name, command in top.items() if command is not None}
+    return found | {f"table.{name}": command for name, command in group.commands.items()}
+
+
+@pytest.mark.parametrize("name", commands())
+def test_a_command_is_a_function_with_the_same_arguments(name: str) -> None:
+    command, home = commands()[name], latprof
+    group, _, short = name.rpartition(".")
+    if group:
+        home = latprof.table
+    function = getattr(home, f"{short}_" if short == "import" else short)
+    parameters = inspect.signature(function).parameters
+    asked = {str(p.name) for p in command.params} - TERMINAL - OTHERWISE.get(short, set())
+    assert {SPELLED.get(a, a) for a in asked} <= set(parameters)
+    assert len((inspect.getdoc(function) or "").splitlines()) > 1 or group
+    result = inspect.signature(function, eval_str=False).return_annotation
+    assert result not in ("None", "Any", "dict[str, Any]")
+
+
+def test_names_are_listed_and_load() -> None:
+    assert set(latprof.__all__) <= set(dir(latprof))
+    for name in latprof.__all__:
+        assert (getattr(latprof, name).__doc__ or "").strip(), name
+
+
+def test_verbs_that_are_packages_too_stay_functions() -> None:
+    for name in ("compress", "devices", "report"):
+        package = importlib.import_module(f"latprof.{name}")
+        assert inspect.isfunction(getattr(latprof, name))
+        assert package.__name__ == f"latprof.{name}"
+        assert package.__all__
