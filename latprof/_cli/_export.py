@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json
+from latprof._cli._output import json_option, note, print_json, working
 from latprof.vocabulary import format_s
 
 
@@ -61,8 +61,7 @@ def command(
     require("torch", extra="train", why="latprof export")
     from latprof.compress import Int8Warning
 
-    note(f"exporting {model}")
-    with warnings.catch_warnings(record=True) as caught:
+    with working(f"exporting {model}"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Int8Warning)
         result = latprof.export(
             model,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_table, progress
+from latprof._cli._output import json_option, note, print_json, print_table, progress, working
 from latprof._cli._settings import settings_options
 from latprof.errors import FitError
 from latprof.pipeline import Fit
@@ -56,22 +56,23 @@ def command(
     as_json: bool,
 ) -> None:
     """Fit TABLE by every method and print how each predicts rows it has not seen."""
-    note(f"fitting {table}")
-    with progress("measuring whole models") as update:
-        found = latprof.fit(
-            table,
-            method=method,
-            seed=seed,
-            plots=plots,
-            calibrate=calibrate,
-            variants=variants,
-            device=device,
-            on_step=lambda done, total: update(done, total),
-            **settings,
-        )
-    note("fitting by every method, to compare them on rows they have not seen")
+    if calibrate is not None:
+        with progress("measuring whole models") as update:
+            latprof.calibrate(
+                table,
+                calibrate,
+                variants=variants,
+                device=device,
+                seed=seed,
+                on_step=lambda done, total: update(done, total),
+                **settings,
+            )
+    with working(f"fitting {table}"):
+        found = latprof.fit(table, method=method, seed=seed, plots=plots)
+    with working("fitting by every method, to compare them on rows they have not seen"):
+        fields = found.to_dict()
     if as_json:
-        print_json(found.to_dict())
+        print_json(fields)
         return
     note(str(found.target))
     _print_methods(found.compared)

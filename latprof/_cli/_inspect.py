@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 import latprof
-from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table
+from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table, working
 from latprof.vocabulary import format_count, format_s
 from latprof.workloads import Workload
 
@@ -34,8 +34,8 @@ def command(
     as_json: bool,
 ) -> None:
     """MODEL's ops and channel groups; what is prunable, and why not."""
-    note(f"reading {model}")
-    found = latprof.inspect(model, table=table, exclude=exclude)
+    with working(f"reading {model}"):
+        found = latprof.inspect(model, table=table, exclude=exclude)
     for warning in found.warnings:
         note(f"warning: {warning}")
     if as_json:

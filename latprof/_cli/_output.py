@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +32,11 @@ __all__ = [
     "print_run",
     "print_table",
     "progress",
+    "working",
 ]
 
+#: What takes less is not announced.
+_QUIET_S = 2.0
 #: What a MODEL argument is, for the end of a command's --help.
 MODEL_HELP = (
     "MODEL is a file (.onnx, .tflite, .pt2), zoo:NAME, timm:NAME, torchvision:NAME, "
@@ -49,6 +53,22 @@ _err = Console(stderr=True, soft_wrap=True, highlight=False)
 def note(text: str) -> None:
     """One line to stderr: what is happening, for people."""
     _err.print(text, markup=False)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Say what is done now, where it takes a while: at once in a terminal, else after 2 s."""
+    if _err.is_terminal:
+        with _err.status(Text(text)):
+            yield
+        return
+    timer = threading.Timer(_QUIET_S, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def print_json(result: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table
+from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table, working
 from latprof.tables import family_text
 from latprof.vocabulary import format_count, format_rate, format_s
 
@@ -29,8 +29,8 @@ from latprof.vocabulary import format_count, format_rate, format_s
 @json_option
 def command(model: str, table: Path, method: str, batch: int, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
-    note(f"reading {model} and fitting {table}")
-    found = latprof.predict(model, table, method=method, batch=batch)
+    with working(f"reading {model} and fitting {table}"):
+        found = latprof.predict(model, table, method=method, batch=batch)
     for warning in found.warnings:
         note(f"warning: {warning}")
     if as_json:

@@ -86,7 +86,6 @@ def command(
     The same command goes on where it was stopped, and adds to a table of the same target. Several
     DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
-    note(f"reading the shapes of {model}")
     with progress("measuring shapes", 100) as update:
         results = latprof.profile(
             devices,

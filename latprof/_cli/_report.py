@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json
+from latprof._cli._output import json_option, print_json, working
 
 
 @click.command("report")
@@ -15,8 +15,8 @@ from latprof._cli._output import json_option, note, print_json
 @json_option
 def command(folder: Path, as_json: bool) -> None:
     """Write FOLDER/report.html of a run that ``demo`` or ``compress`` left in FOLDER."""
-    note(f"drawing {folder}")
-    found = latprof.report(folder)
+    with working(f"drawing {folder}"):
+        found = latprof.report(folder)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -107,8 +107,8 @@ def fit(
     if calibrate is not None:
         from latprof.pipeline._calibrate import calibrate as measure_models  # torch
 
-        models = {"variants": variants, "device": device, "seed": seed, "on_step": on_step}
-        loaded = measure_models(table, calibrate, **models, **settings).table
+        models: dict[str, Any] = {"variants": variants, "device": device, "on_step": on_step}
+        loaded = measure_models(table, calibrate, seed=seed, **models, **settings).table
     else:
         loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
     surrogate = fit_table(loaded, method=method, seed=seed)

@@ -104,7 +104,7 @@ def killed_in_the_mask_phase(user: Path, *command: str) -> list[dict[str, int]]:
         stderr=subprocess.DEVNULL,
     )
     checkpoint, log = user / "run/masks.checkpoint", user / "run/log.jsonl"
-    while not (checkpoint.exists() and log.stat().st_size):
+    while not (checkpoint.exists() and log.exists() and log.stat().st_size):
         assert first.poll() is None, "ended before its first checkpoint"
         time.sleep(0.05)
     first.kill()

@@ -86,9 +86,9 @@ def test_int8_tflite(
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--int8"], "--int8 and --data go together"),
-        (["--data", "exported_by_user:data"], "--int8 and --data go together"),
-        (["--int8", "--data", "exported_by_user:data", "--images", "0"], "--images is 0"),
+        (["--int8"], "int8 and data go together"),
+        (["--data", "exported_by_user:data"], "int8 and data go together"),
+        (["--int8", "--data", "exported_by_user:data", "--images", "0"], "images is 0"),
     ],
 )
 def test_what_is_asked_wrongly(
