@@ -108,7 +108,7 @@ def _suspect(table: LatencyTable) -> Iterator[Finding]:
 
 def _statuses(table: LatencyTable) -> Iterator[Finding]:
     rows = [*table.measurements, *table.models]
-    for status in ("failed", "disturbed", "noisy"):
+    for status in ("failed", "throttled", "noisy"):
         details = [m.detail for m in rows if m.status == status]
         if details:
             most = Counter(details).most_common(1)[0][0]

@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("measured_at", pa.string()),
         ("samples_s", pa.list_(pa.list_(pa.float64()))),
-        ("pace", pa.list_(pa.float64())),
+        ("slowdown", pa.list_(pa.float64())),
         ("workloads", pa.string()),
     ]
 )

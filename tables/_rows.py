@@ -20,8 +20,9 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 # format history
 #   1  rows of ops (workload fields as nullable columns) and of whole models (their ops as JSON in
 #      `workloads`); samples_s nested by round; target and provenance as JSON in the metadata.
-#   2  pace, by round.
-FORMAT_VERSION = 2
+#   2  pace, by round: how many times slower than at its best the device was.
+#   3  pace is called slowdown; the status disturbed is called throttled.
+FORMAT_VERSION = 3
 
 _KINDS: tuple[type[Workload], ...] = (Conv2d, MatMul, Elementwise, Pool)
 

@@ -152,7 +152,7 @@ def _summary(path: Path, table: LatencyTable) -> tuple[dict[str, Any], str]:
     """A table in JSON's words, and in people's."""
     flags = {
         s: sum(m.status == s for m in table.measurements)
-        for s in ("ok", "noisy", "disturbed", "failed")
+        for s in ("ok", "noisy", "throttled", "failed")
     }
     target = table.target.to_dict()
     fields = {"table": str(path), "target": target, "shapes": len(table), "status": flags}

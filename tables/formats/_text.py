@@ -17,8 +17,9 @@ from latprof.vocabulary import replace_file
 __all__ = ["PARSE", "read_csv", "read_json", "read_text", "write_csv", "write_json"]
 
 _COLUMNS = ("row", "name", *WORKLOAD_COLUMNS, "latency_s", "status", "detail", "measured_at",
-            "samples_s", "pace", "workloads")  # fmt: skip
-_JSON_COLUMNS = ("samples_s", "pace")
+            "samples_s", "slowdown", "workloads")  # fmt: skip
+_JSON_COLUMNS = ("samples_s", "slowdown")
+_OLD_JSON_COLUMNS = ("pace",)  # slowdown's name up to version 2
 _CSV_MARK = "# latprof "
 #: column type -> how its text is read.
 PARSE: dict[type, Callable[[str], Any]] = {
@@ -54,8 +55,8 @@ def read_json(path: Path) -> LatencyTable:
 def write_csv(table: LatencyTable, path: Path) -> Path:
     """A first line ``# latprof {json}`` with target and provenance, a header, one line per row.
 
-    ``samples_s``, ``pace`` and ``workloads`` are JSON; floats are written so that they read back
-    exactly.
+    ``samples_s``, ``slowdown`` and ``workloads`` are JSON; floats are written so that they read
+    back exactly.
     """
     out = io.StringIO()
     out.write(_CSV_MARK + json.dumps(header(table)) + "\n")
@@ -88,7 +89,15 @@ def _parse(row: dict[str, str]) -> dict[str, Any]:
         for name, type_ in WORKLOAD_COLUMNS.items()
     }
     rest = {name: row[name] for name in row if name not in WORKLOAD_COLUMNS}
-    return parsed | rest | {name: json.loads(row[name]) for name in _JSON_COLUMNS if name in row}
+    return (
+        parsed
+        | rest
+        | {
+            name: json.loads(row[name])
+            for name in (*_JSON_COLUMNS, *_OLD_JSON_COLUMNS)
+            if name in row
+        }
+    )
 
 
 def read_text(path: Path) -> str:
