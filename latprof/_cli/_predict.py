@@ -37,6 +37,8 @@ def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> N
     each = surrogate.predict(workloads)
     for warning in whole.warnings:
         note(f"warning: {warning}")
+    if whole.note:
+        note(whole.note)
     latency_s, lower_s, upper_s = (
         float(np.sum(v)) for v in (whole.latency_s, whole.lower_s, whole.upper_s)
     )
@@ -46,7 +48,8 @@ def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> N
             for w, s in zip(workloads, each.latency_s, strict=True)
         ]
         figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s,
-                   "batch": batch, "throughput_per_s": batch / latency_s}  # fmt: skip
+                   "calibrated": whole.calibrated, "batch": batch,
+                   "throughput_per_s": batch / latency_s}  # fmt: skip
         print_json({**figures, "target": table.target.to_dict(), "ops": ops})
         return
     click.echo(f"{model} on {table.target}")
