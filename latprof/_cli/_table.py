@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -24,10 +25,12 @@ from latprof.tables import (
     write_npz,
 )
 from latprof.vocabulary import Measurement, Target, format_s
+from latprof.workloads import DTYPE_BYTES
 
 _FILE = click.Path(path_type=Path)
 _WRITERS = {".csv": write_csv, ".json": write_json, ".npz": write_npz}
 _FORMATS = ("auto", "csv", "tinynas-trt")
+_force = click.option("--force", is_flag=True, help="Replace a file that is there.")
 
 
 @click.group("table")
@@ -81,9 +84,12 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
     families: dict[str, list[Measurement]] = {}
     for m in loaded.usable:
         families.setdefault(m.workload.family, []).append(m)
+    flags = Counter(m.status for m in loaded.measurements if m.status != "ok")
+    counted = "".join(f", {n} {status}" for status, n in flags.items())
+    if flags:
+        note(f"what the flagged rows mean, and what to do: latprof table check {table}")
     print_table(
-        f"{table}: {len(loaded)} rows, {len(loaded.usable)} usable, "
-        f"{len(loaded.models)} whole models",
+        f"{table}: {len(loaded)} rows{counted}; {len(loaded.models)} whole models",
         ("family", "rows", "c_in", "c_out", "latency"),
         [
             (
@@ -103,13 +109,15 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
 @click.option(
     "-o", "--out", type=_FILE, help="FILE.csv, .json (lossless) or .npz.  [default: TABLE.csv]"
 )
+@_force
 @json_option
-def export(table: Path, out: Path | None, as_json: bool) -> None:
+def export(table: Path, out: Path | None, force: bool, as_json: bool) -> None:
     """Write TABLE as CSV, JSON (both lossless, and import reads them) or NPZ dense grids."""
     out = out or table.with_suffix(".csv")
     writer = _WRITERS.get(out.suffix)
     if writer is None:
         raise UsageError(f"-o is {out}; expected a name that ends in {', '.join(_WRITERS)}")
+    _require_free(out, force)
     loaded = LatencyTable.load(table)
     writer(loaded, out)
     if as_json:
@@ -128,6 +136,9 @@ def export(table: Path, out: Path | None, as_json: bool) -> None:
 @click.option("--runtime-version", default="unknown", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
+@click.option("--dtype", type=click.Choice(tuple(DTYPE_BYTES)),
+              help="Of rows, or of a tinynas-trt file, that does not name it.")  # fmt: skip
+@_force
 @json_option
 def import_(
     source: Path,
@@ -138,9 +149,13 @@ def import_(
     runtime_version: str,
     threads: int,
     fused: bool,
+    dtype: str | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Read SOURCE, a table in another format, into a latency table."""
+    out = out or source.with_suffix(".parquet")
+    _require_free(out, force)
     if format_ == "auto":
         readers = {".csv": read_csv, ".json": read_json}
         if source.suffix not in readers:
@@ -150,17 +165,24 @@ def import_(
         table = readers[source.suffix](source)
     elif format_ == "tinynas-trt":  # published for one card and one runtime
         target = Target(device or "NVIDIA V100", runtime or "tensorrt", runtime_version, threads)
-        table = import_tinynas_trt(source, target, fused=fused)
+        table = import_tinynas_trt(source, target, fused=fused, dtype=dtype)
     else:
         if device is None or runtime is None:
             raise UsageError(
                 f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
             )
-        table = import_plain_csv(source, Target(device, runtime, runtime_version, threads))
-    out = out or source.with_suffix(".parquet")
+        target = Target(device, runtime, runtime_version, threads)
+        table = import_plain_csv(source, target, dtype=dtype or "float32")
     table.save(out)
+    if duplicates := table.duplicates:
+        first, count = next(iter(duplicates.items()))
+        note(
+            f"warning: {len(duplicates)} shape(s) have more than one row, as {family_text(first)} "
+            f"{first.channels} has {count}; a fit reads the last of each"
+        )
     if as_json:
-        print_json({"file": str(out), "rows": len(table), "target": table.target.to_dict()})
+        result = {"file": str(out), "rows": len(table), "duplicates": len(duplicates)}
+        print_json({**result, "target": table.target.to_dict()})
     else:
         note(f"{len(table)} rows of {table.target} written to {out}")
 
@@ -179,7 +201,9 @@ def check_(table: Path, like: Path | None, as_json: bool) -> None:
     else:
         for f in findings:
             click.echo(f"{f.severity}: {f.kind}: {f.message}")
-        note(f"{table}: {len(findings)} finding(s)" if findings else f"{table}: nothing found")
+        counts = Counter(f.severity for f in findings)
+        found = ", ".join(f"{n} {severity}(s)" for severity, n in counts.items())
+        note(f"{table}: {found or 'nothing wrong'}")
     if wrong:
         raise click.exceptions.Exit(1)
 
@@ -209,13 +233,16 @@ def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
         )
         return
     for name, (x, y) in compared.settings.items():
-        click.echo(f"target: {name}: {x} | {y}")
+        click.echo(f"the targets differ in {name}: {x} and {y}")
     click.echo(
         f"{len(compared.ratios)} shapes in both, {compared.only_a} only in {a}, "
         f"{compared.only_b} only in {b}"
     )
-    spread = ", ".join(f"{name} {value:.3f}" for name, value in quantiles.items())
-    click.echo(f"{b.name} / {a.name}: {spread}; {close:.0%} within 10%")
+    click.echo(
+        f"{b.name} takes {quantiles['p50']:.2f} times as long as {a.name} (median); "
+        f"{quantiles['p10']:.2f} to {quantiles['p90']:.2f} times for 8 in 10 shapes, "
+        f"{quantiles['p0']:.2f} to {quantiles['p100']:.2f} for all; {close:.0%} within 10%"
+    )
     worst = np.argsort(-np.abs(np.log(compared.ratios)))[:5]
     print_table(
         "furthest apart",
@@ -225,7 +252,7 @@ def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
                 f"{family_text(compared.workloads[i])} {compared.workloads[i].channels}",
                 format_s(compared.a_s[i]),
                 format_s(compared.b_s[i]),
-                f"{compared.ratios[i]:.3f}",
+                f"{compared.ratios[i]:.2f}x",
             )
             for i in worst
         ],
@@ -235,10 +262,13 @@ def diff_(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
 @command.command("merge")
 @click.argument("tables", type=_FILE, nargs=-1, required=True)
 @click.option("-o", "--out", type=_FILE, required=True, help="Table to write.")
+@_force
 @json_option
-def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
+def merge(tables: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
     """Put TABLES of one target together; of a shape in several, the newest usable row stays."""
-    merged = LatencyTable.load(tables[0])
+    if out not in tables:
+        _require_free(out, force)
+    merged = LatencyTable.load(tables[0]).with_measurements([])  # one row per shape
     for other in tables[1:]:
         merged = merged.merge(LatencyTable.load(other))
     merged.save(out)
@@ -246,6 +276,11 @@ def merge(tables: tuple[Path, ...], out: Path, as_json: bool) -> None:
         print_json({"file": str(out), "rows": len(merged), "models": len(merged.models)})
     else:
         note(f"{len(merged)} rows and {len(merged.models)} whole models written to {out}")
+
+
+def _require_free(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; name another file with -o, or replace it with --force")
 
 
 def _range(counts: list[int]) -> str:

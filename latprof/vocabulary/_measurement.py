@@ -44,6 +44,9 @@ class Timing:
     measured_at: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("status", "detail", "measured_at"):
+            if not isinstance(getattr(self, name), str):
+                raise TableError(f"{name} is {getattr(self, name)!r:.60}; expected text")
         if self.status not in STATUSES:
             raise TableError(f"status is {self.status!r}; expected one of {', '.join(STATUSES)}")
         if (self.status == "failed") != (not self.samples_s):
@@ -131,7 +134,7 @@ class Timing:
         """Inverse of to_dict. Raises TableError where the dict is not one of ours."""
         try:
             return cls(**cls._fields(data))
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
             raise TableError(f"not a {cls.__name__.lower()}: {exc!r}") from exc
 
 

@@ -37,13 +37,14 @@ def import_tinynas_trt(
 
     Args:
         fused: which of the two.
-        dtype: of the convolutions; by default what the file's name says: fp32, fp16 or int8. The
-            target's precision becomes the same, so that tables of different types never merge.
+        dtype: of the convolutions; by default what the file's name says (fp32, fp16 or int8), else
+            the target's precision. The target's precision becomes the same, so that tables of
+            different types never merge.
 
     Raises:
-        TableError: naming the line; or the name says no dtype and none was given.
+        TableError: naming the line.
     """
-    dtype = dtype or _dtype_of_name(path)
+    dtype = dtype or _dtype_of_name(path) or target.precision
     require_dtype(dtype)
     kept, missing = [], 0
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -65,14 +66,9 @@ def import_tinynas_trt(
     return published_table(path, target, kept, not_measured=missing)
 
 
-def _dtype_of_name(path: Path) -> str:
+def _dtype_of_name(path: Path) -> str | None:
     named = [dtype for word, dtype in _DTYPES.items() if word in path.stem.lower()]
-    if len(named) != 1:
-        raise TableError(
-            f"{path}: the name does not say what the numbers are ({', '.join(_DTYPES)}); "
-            f"add --dtype {' or '.join(_DTYPES.values())}"
-        )
-    return named[0]
+    return named[0] if len(named) == 1 else None
 
 
 def _measurement(row: dict[str, str]) -> Measurement:
