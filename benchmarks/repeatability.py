@@ -83,7 +83,7 @@ def draw_shapes(count: int, seed: int) -> list[Conv2d]:
 
 
 def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]:
-    ours, sure, paces, means, medians, statuses = [], [], [], [], [], []
+    ours, sure, slowdowns, means, medians, statuses = [], [], [], [], [], []
     costs_ms: list[dict[str, float]] = []
     start = time.monotonic()
     target = ""
@@ -100,7 +100,7 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
             costs_ms.append({k: ms / len(shapes) for k, ms in measuring_ms(journal).items()})
         latency = {row.workload: row.latency_s for row in rows}
         ours.append([latency[shape] for shape in shapes])
-        paces.append(float(np.median([pace for row in rows for pace in row.pace])))
+        slowdowns.append(float(np.median([s for row in rows for s in row.slowdown])))
         ok = {row.workload for row in rows if row.status == "ok"}
         sure.append([latency[shape] if shape in ok else math.nan for shape in shapes])
         statuses += [row.status for row in rows]
@@ -113,7 +113,7 @@ def compare(runtime: str, shapes: list[Conv2d], profiles: int) -> dict[str, Any]
         "latprof": spread(ours),
         "latprof_ok_rows": spread(sure),  # of what is flagged, the flag says that it may not repeat
         "common_factors": common_factors(ours),
-        "paces": paces,
+        "slowdowns": slowdowns,
         "mean_of_50": spread(means),
         "median_of_50": spread(medians),
         "measuring_ms_per_shape": max(cost["kept"] for cost in costs_ms),

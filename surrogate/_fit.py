@@ -58,7 +58,7 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    prior = uncalibrated(*_rows(table.usable), elsewhere.call_s)
+    prior = uncalibrated(*_rows(table.usable), elsewhere, table.target.runtime)
     surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
     if not table.usable_models:
         return surrogate

@@ -96,6 +96,7 @@ class Surrogate:
             np.asarray(latency_s / (1 + half_s / latency_s) if latency_s else 0.0),
             np.asarray(latency_s + half_s),
             ops.warnings,
+            self.composition.calibrated,
         )
 
     def cold(self, workloads: Sequence[Workload]) -> float:

@@ -13,17 +13,25 @@ from latprof.errors import TargetMismatchError
 from latprof.tables._family import family_text
 from latprof.tables._table import LatencyTable
 from latprof.vocabulary import Measurement, Target, format_s
+from latprof.workloads import Workload
 
 __all__ = ["Finding", "check"]
 
-#: More than any one device does: what claims it was mistimed.
-_MOST_MACS_PER_S = 2e15
-_LEAST_LATENCY_S = 2e-8
+#: No device is faster: a row that says so was timed wrongly, or is in another unit.
+_MAX_MACS_PER_S = 2e15
+_MIN_LATENCY_S = 2e-8
+
+#: What to do about rows of each status.
+_ADVICE = {
+    "failed": "they are in no fit; the same profile command tries them again",
+    "throttled": "they are in no fit; run the same profile command again when the device is idle",
+    "noisy": "a fit reads them; for narrower rows profile again into a new file on an idle device",
+}
 
 #: A row this many times faster than one of at most its channels is suspect.
 _SUSPECT_FACTOR = 2.0
 
-#: Neighbouring counts further apart than this factor leave the law between them to guesswork.
+#: Neighboring counts further apart than this factor leave much between them unmeasured.
 _GAP_FACTOR = 6.0
 _FEW_ROWS = 4
 _NOISY_SPREAD = 0.10
@@ -71,18 +79,23 @@ def _target(table: LatencyTable, target: Target | None) -> Iterator[Finding]:
 
 
 def _duplicates(table: LatencyTable) -> Iterator[Finding]:
-    for workload, count in Counter(m.workload for m in table.measurements).items():
-        if count > 1:
-            yield Finding(
-                "error", "duplicate", f"{workload} has {count} rows; a fit reads the last usable"
-            )
+    for workload, count in table.duplicates.items():
+        yield Finding(
+            "error",
+            "duplicate",
+            f"{_shape(workload)} has {count} rows; a fit reads the last usable one; keep one with: "
+            "latprof table merge TABLE -o NEW",
+        )
 
 
 def _impossible(table: LatencyTable) -> Iterator[Finding]:
     for m in table.usable:
-        if m.latency_s < _LEAST_LATENCY_S or m.workload.macs / m.latency_s > _MOST_MACS_PER_S:
+        if m.latency_s < _MIN_LATENCY_S or m.workload.macs / m.latency_s > _MAX_MACS_PER_S:
             yield Finding(
-                "error", "impossible", f"{m.workload} takes {format_s(m.latency_s)}: no device can"
+                "error",
+                "impossible",
+                f"{_shape(m.workload)} takes {format_s(m.latency_s)}, faster than any device; "
+                "check the unit of its latency, or measure it again",
             )
 
 
@@ -108,14 +121,15 @@ def _suspect(table: LatencyTable) -> Iterator[Finding]:
 
 def _statuses(table: LatencyTable) -> Iterator[Finding]:
     rows = [*table.measurements, *table.models]
-    for status in ("failed", "disturbed", "noisy"):
+    for status in ("failed", "throttled", "noisy"):
         details = [m.detail for m in rows if m.status == status]
         if details:
-            most = Counter(details).most_common(1)[0][0]
+            often = Counter(details).most_common(1)[0][0]
+            reason = f"; most often: {often}" if often else ""
             yield Finding(
                 "note" if status == "noisy" else "warning",
                 "status",
-                f"{len(details)} row(s) {status}" + (f"; most often: {most}" if most else ""),
+                f"{len(details)} of {len(rows)} rows are {status}{reason}; {_ADVICE[status]}",
             )
 
 
@@ -127,7 +141,7 @@ def _noise(table: LatencyTable) -> Iterator[Finding]:
             "warning" if wide > 0.1 * len(spreads) else "note",
             "noise",
             f"{wide} of {len(spreads)} rows differ by more than +-{_NOISY_SPREAD:.0%} between "
-            "processes; a quieter machine or more rounds would narrow them",
+            "processes; close other programs and profile them again into a new file",
         )
 
 
@@ -149,6 +163,11 @@ def _gaps(table: LatencyTable) -> Iterator[Finding]:
                     yield Finding(
                         "note", "gap", f"{name}: no row between {axis_name} {low} and {high}"
                     )
+
+
+def _shape(workload: Workload) -> str:
+    c_in, c_out = workload.channels
+    return f"{family_text(workload)} {c_in} -> {c_out}"
 
 
 def _families(table: LatencyTable) -> dict[str, Sequence[Measurement]]:

@@ -1,10 +1,14 @@
-"""The table file: long-format Parquet with checksummed pages, replaced atomically."""
+"""The table file: long-format Parquet with a checksum of all it holds, replaced atomically."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +20,8 @@ from latprof.vocabulary import replace_file
 __all__ = ["load", "save"]
 
 _METADATA_KEY = b"latprof"
+_CHECKSUM = "sha256"
+_WITHOUT_CHECKSUM = (1, 2)
 _TYPES = {int: pa.int64(), str: pa.string(), bool: pa.bool_()}
 _SCHEMA = pa.schema(
     [
@@ -27,7 +33,7 @@ _SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("measured_at", pa.string()),
         ("samples_s", pa.list_(pa.list_(pa.float64()))),
-        ("pace", pa.list_(pa.float64())),
+        ("slowdown", pa.list_(pa.float64())),
         ("workloads", pa.string()),
     ]
 )
@@ -35,8 +41,13 @@ _SCHEMA = pa.schema(
 
 def save(table: TableData, path: Path) -> Path:
     """See LatencyTable.save."""
-    schema = _SCHEMA.with_metadata({_METADATA_KEY: json.dumps(header(table)).encode()})
-    arrow = pa.Table.from_pylist(to_rows(table), schema=schema)
+    try:
+        arrow = pa.Table.from_pylist(to_rows(table), schema=_SCHEMA)
+    except (pa.ArrowException, OverflowError) as exc:
+        raise TableError(f"{path}: a row cannot be written: {exc}") from exc
+    head = header(table)
+    head[_CHECKSUM] = _checksum(head, arrow)
+    arrow = arrow.replace_schema_metadata({_METADATA_KEY: json.dumps(head).encode()})
     sink = pa.BufferOutputStream()
     # Dictionary pages carry no checksum that readers verify, so there are none.
     pq.write_table(arrow, sink, write_page_checksum=True, use_dictionary=False)
@@ -48,9 +59,10 @@ def load(path: Path) -> TableData:
     if not path.is_file():
         raise TableError(f"{path}: no such file; make it with: latprof profile DEVICE -o {path}")
     try:
-        arrow = pq.read_table(path, page_checksum_verification=True)
+        # Of the one file: a path that looks like a partition's would add columns.
+        arrow = pq.ParquetFile(path, page_checksum_verification=True).read()
         rows = arrow.to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as exc:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as exc:
         reason = " ".join(str(exc).split())
         raise TableError(
             f"{path}: not a readable Parquet file, truncated or corrupt ({reason[:120]}); "
@@ -64,6 +76,36 @@ def load(path: Path) -> TableData:
         )
     try:
         fields = json.loads(head)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise TableError(f"{path}: the 'latprof' metadata is not JSON: {exc}") from exc
+    if isinstance(fields, dict) and fields.get("format") not in _WITHOUT_CHECKSUM:
+        stated = fields.pop(_CHECKSUM, None)
+        if stated != _checksum(fields, arrow):
+            raise TableError(
+                f"{path}: its contents do not match its checksum: damaged, or changed by another "
+                "program; restore it, or profile again from its journal"
+            )
     return from_rows(fields, rows, str(path))
+
+
+def _checksum(head: Mapping[str, Any], arrow: pa.Table) -> str:
+    """SHA-256 of the header and of every column's name and values."""
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name, column in zip(arrow.column_names, arrow.columns, strict=True):
+        digest.update(f"{name}:{len(column)}".encode())
+        _add(digest, column.combine_chunks())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, values: Any) -> None:
+    """Into the digest, an array's values and which of them are null."""
+    digest.update(values.is_valid().to_numpy(zero_copy_only=False).tobytes())
+    if pa.types.is_list(values.type):
+        digest.update(np.array(values.value_lengths().fill_null(0), dtype=np.int64).tobytes())
+        _add(digest, values.flatten())
+    elif pa.types.is_string(values.type):
+        digest.update(json.dumps(values.to_pylist()).encode())
+    else:
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        digest.update(values.fill_null(0).to_numpy(zero_copy_only=False).tobytes())

@@ -20,8 +20,13 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 # format history
 #   1  rows of ops (workload fields as nullable columns) and of whole models (their ops as JSON in
 #      `workloads`); samples_s nested by round; target and provenance as JSON in the metadata.
-#   2  pace, by round.
-FORMAT_VERSION = 2
+#   2  pace, by round: how many times slower than at its best the device was.
+#   3  pace is called slowdown; the status disturbed is called throttled; Parquet's metadata has a
+#      checksum of all else.
+FORMAT_VERSION = 3
+
+#: The largest size that a field of a workload may have: the most that 32 bits hold.
+_MAX_SIZE = 2**31 - 1
 
 _KINDS: tuple[type[Workload], ...] = (Conv2d, MatMul, Elementwise, Pool)
 
@@ -31,6 +36,10 @@ WORKLOAD_COLUMNS: dict[str, type] = {"kind": str} | {
     for kind in _KINDS
     for f in dataclasses.fields(kind)
 }
+
+
+#: What reading a row that is none of ours can raise.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 def header(table: TableData) -> dict[str, Any]:
@@ -70,8 +79,10 @@ def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -
     Raises:
         TableError: naming ``where``, and the row.
     """
+    if not isinstance(head, Mapping):
+        raise TableError(f"{where}: the header is {head!r:.60}; expected a JSON object")
     version = head.get("format")
-    if version not in range(1, FORMAT_VERSION + 1):
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise TableError(
             f"{where}: table format is {version!r}; this latprof reads 1 to {FORMAT_VERSION}; "
             "update latprof, or export the table to JSON with the latprof that wrote it"
@@ -81,17 +92,28 @@ def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -
         try:
             if row["row"] == "op":
                 workload = {k: row[k] for k in WORKLOAD_COLUMNS if row.get(k) is not None}
+                _require_sizes(workload)
                 ops.append(Measurement.from_dict({**row, "workload": workload}))
+            elif row["row"] == "model":
+                workloads = json.loads(row["workloads"])
+                for workload in workloads:
+                    _require_sizes(workload)
+                models.append(ModelMeasurement.from_dict({**row, "workloads": workloads}))
             else:
-                fields = {**row, "workloads": json.loads(row["workloads"])}
-                models.append(ModelMeasurement.from_dict(fields))
-        except (LatprofError, KeyError, TypeError, ValueError) as exc:
+                raise TableError(f"its kind of row is {row['row']!r}; expected op or model")
+        except (LatprofError, *_MALFORMED) as exc:
             raise TableError(f"{where}: row {number} is no measurement: {exc}") from exc
     try:
         target = Target.from_dict(head["target"])
         return TableData(target, tuple(ops), tuple(models), dict(head["provenance"]))
-    except (KeyError, TypeError, ValueError) as exc:
-        raise TableError(f"{where}: the header is not a latency table's: {exc!r}") from exc
+    except (LatprofError, *_MALFORMED) as exc:
+        raise TableError(f"{where}: the header is not a latency table's: {exc}") from exc
+
+
+def _require_sizes(workload: Mapping[str, Any]) -> None:
+    for name, value in workload.items():
+        if isinstance(value, int) and value > _MAX_SIZE:
+            raise TableError(f"{name} is {value:.3g}; expected at most {_MAX_SIZE}")
 
 
 def frame(table: TableData) -> pd.DataFrame:

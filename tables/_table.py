@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +38,20 @@ class LatencyTable(TableData):
         return tuple(last.values())
 
     @property
+    def duplicates(self) -> dict[Workload, int]:
+        """Workloads that have more than one row, and how many; ``usable`` holds the last."""
+        counts = Counter(m.workload for m in self.measurements)
+        return {workload: count for workload, count in counts.items() if count > 1}
+
+    @property
     def usable_models(self) -> tuple[ModelMeasurement, ...]:
         return tuple(m for m in self.models if m.usable)
 
     def with_measurements(self, measurements: Iterable[Measurement]) -> Self:
-        """This table with rows added. A row replaces the row of its workload that is there,
+        """This table with rows added, one row per workload. A row replaces the one before it,
         except that an unusable one never replaces a usable one."""
-        rows = {m.workload: m for m in self.measurements}
-        for new in measurements:
+        rows: dict[Workload, Measurement] = {}
+        for new in (*self.measurements, *measurements):
             old = rows.get(new.workload)
             if old is None or new.usable or not old.usable:
                 rows[new.workload] = new

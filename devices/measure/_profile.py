@@ -235,7 +235,7 @@ class _Run:
 def _timing_fields(verdict: Verdict) -> dict[str, Any]:
     return {
         "samples_s": tuple(reading.samples_s for reading in verdict.row.readings.values()),
-        "pace": verdict.pace,
+        "slowdown": verdict.pace,
         "status": verdict.status,
         "detail": verdict.detail,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -224,7 +224,7 @@ class Schedule:
             row.readings = together
             return self._done(row, "noisy", f"{why}; used all the same")
         row.readings |= row.shared | row.crowded | row.disturbed
-        return self._done(row, "disturbed", why)
+        return self._done(row, "throttled", why)
 
     def _agree(self, readings: Mapping[int, Reading]) -> bool:
         enough = len(readings) >= self.settings.min_rounds

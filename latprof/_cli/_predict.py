@@ -33,6 +33,8 @@ def command(model: str, table: Path, method: str, batch: int, as_json: bool) -> 
         found = latprof.predict(model, table, method=method, batch=batch)
     for warning in found.warnings:
         note(f"warning: {warning}")
+    if found.note:
+        note(found.note)
     if as_json:
         print_json(found.to_dict())
         return

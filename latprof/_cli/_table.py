@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from latprof.errors import UsageError
 from latprof.pipeline import table as tables
 from latprof.tables import family_text
 from latprof.vocabulary import Measurement, Target, format_s
+from latprof.workloads import DTYPE_BYTES
 
 _FILE = click.Path(path_type=Path)
 _force = click.option("--force", is_flag=True, help="Replace a file that is there.")
@@ -52,9 +54,12 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
     families: dict[str, list[Measurement]] = {}
     for m in loaded.usable:
         families.setdefault(m.workload.family, []).append(m)
+    flags = Counter(m.status for m in loaded.measurements if m.status != "ok")
+    counted = "".join(f", {n} {status}" for status, n in flags.items())
+    if flags:
+        note(f"what the flagged rows mean, and what to do: latprof table check {table}")
     print_table(
-        f"{table}: {len(loaded)} rows, {len(loaded.usable)} usable, "
-        f"{len(loaded.models)} whole models",
+        f"{table}: {len(loaded)} rows{counted}; {len(loaded.models)} whole models",
         ("family", "rows", "c_in", "c_out", "latency"),
         [
             (
@@ -92,6 +97,8 @@ def export(table: Path, out: Path | None, force: bool, as_json: bool) -> None:
 @click.option("--runtime-version", default="unknown", show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
+@click.option("--dtype", type=click.Choice(tuple(DTYPE_BYTES)),
+              help="Of rows, or of a tinynas-trt file, that does not name it.")  # fmt: skip
 @_force
 @json_option
 def import_(
@@ -103,6 +110,7 @@ def import_(
     runtime_version: str,
     threads: int,
     fused: bool,
+    dtype: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -116,7 +124,15 @@ def import_(
         )
     if device is not None and runtime is not None:
         target = Target(device, runtime, runtime_version, threads)
-    found = tables.import_(source, out, format=format_, target=target, fused=fused, force=force)
+    found = tables.import_(
+        source, out, format=format_, target=target, fused=fused, dtype=dtype, force=force
+    )
+    if duplicates := found.table.duplicates:
+        first, count = next(iter(duplicates.items()))
+        note(
+            f"warning: {len(duplicates)} shape(s) have more than one row, as {family_text(first)} "
+            f"{first.channels} has {count}; a fit reads the last of each"
+        )
     _written(found, as_json)
 
 
@@ -132,8 +148,9 @@ def check(table: Path, like: Path | None, as_json: bool) -> None:
     else:
         for f in found.findings:
             click.echo(f"{f.severity}: {f.kind}: {f.message}")
-        count = len(found.findings)
-        note(f"{table}: {count} finding(s)" if count else f"{table}: nothing found")
+        counts = Counter(f.severity for f in found.findings)
+        counted = ", ".join(f"{n} {severity}(s)" for severity, n in counts.items())
+        note(f"{table}: {counted or 'nothing wrong'}")
     if not found.ok:
         raise click.exceptions.Exit(1)
 
@@ -151,13 +168,16 @@ def diff(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
         return
     compared, quantiles, close = found.compared, found.quantiles, found.within_10pct
     for name, (x, y) in compared.settings.items():
-        click.echo(f"target: {name}: {x} | {y}")
+        click.echo(f"the targets differ in {name}: {x} and {y}")
     click.echo(
         f"{len(compared.ratios)} shapes in both, {compared.only_a} only in {a}, "
         f"{compared.only_b} only in {b}"
     )
-    spread = ", ".join(f"{name} {value:.3f}" for name, value in quantiles.items())
-    click.echo(f"{b.name} / {a.name}: {spread}; {close:.0%} within 10%")
+    click.echo(
+        f"{b.name} takes {quantiles['p50']:.2f} times as long as {a.name} (median); "
+        f"{quantiles['p10']:.2f} to {quantiles['p90']:.2f} times for 8 in 10 shapes, "
+        f"{quantiles['p0']:.2f} to {quantiles['p100']:.2f} for all; {close:.0%} within 10%"
+    )
     worst = np.argsort(-np.abs(np.log(compared.ratios)))[:5]
     print_table(
         "furthest apart",
@@ -167,7 +187,7 @@ def diff(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
                 f"{family_text(compared.workloads[i])} {compared.workloads[i].channels}",
                 format_s(compared.a_s[i]),
                 format_s(compared.b_s[i]),
-                f"{compared.ratios[i]:.3f}",
+                f"{compared.ratios[i]:.2f}x",
             )
             for i in worst
         ],

@@ -37,6 +37,8 @@ class PredictResult:
         latency_s, lower_s, upper_s: seconds.
         ops: every op alone, in the order in which they run; their sum is not ``latency_s``.
         warnings: one line each; empty where everything was read inside what was measured.
+        calibrated: whether whole models in the table say how ops add up.
+        note: what to do where they do not; empty otherwise.
     """
 
     model: str
@@ -47,6 +49,8 @@ class PredictResult:
     upper_s: float
     ops: tuple[OpLatency, ...]
     warnings: tuple[str, ...] = ()
+    calibrated: bool = False
+    note: str = ""
 
     @property
     def throughput_per_s(self) -> float:
@@ -69,6 +73,7 @@ class PredictResult:
             "throughput_per_s": self.throughput_per_s,
             "ops": [op.to_dict() for op in self.ops],
             "warnings": list(self.warnings),
+            "calibrated": self.calibrated,
         }
 
 
@@ -101,5 +106,14 @@ def predict(
     ops = tuple(OpLatency(w, float(s)) for w, s in zip(workloads, each.latency_s, strict=True))
     latency_s, lower_s, upper_s = map(float, (whole.latency_s, whole.lower_s, whole.upper_s))
     return PredictResult(
-        model, loaded.target, batch, latency_s, lower_s, upper_s, ops, whole.warnings
+        model,
+        loaded.target,
+        batch,
+        latency_s,
+        lower_s,
+        upper_s,
+        ops,
+        whole.warnings,
+        whole.calibrated,
+        whole.note,
     )

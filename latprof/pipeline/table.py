@@ -65,6 +65,7 @@ class TableFile:
             "file": str(self.file),
             "rows": len(self.table),
             "models": len(self.table.models),
+            "duplicates": len(self.table.duplicates),
             "target": self.table.target.to_dict(),
         }
 
@@ -167,6 +168,7 @@ def import_(
     format: str = "auto",
     target: Target | None = None,
     fused: bool = False,
+    dtype: str | None = None,
     force: bool = False,
 ) -> TableFile:
     """Read a table in another format and write it as a latency table.
@@ -177,6 +179,7 @@ def import_(
         target: what a plain CSV was measured on; for ``tinynas-trt`` instead of an NVIDIA V100
             with TensorRT.
         fused: of ``tinynas-trt``: the rows with fused activation.
+        dtype: of rows, or of a ``tinynas-trt`` file, that does not name it.
         force: replace a file that is there.
 
     Raises:
@@ -184,9 +187,9 @@ def import_(
             file is there.
     """
     path = Path(source)
-    table = _read(path, format, target, fused)
     written = Path(out) if out is not None else path.with_suffix(".parquet")
     require_free(written, force)
+    table = _read(path, format, target, fused, dtype)
     return TableFile(table.save(written), table)
 
 
@@ -223,7 +226,7 @@ def merge(tables: Sequence[str | Path], out: str | Path, *, force: bool = False)
     """
     if not tables:
         raise UsageError("no table to merge; expected at least one")
-    merged = LatencyTable.load(tables[0])
+    merged = LatencyTable.load(tables[0]).with_measurements([])  # one row per shape
     for other in tables[1:]:
         merged = merged.merge(LatencyTable.load(other))
     path = Path(out)
@@ -239,7 +242,9 @@ def require_free(path: Path, force: bool) -> None:
         )
 
 
-def _read(path: Path, format: str, target: Target | None, fused: bool) -> LatencyTable:
+def _read(
+    path: Path, format: str, target: Target | None, fused: bool, dtype: str | None
+) -> LatencyTable:
     if format == "auto":
         if path.suffix not in _READERS:
             raise UsageError(
@@ -248,11 +253,11 @@ def _read(path: Path, format: str, target: Target | None, fused: bool) -> Latenc
         return _READERS[path.suffix](path)
     if format == "tinynas-trt":  # published for one card and one runtime
         published = target or Target("NVIDIA V100", "tensorrt", "unknown", 1)
-        return import_tinynas_trt(path, published, fused=fused)
+        return import_tinynas_trt(path, published, fused=fused, dtype=dtype)
     if format != "csv":
         raise UsageError(f"format is {format!r}; expected one of {', '.join(FORMATS)}")
     if target is None:
         raise UsageError(
             "plain CSV says nothing of what it was measured on; add --device NAME --runtime NAME"
         )
-    return import_plain_csv(path, target)
+    return import_plain_csv(path, target, dtype=dtype or "float32")

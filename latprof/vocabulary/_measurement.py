@@ -14,9 +14,13 @@ from latprof.workloads import Workload, workload_from_dict
 
 __all__ = ["STATUSES", "Measurement", "Timing"]
 
-#: ok: converged. noisy: the noise stabilised before the estimate converged. disturbed: the
-#: sentinel said the device was throttled or disturbed and no clean moment came. failed: no samples.
-STATUSES = ("ok", "noisy", "disturbed", "failed")
+#: ok: the estimate converged. noisy: usable, but rounds differ by more than they should.
+#: throttled: the device was slowed down (by heat or by other work) in all the time there was.
+#: failed: no samples.
+STATUSES = ("ok", "noisy", "throttled", "failed")
+
+#: What earlier versions wrote -> what it is called today.
+_OLD_STATUSES = {"disturbed": "throttled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +30,23 @@ class Timing:
     Args:
         samples_s: seconds per call as they were taken, grouped by round; each round is a fresh
             process.
-        pace: per round, what the sentinel took beside it over what it takes at the best pace of
-            the device; empty where that is not known.
+        slowdown: per round, how many times slower than at its best the device was: what the
+            sentinel took beside the round over the least it takes; empty where that is not known.
         status: one of STATUSES; ``failed`` exactly where there are no samples.
         detail: one line saying why the status is not ``ok``; empty otherwise.
         measured_at: ISO 8601, UTC.
     """
 
     samples_s: tuple[tuple[float, ...], ...]
-    pace: tuple[float, ...] = ()
+    slowdown: tuple[float, ...] = ()
     status: str = "ok"
     detail: str = ""
     measured_at: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("status", "detail", "measured_at"):
+            if not isinstance(getattr(self, name), str):
+                raise TableError(f"{name} is {getattr(self, name)!r:.60}; expected text")
         if self.status not in STATUSES:
             raise TableError(f"status is {self.status!r}; expected one of {', '.join(STATUSES)}")
         if (self.status == "failed") != (not self.samples_s):
@@ -47,23 +54,26 @@ class Timing:
         for round_s in self.samples_s:
             if not round_s or not all(math.isfinite(s) and s > 0 for s in round_s):
                 raise TableError("samples must be finite and > 0 seconds")
-        if self.pace and len(self.pace) != len(self.samples_s):
-            raise TableError(f"{len(self.pace)} paces for {len(self.samples_s)} rounds of samples")
-        if not all(math.isfinite(p) and p > 0 for p in self.pace):
-            raise TableError(f"paces are {self.pace}; expected finite and > 0")
+        if self.slowdown and len(self.slowdown) != len(self.samples_s):
+            raise TableError(
+                f"{len(self.slowdown)} slowdowns for {len(self.samples_s)} rounds of samples; "
+                "expected one per round, or none"
+            )
+        if not all(math.isfinite(s) and s > 0 for s in self.slowdown):
+            raise TableError(f"slowdown is {self.slowdown}; expected finite numbers > 0")
 
     @property
     def usable(self) -> bool:
-        """True where a latency can be read: everything but ``failed`` and ``disturbed``."""
+        """True where a latency can be read: everything but ``failed`` and ``throttled``."""
         return self.status in ("ok", "noisy")
 
     @property
     def latency_s(self) -> float:
-        """The estimate, at the best pace of the device: the median over rounds of each round's 20th
-        percentile over its pace.
+        """The estimate, corrected for the measured slowdown: the median over rounds of each round's
+        20th percentile divided by its slowdown.
 
-        The 20th percentile is what repeats between processes; the pace takes out the drift of the
-        clock; the median over rounds drops a process that had an unlucky memory layout.
+        The 20th percentile is what repeats between processes; the slowdown takes out the drift of
+        the clock; the median over rounds drops a process that had an unlucky memory layout.
         """
         return float(np.median(self._rounds_s))
 
@@ -91,9 +101,9 @@ class Timing:
 
     @property
     def _rounds_s(self) -> list[float]:
-        paces = self.pace or (1.0,) * len(self.samples_s)
-        pairs = zip(self.samples_s, paces, strict=True)
-        return [float(np.percentile(r, 20)) / pace for r, pace in pairs]
+        slowdowns = self.slowdown or (1.0,) * len(self.samples_s)
+        pairs = zip(self.samples_s, slowdowns, strict=True)
+        return [float(np.percentile(r, 20)) / slowdown for r, slowdown in pairs]
 
     def _percentile(self, q: float) -> float:
         return float(np.percentile(np.concatenate([np.asarray(r) for r in self.samples_s]), q))
@@ -101,7 +111,7 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         return {
             "samples_s": [list(r) for r in self.samples_s],
-            "pace": list(self.pace),
+            "slowdown": list(self.slowdown),
             "status": self.status,
             "detail": self.detail,
             "measured_at": self.measured_at,
@@ -109,10 +119,12 @@ class Timing:
 
     @classmethod
     def _fields(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        # Tables up to version 2 and older journals call it pace; the first tables have neither.
+        slowdown = data.get("slowdown", data.get("pace", ()))
         return {
             "samples_s": tuple(tuple(float(s) for s in r) for r in data["samples_s"]),
-            "pace": tuple(float(p) for p in data.get("pace", ())),
-            "status": data["status"],
+            "slowdown": tuple(float(s) for s in slowdown),
+            "status": _OLD_STATUSES.get(data["status"], data["status"]),
             "detail": data["detail"],
             "measured_at": data["measured_at"],
         }
@@ -122,7 +134,7 @@ class Timing:
         """Inverse of to_dict. Raises TableError where the dict is not one of ours."""
         try:
             return cls(**cls._fields(data))
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
             raise TableError(f"not a {cls.__name__.lower()}: {exc!r}") from exc
 
 

@@ -41,13 +41,22 @@ class Target:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of to_dict. Raises TableError where fields are missing or unknown."""
-        fields = dict(data)
-        fields["settings"] = tuple(sorted(dict(fields.get("settings", {})).items()))
+        names = [f.name for f in dataclasses.fields(cls)]
         try:
-            return cls(**fields)
-        except TypeError as exc:
-            names = ", ".join(f.name for f in dataclasses.fields(cls))
-            raise TableError(f"target fields are {sorted(data)}; expected {names}") from exc
+            fields = dict(data)
+            fields["settings"] = tuple(sorted(dict(fields.get("settings", {})).items()))
+            target = cls(**fields)
+        except (TypeError, ValueError) as exc:
+            raise TableError(f"target is {data!r:.200}; expected {', '.join(names)}") from exc
+        texts = ("device", "runtime", "runtime_version", "precision", "delegate")
+        right = (
+            all(isinstance(getattr(target, name), str) for name in texts)
+            and type(target.threads) is int
+            and all(isinstance(part, str) for pair in target.settings for part in pair)
+        )
+        if not right:
+            raise TableError(f"target is {data!r:.200}; expected text, and whole threads")
+        return target
 
     def __str__(self) -> str:
         parts = [f"{self.runtime} {self.runtime_version}", f"{self.threads} thread(s)"]

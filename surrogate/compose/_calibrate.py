@@ -12,6 +12,7 @@ from scipy.optimize import lsq_linear
 from latprof.surrogate._conformal import quantile
 from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate.compose._composition import Composition
+from latprof.surrogate.methods import RooflineLaw
 from latprof.tables import ModelMeasurement
 from latprof.workloads import Workload
 
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate", "uncalibrated"]
 
-#: Of the time of the smallest op alone, the part that is the call and not the op.
-_CALL = 0.8
+#: The part of an op's call that it does not pay inside a model.
+_CALL = 0.95
+
+#: Runtimes that time an op alone in replays of a recorded graph, in which it pays no call of its
+#: own: what it pays there, a kernel's launch, it pays inside a model too.
+_WITHOUT_CALLS = ("cuda", "tensorrt")
 
 #: Loading a byte of weights that other ops have pushed out of the near caches, in MACs. Alone, an
 #: op finds its weights where its last call left them.
-_COLD_BYTE_MACS = 2.0
+_RELOADED_BYTE_MACS = 2.0
+
+#: An op that waits for its weights alone pays at most this part of that time again inside a model.
+_RELOADED_AGAIN = 1 / 3
 
 #: How far terms stray from "ops add up": the ridge's prior. Factors, of ops that multiply and of
 #: others, which a runtime may fuse away; and the other terms, as parts of a model's latency.
@@ -50,21 +58,45 @@ _FEW = 4.0
 _LEAST_ERROR = 0.01
 
 
-def uncalibrated(shapes: Shapes, latency_s: Floats, call_s: float) -> Composition:
+def uncalibrated(
+    shapes: Shapes, latency_s: Floats, roofline: RooflineLaw, runtime: str
+) -> Composition:
     """What is assumed of a target of which no whole model was measured: an op pays no call of its
-    own inside a model, and finds its weights cold. On one CPU this took three networks from 52%,
-    11% and 7% of error to less than 10%.
+    own inside a model, and loads again a part of its weights. `benchmarks/uncalibrated.py` holds
+    it to 40 networks.
+
+    Loading is charged by the arithmetic that takes as long, and no more than in proportion to what
+    the cheapest byte of weights costs an op alone: in a table of ops that all wait for memory,
+    arithmetic looks as slow as memory is.
 
     Args:
-        shapes, latency_s: every op measured alone.
-        call_s: seconds that ops share whatever their size, as a roofline sees it.
+        shapes, latency_s: every op measured alone, (N,).
+        roofline: fitted to them.
+        runtime: of the target.
     """
-    call_s = _CALL * min(call_s, float(latency_s.min()))
-    busy = shapes.macs > 0
-    per_mac_s = float((latency_s[busy] / shapes.macs[busy]).min()) if busy.any() else 0.0
-    return Composition(
-        per_byte_s=(_COLD_BYTE_MACS * per_mac_s, 0.0), per_op_s=-call_s, constant_s=call_s
-    )
+    call_s = 0.0 if runtime in _WITHOUT_CALLS else _CALL * _call_s(shapes, latency_s, roofline)
+    net_s = latency_s - call_s
+    rates = [
+        share * float((net_s[some] / amount[some]).min())
+        for share, amount in (
+            (_RELOADED_BYTE_MACS, shapes.macs),
+            (_RELOADED_AGAIN, shapes.weight_bytes),
+        )
+        if (some := amount > 0).any()
+    ]
+    per_byte_s = min(rates, default=0.0)
+    return Composition(per_byte_s=(per_byte_s, 0.0), per_op_s=-call_s, constant_s=call_s)
+
+
+def _call_s(shapes: Shapes, latency_s: Floats, roofline: RooflineLaw) -> float:
+    """Seconds that a call takes whatever its op: the smallest op less its own work where that is
+    mostly a call; else what all ops share, as the roofline sees it."""
+    least = int(np.argmin(latency_s))
+    smallest_s = float(latency_s[least])
+    work_s = float(roofline.latency_s(shapes)[least]) - roofline.call_s
+    if work_s < smallest_s / 2:
+        return smallest_s - work_s
+    return min(roofline.call_s, smallest_s)
 
 
 def calibrate(

@@ -15,8 +15,8 @@ __all__ = ["LOST", "Composition"]
 #: times of it: this times (1 - size / touched).
 LOST = 1.5
 
-#: Whole models are missed by up to about this part where nothing calibrates the composition.
-_UNCALIBRATED = 0.30
+#: Nine in ten whole models are off by up to this part where nothing calibrates the composition.
+_UNCALIBRATED = 0.60
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,12 @@ class Composition:
         """Half-width of the whole model's 90% interval, of the ops' own half-widths (N,)."""
         composed = self.relative_error * latency_s
         # Calibrated, the held-out error holds the ops' own errors already.
-        return float(composed if self.held_out else np.hypot(composed, np.linalg.norm(half_s)))
+        return float(composed if self.calibrated else np.hypot(composed, np.linalg.norm(half_s)))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether whole models of the target were measured to learn how ops add up."""
+        return bool(self.held_out)
 
     @property
     def mape(self) -> float:

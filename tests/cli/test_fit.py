@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tables import OPS, planned, table_of, variants
+from support.tables import OPS, TARGET, planned, table_of, variants
 
 from latprof._cli import main
 from latprof.tables import LatencyTable
@@ -66,6 +67,36 @@ def test_import_of_plain_csv_asks_for_the_target(run: Any, tmp_path: Path) -> No
     plain = ("--format", "csv", "--device", "phone", "--runtime", "tflite")
     assert run("table", "import", source, "-o", out, *plain)[0] == 0
     assert LatencyTable.load(out).target.device == "phone"
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told(run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "t.csv"
+    source.write_text("kind,m,k,n,latency_us\nmatmul,1,8,8,3\nmatmul,1,8,8,4\n")
+    plain = ("--format", "csv", "--device", "phone", "--runtime", "tflite", "--dtype", "float16")
+    table_of(OPS).save(tmp_path / "t.parquet")
+    code, _, err = run("table", "import", source, *plain)
+    assert (code, LatencyTable.load(tmp_path / "t.parquet")) == (2, table_of(OPS))
+    assert "--force" in err
+    code, _, err = run("table", "import", source, *plain, "--force")
+    assert code == 0
+    assert "1 shape(s) have more than one row, as matmul.float16 m=1 (8, 8) has 2" in err
+    assert LatencyTable.load(tmp_path / "t.parquet").target.precision == "float16"
+    code, _, err = run("table", "export", tmp_path / "t.parquet")
+    assert code == 2
+    assert "t.csv exists" in err
+
+
+def test_show_counts_flagged_rows_and_check_says_what_to_do(run: Any, tmp_path: Path) -> None:
+    rows = table_of(OPS).measurements
+    noisy = tuple(replace(m, status="noisy", detail="busy memory") for m in rows[:3])
+    path = LatencyTable(TARGET, (*noisy, *rows[3:])).save(tmp_path / "t.parquet")
+    _, out, err = run("table", "show", path)
+    assert "8 rows, 3 noisy" in out
+    assert "latprof table check" in err
+    assert (
+        "3 of 8 rows are noisy; most often: busy memory; a fit reads them"
+        in run("table", "check", path)[1]
+    )
 
 
 def test_check_ends_with_one_where_data_is_wrong(run: Any, path: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from support.tables import OPS, TARGET, planned, table_of, truth_s, variants, wh
 from latprof.errors import FitError, TableError, UsageError
 from latprof.surrogate import COVERAGE, METHODS, HeldOut, compare, fit, plot_fit
 from latprof.tables import LatencyTable, families_of, plan
-from latprof.workloads import Conv2d, Elementwise, MatMul
+from latprof.vocabulary import Measurement
+from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 
 def test_auto_takes_the_best_method_of_each_label() -> None:
@@ -92,6 +93,44 @@ def test_without_whole_models_ops_share_one_call_and_load_their_weights() -> Non
     assert float(whole.latency_s) == pytest.approx(alone_s - calls_s + loads_s, rel=1e-3)
     assert whole.lower_s < whole.latency_s < whole.upper_s
     assert np.isnan(composition.mape)
+
+
+def _waits_for_weights(workload: Workload) -> float:
+    """Seconds alone of an op that is a call and the loading of its weights."""
+    return 3e-6 + 2e-11 * workload.weight_bytes + 1e-11 * workload.activation_bytes
+
+
+def test_ops_that_wait_for_their_weights_do_not_load_them_many_times_over() -> None:
+    """In such a table arithmetic looks as slow as memory is."""
+    full = [MatMul(1, 1024, 1024), Elementwise("relu", 1, 1, 1024)]
+    rows = [
+        Measurement(workload=w, samples_s=((_waits_for_weights(w),),))
+        for w in plan(full, n_shapes=80)
+    ]
+    surrogate = fit(LatencyTable(TARGET, tuple(rows)))
+    mlp = [MatMul(1, 784, 512), MatMul(1, 512, 512), MatMul(1, 512, 10)]
+    calls_s = (len(mlp) - 1) * 3e-6
+    measured_s = sum(map(_waits_for_weights, mlp)) - calls_s
+    predicted = surrogate.predict_model(mlp)
+    assert float(predicted.latency_s) < 1.4 * measured_s
+    assert predicted.lower_s < measured_s < predicted.upper_s
+    assert measured_s + calls_s < predicted.upper_s  # nor is their plain sum ruled out
+
+
+def test_ops_timed_in_a_recorded_graph_keep_their_launches() -> None:
+    table = replace(planned(), target=replace(TARGET, runtime="cuda"))
+    surrogate = fit(table, method="tile")
+    assert surrogate.composition.per_op_s == 0
+    alone_s = surrogate.predict(OPS).latency_s.sum()
+    assert alone_s <= surrogate.predict_model(OPS).latency_s < 1.4 * alone_s
+
+
+def test_a_prediction_says_whether_whole_models_calibrate_it() -> None:
+    alone, once = fit(planned()), fit(planned().with_models(variants(3)))
+    assert not alone.predict_model(OPS).calibrated
+    assert "no whole model of this target was measured" in alone.predict_model(OPS).note
+    assert once.predict_model(OPS).calibrated
+    assert once.predict_model(OPS).note == ""
 
 
 def test_whole_models_calibrate_how_ops_add_up() -> None:

@@ -43,17 +43,19 @@ _workloads: st.SearchStrategy[Workload] = st.one_of(
     st.builds(Pool, op=st.just("avg"), h=_sizes, w=_sizes, c=_sizes, kernel=st.just(2)),
 )
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
-_paced = st.builds(
+_timed = st.builds(
     Measurement,
     workload=_workloads,
     samples_s=_samples,
-    status=st.sampled_from(("ok", "noisy", "disturbed")),
+    status=st.sampled_from(("ok", "noisy", "throttled")),
     detail=_text,
 )
 _measurements = st.one_of(
-    _paced,
+    _timed,
     st.builds(
-        lambda m, pace: replace(m, pace=(pace,) * len(m.samples_s)), _paced, st.floats(0.5, 2.0)
+        lambda m, slower: replace(m, slowdown=(slower,) * len(m.samples_s)),
+        _timed,
+        st.floats(0.5, 2.0),
     ),
     st.builds(
         Measurement,
@@ -88,11 +90,27 @@ def test_every_format_reads_back_what_was_written(
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("table_v*.parquet")), ids=lambda p: p.name)
 def test_every_version_ever_written_is_read(path: Path) -> None:
     loaded = LatencyTable.load(path)
-    pace = (1.0, 0.99, 1.02) if path.stem != "table_v1" else ()
-    rows = tuple(replace(m, pace=pace) for m in table_of(OPS).measurements)
+    slowdown = (1.0, 0.99, 1.02) if path.stem != "table_v1" else ()
+    rows = tuple(replace(m, slowdown=slowdown) for m in table_of(OPS).measurements)
     wanted = LatencyTable(TARGET, rows, tuple(variants(2)))
     assert replace(loaded, provenance={}) == wanted
     assert loaded.provenance == {"written_by": path.stem}
+
+
+def test_tables_of_the_second_version_are_read_as_csv_and_json_too(tmp_path: Path) -> None:
+    """There slowdown was called pace, and throttled disturbed."""
+    rows = [replace(measured(w), slowdown=(1.0, 1.1, 1.2)) for w in OPS]
+    rows[0] = replace(rows[0], status="throttled", detail="hot")
+    table = LatencyTable(TARGET, tuple(rows))
+    old = (("slowdown", "pace"), ("throttled", "disturbed"), ('"format": 3', '"format": 2'))
+    for write, read in ((write_csv, read_csv), (write_json, read_json)):
+        path = write(table, tmp_path / "t")
+        text = path.read_text()
+        for new, former in old:
+            assert new in text
+            text = text.replace(new, former)
+        path.write_text(text)
+        assert read(path) == table
 
 
 def test_there_is_a_golden_file_of_the_present_version() -> None:

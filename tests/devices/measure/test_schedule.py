@@ -131,7 +131,7 @@ def test_a_core_shared_all_along_is_flagged_and_used_where_the_rounds_agree() ->
 def test_a_core_shared_all_along_is_not_used_where_the_rounds_disagree() -> None:
     device = FakeDevice(troubles=[Trouble(0.0, 1e9, busy=0.4)], process_noise=0.3)
     rows = run(device, CONVS[:5], ScheduleSettings(pause_s=1e-9, sentinel_limit=9))
-    assert {row.status for row in rows.values()} == {"disturbed"}
+    assert {row.status for row in rows.values()} == {"throttled"}
     assert not any(row.usable for row in rows.values())
 
 
@@ -139,7 +139,7 @@ def test_throttling_without_end_is_flagged_not_looped() -> None:
     """The first second is quiet, so the baseline is known; from then on it is slow for good."""
     device = FakeDevice(troubles=[Trouble(0.4, 1e9, slower=1.5)])
     rows = run(device, CONVS, ScheduleSettings(pause_s=1e-9))
-    assert "disturbed" in {row.status for row in rows.values()}
+    assert "throttled" in {row.status for row in rows.values()}
     for workload, row in rows.items():
         if row.usable:
             assert row.latency_s == pytest.approx(device.law_s(workload))
@@ -151,7 +151,7 @@ def test_a_device_that_settles_a_little_slower_is_flagged_and_used() -> None:
     for workload, row in run(device, CONVS[:5]).items():
         assert row.status == "noisy"
         assert "the slow rounds agree, at 1.15x" in row.detail
-        assert np.median(row.pace) == pytest.approx(1.15)
+        assert np.median(row.slowdown) == pytest.approx(1.15)
         assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
@@ -162,7 +162,7 @@ def test_a_device_that_does_not_calm_down_is_rested_six_times(
     monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", rests_s.append)
     device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.5)])
     rows = run(device, CONVS[:5], ScheduleSettings(pause_s=0.5))
-    assert {row.status for row in rows.values()} == {"disturbed"}
+    assert {row.status for row in rows.values()} == {"throttled"}
     assert rests_s == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
 
 
@@ -193,7 +193,7 @@ def test_a_sentinel_that_alone_was_slow_tells_nothing() -> None:
     seen = {r.sentinel_s for r in device.round(CONVS, measure_s=QUICK.round_s)}
     assert max(seen) == pytest.approx(1.08 * min(seen))
     for workload, row in run(device).items():
-        assert row.pace == pytest.approx([1.0] * len(row.pace))
+        assert row.slowdown == pytest.approx([1.0] * len(row.slowdown))
         assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-6)
 
 

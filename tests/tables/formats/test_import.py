@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.tables import TARGET
 
-from latprof.errors import TableError
+from latprof.errors import TableError, TargetMismatchError
 from latprof.tables import import_plain_csv, import_tinynas_trt
 from latprof.workloads import Conv2d, MatMul
 
@@ -47,9 +47,72 @@ def test_plain_csv(tmp_path: Path) -> None:
     assert table.measurements[0].latency_s == pytest.approx(16.5e-6)
 
 
+def test_published_tables_keep_their_own_type_of_number(tmp_path: Path) -> None:
+    """fp16 and int8 files are no float32 tables, and merge with none."""
+    tables = {}
+    for name, dtype in (("fp32", "float32"), ("fp16", "float16"), ("int8", "int8")):
+        path = tmp_path / f"conv_{name}.txt"
+        path.write_text(_TINYNAS)
+        tables[name] = import_tinynas_trt(path, TARGET)
+        assert {m.workload.dtype for m in tables[name].measurements} == {dtype}
+        assert tables[name].target.precision == dtype
+        assert import_tinynas_trt(path, TARGET, dtype="int8") == tables[name] or name != "int8"
+    with pytest.raises(TargetMismatchError, match="precision 'float16'"):
+        tables["fp32"].merge(tables["fp16"])
+    with pytest.raises(TableError, match="dtype is 'half'"):
+        import_tinynas_trt(tmp_path / "conv_fp16.txt", TARGET, dtype="half")
+    plain = tmp_path / "plain.csv"
+    plain.write_text("kind,m,k,n,latency_us\nmatmul,1,8,9,2\n")
+    half = import_plain_csv(plain, TARGET, dtype="float16")
+    assert half.measurements[0].workload.dtype == half.target.precision == "float16"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffkind,m,k,n,latency_us\nmatmul,4,8,9,16.5\n",
+        "kind,m,k,n,latency_us\r\nmatmul,4,8,9,16.5\r\n",
+        "kind;m;k;n;latency_us\nmatmul;4;8;9;16,5\n",
+        "kind\tm\tk\tn\tlatency_us\nmatmul\t4\t8\t9\t16.5\n",
+        '"kind","m","k","n","latency_us"\n"matmul","4","8","9","16.5"\n',
+        "kind, m, k, n, latency_us\n\nmatmul, 4, 8, 9, 16.5\n\n",
+    ],
+    ids=["byte order mark", "Windows", "semicolons", "tabs", "quotes", "spaces"],
+)
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    (row,) = import_plain_csv(path, TARGET).measurements
+    assert row.workload == MatMul(4, 8, 9)
+    assert row.latency_s == pytest.approx(16.5e-6)
+
+
+def test_shapes_given_twice_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("kind,m,k,n,latency_us\nmatmul,4,8,9,16.5\nmatmul,4,8,9,17\nmatmul,1,8,9,2\n")
+    assert import_plain_csv(path, TARGET).duplicates == {MatMul(4, 8, 9): 2}
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        (
+            "kind,h,w,c_in,c_out,latency_us\nconv2d,14,14,64,128,16,5\n",
+            "line 2 has 7 fields and the header 6.*semicolons",
+        ),
+        (
+            "kind,h,w,c_in,c_out,latency_us\n\nconv2d,14,14,64,128\n",
+            "line 3 has 5 fields and the header 6",
+        ),
+        (
+            "kind,h,w,c_in,c_in,c_out,latency_us\nconv2d,14,14,64,32,128,16.5\n",
+            "the column 'c_in' 2 times",
+        ),
+        ('kind,m,k,n,latency_us\nmatmul,1,8,9,"2\n', "line 2 is no CSV"),
+        ("kind,m,k,n,latency_us\nmatmul,1,8.5,9,2\n", "line 2.*k is '8.5'.*whole number"),
+        ("kind,m,k,n,latency_us\nmatmul,1,8,9,fast\n", "line 2.*latency_us is 'fast'"),
+        ("kind,m,k,n,weights,latency_us\nmatmul,1,8,9,yes,2\n", "weights is 'yes'.*True or False"),
+        ("", "the header is ''"),
         ("kind,h\nconv2d,1\n", "exactly one of"),
         ("kind,latency_s,latency_ms\n", "exactly one of"),
         ("kind,colour,latency_s\n", "expected kind"),
