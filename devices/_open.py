@@ -40,7 +40,7 @@ def open_device(
         settings: ``python`` (the interpreter that has the runtime), ``affinity`` (``auto``,
             ``none``, or cores such as ``0,1``), ``governor`` (to ask for), and the runtime's own:
             ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch. GPUs have
-            theirs: docs/gpus.md; and phones: latprof.devices.adb.SETTINGS.
+            theirs: docs/devices/nvidia-gpus.md; and phones: latprof.devices.adb.SETTINGS.
 
     Raises:
         UnknownDeviceError: no device answers to ``spec``, or it lacks what the runtime needs.

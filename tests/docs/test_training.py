@@ -1,4 +1,4 @@
-"""Every snippet of docs/training.md runs as it stands there."""
+"""Every snippet of docs/guide/own-loop.md runs as it stands there."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from latprof.surrogate import Surrogate
 # Frameworks warn of their own internals
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "own-loop.md"
 SNIPPETS = {
     heading: code
     for heading, body in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
-    for code in re.findall(r"```python\n(.*?)```", body, re.S)
+    for code in re.findall(r"(?<!-->\n)```python\n(.*?)```", body, re.S)
 }
 NEEDS = {"transformers": "accelerate", "Lightning": "pytorch_lightning", "Watching": "tensorboardX"}
 
@@ -74,7 +74,7 @@ def test_snippet(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     if heading == "transformers":
         known |= bert()
-    if heading == "A series to pick from":
+    if heading == "A network of a series":
         folder = tmp_path / "runs/first/trail"
         folder.mkdir(parents=True)
         comp = plain_compressor()

@@ -22,7 +22,7 @@ PUBLISHED = "published weights"
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of docs/architectures.md."""
+    """One row of docs/results/architectures.md."""
 
     source: str
     make: Callable[[], Built]

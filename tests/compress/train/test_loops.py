@@ -80,7 +80,7 @@ def test_steps_that_a_scaler_skips_leave_the_masks_alone() -> None:
 
 
 def test_averaged_weights_keep_the_masks_zeros() -> None:
-    """docs/training.md: average the model, not the compressor, from when the masks are fixed."""
+    """docs/guide/own-loop.md: average the model, not the compressor, from when the masks are fixed."""
     comp = plain_compressor(MASKS)
     decay = get_ema_multi_avg_fn(0.9)
     ema = AveragedModel(comp.model, multi_avg_fn=decay)
