@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ctypes import byref, c_float, c_uint64, c_void_p
 from typing import Any
 
-from latprof.devices.agent.cuda._driver import CudaError, Driver, describe_gpu
+from latprof.devices.agent.cuda._driver import CudaError, Driver
 from latprof.devices.agent.cuda._gpu import Buffer, Event, Gpu, Kernel, Module
 from latprof.devices.agent.runtimes._base import NoDevice
 
@@ -21,17 +21,12 @@ _STREAM_DEFAULT = 0
 
 
 class CtypesGpu(Gpu):
-    """``cuda:index`` through libcuda, by ctypes.
-
-    Raises:
-        NoDevice: no driver, or no such GPU.
-    """
+    """Through libcuda, by ctypes."""
 
     driven_by = "the driver (ctypes)"
 
     def __init__(self, index: int) -> None:
-        super().__init__(Driver())
-        self.info = describe_gpu(index, self._driver)
+        super().__init__(index)
         device = self._driver.number("cuDeviceGet", index)
         context = self._driver.handle("cuDevicePrimaryCtxRetain", device)
         self._driver.call("cuCtxSetCurrent", context)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ctypes import byref, c_void_p
 from typing import Any, Protocol
 
-from latprof.devices.agent.cuda._driver import Driver, GpuInfo
+from latprof.devices.agent.cuda._driver import Driver, describe_gpu
 
 __all__ = ["Buffer", "Event", "Gpu", "Kernel", "Module"]
 
@@ -72,16 +72,20 @@ class Gpu(ABC):
     and leaves the GPU usable, and one after which the context is lost raises Lost.
 
     Args:
-        driven_by: the library that makes the calls, with its version.
-        stream: the raw handle of the stream, a CUstream.
+        index: as nvidia-smi counts.
+
+    Raises:
+        NoDevice: no NVIDIA driver, or no such GPU.
     """
 
+    #: The library that makes the calls, with its version.
     driven_by: str
-    info: GpuInfo
+    #: The raw handle of the stream, a CUstream.
     stream: int
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, index: int) -> None:
+        self._driver = Driver()
+        self.info = describe_gpu(index, self._driver)
 
     @abstractmethod
     def allocate(self, size: int) -> Buffer: ...

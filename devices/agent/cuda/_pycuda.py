@@ -13,7 +13,7 @@ from typing import Any
 import pycuda
 import pycuda.driver as cuda
 
-from latprof.devices.agent.cuda._driver import FATAL, CudaError, Driver, describe_gpu
+from latprof.devices.agent.cuda._driver import FATAL, CudaError, Driver
 from latprof.devices.agent.cuda._gpu import Buffer, Event, Gpu, Kernel, Module
 from latprof.devices.agent.runtimes._base import Lost, NoDevice
 
@@ -23,17 +23,12 @@ _DEFAULT_SHARED_BYTES = 48 << 10  # more dynamic shared memory than this must be
 
 
 class PycudaGpu(Gpu):
-    """``cuda:index`` through pycuda.
-
-    Raises:
-        NoDevice: no driver, or no such GPU.
-    """
+    """Through pycuda."""
 
     driven_by = f"pycuda {pycuda.VERSION_TEXT}"
 
     def __init__(self, index: int) -> None:
-        super().__init__(Driver())
-        self.info = describe_gpu(index, self._driver)
+        super().__init__(index)
         self._errors = _Errors(self._driver)
         with self._errors:
             cuda.init()
