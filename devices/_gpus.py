@@ -8,6 +8,7 @@ from pathlib import Path
 from latprof.devices._device import DeviceInfo
 from latprof.devices.agent.cuda._compiler import choose, find_compilers
 from latprof.devices.agent.cuda._driver import CudaError, GpuInfo, describe_gpu, gpu_count
+from latprof.devices.agent.cuda._open import choose_driver
 from latprof.devices.agent.runtimes._base import Lost, NoDevice
 
 __all__ = ["list_gpus"]
@@ -28,8 +29,12 @@ def _line(gpu: GpuInfo) -> DeviceInfo:
     missing = [(runtime, why) for runtime, why in lacking.items() if why]
     if importlib.util.find_spec("pynvml") is None:
         missing.append(("clocks", "are not recorded: pip install 'latprof[cuda]'"))
+    driver, why_not_pycuda = choose_driver()
+    if why_not_pycuda:
+        missing.append(("pycuda", why_not_pycuda))
     usable = tuple(runtime for runtime, why in lacking.items() if not why)
-    return DeviceInfo(f"cuda:{gpu.index}", gpu.name, usable, tuple(missing))
+    description = f"{gpu.name}, driven by {driver.driven_by}"
+    return DeviceInfo(f"cuda:{gpu.index}", description, usable, tuple(missing))
 
 
 def _compiler(gpu: GpuInfo) -> str:

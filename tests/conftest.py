@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     for item in items:
         if item.path.relative_to(TESTS).as_posix().startswith(ALONE):
             item.add_marker("alone")
-        if "slow" in item.keywords and not config.getoption("--slow"):
+        # Not item.keywords: those hold the names of the checkout's folders too.
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="takes more than 20 seconds; run with --slow"))
-        if "gpu" in item.keywords and shutil.which("nvidia-smi") is None:
+        if item.get_closest_marker("gpu") and shutil.which("nvidia-smi") is None:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU: nvidia-smi is not on the PATH"))

@@ -6,7 +6,6 @@ rounding clips, and no op.
 
 from __future__ import annotations
 
-import importlib
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -75,12 +74,15 @@ class _Operator:
 
 
 def _operators(path: Path) -> Iterator[_Operator]:
-    tflite = require("tflite", extra="tflite", why="reading a .tflite file")
+    schema = require(
+        "ai_edge_litert.schema_py_generated", extra="tflite", why="reading a .tflite file"
+    )
+    names = _names(schema.BuiltinOperator)
     data = path.read_bytes()
     if data[4:8] != b"TFL3":
         raise ModelLoadError(f"MODEL {path}: not a TFLite model")
     try:
-        model = tflite.Model.GetRootAsModel(data, 0)
+        model = schema.Model.GetRootAs(data, 0)
         graph = model.Subgraphs(0)
         tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
         varying = {int(i) for i in graph.InputsAsNumpy()} | {
@@ -92,10 +94,10 @@ def _operators(path: Path) -> Iterator[_Operator]:
         for number in range(graph.OperatorsLength()):
             operator = graph.Operators(number)
             code = model.OperatorCodes(operator.OpcodeIndex())
-            name = tflite.opcode2name(_code(code))
+            # The larger of two fields, as the runtime takes it: quantizers leave one empty.
             yield _Operator(
-                name,
-                _options(tflite, operator),
+                names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())],
+                _options(schema, operator),
                 [known[i] for i in operator.InputsAsNumpy() if i >= 0],
                 [known[i] for i in operator.OutputsAsNumpy()],
             )
@@ -103,15 +105,9 @@ def _operators(path: Path) -> Iterator[_Operator]:
         raise ModelLoadError(f"MODEL {path}: not a TFLite model: {exc}") from exc
 
 
-def _code(code: Any) -> int:
-    """The larger of its two fields, as the runtime takes it: quantisers leave the older one empty,
-    which ``code.BuiltinCode()`` would fall back to."""
-    table, older = code._tab, int(code.DeprecatedBuiltinCode())
-    field = table.Offset(10)
-    if not field:
-        return older
-    (newer,) = struct.unpack_from("<i", table.Bytes, table.Pos + field)
-    return max(int(newer), older)
+def _names(enumeration: Any) -> dict[int, str]:
+    """The names of an enumeration of the schema by value."""
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
 
 
 def _tensor(tensor: Any, constant: bool) -> tuple[Shape, bool, int]:
@@ -120,14 +116,13 @@ def _tensor(tensor: Any, constant: bool) -> tuple[Shape, bool, int]:
     return shape, constant, int(tensor.Type())
 
 
-def _options(tflite: Any, operator: Any) -> Any:
+def _options(schema: Any, operator: Any) -> Any:
     """The operator's own options, as their class; None where it has none."""
     table = operator.BuiltinOptions()
-    names = {v: k for k, v in vars(tflite.BuiltinOptions).items() if isinstance(v, int)}
-    name = names.get(operator.BuiltinOptionsType(), "NONE")
+    name = _names(schema.BuiltinOptions).get(operator.BuiltinOptionsType(), "NONE")
     if table is None or name == "NONE":
         return None
-    options = getattr(importlib.import_module(f"tflite.{name}"), name)()
+    options = getattr(schema, name)()
     options.Init(table.Bytes, table.Pos)
     return options
 

@@ -56,7 +56,9 @@ class Layout:
 
 def read_layout(path: Path) -> Layout:
     """Raises ModelLoadError where the file is not a TFLite model of fixed shapes."""
-    schema = require("tflite", extra="tflite", why="reading a .tflite file")
+    schema = require(
+        "ai_edge_litert.schema_py_generated", extra="tflite", why="reading a .tflite file"
+    )
     data = path.read_bytes()
     if data[4:8] != b"TFL3":
         raise ModelLoadError(f"{path} begins with {data[:8]!r}; expected a TFLite model")

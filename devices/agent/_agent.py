@@ -234,7 +234,8 @@ class Agent:
     def _on_environment(self) -> dict[str, Any]:
         assert self._knobs is not None
         gpu = {"gpu": self._gpu.read()} if self._gpu is not None else {}
-        return {"numpy": np.__version__, **self._knobs.read_back(), **gpu}
+        runtime = self._runtime.environment if self._runtime is not None else {}
+        return {"numpy": np.__version__, **runtime, **self._knobs.read_back(), **gpu}
 
     def _on_bye(self) -> dict[str, Any]:
         return {"bye": True}

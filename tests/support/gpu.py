@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,18 @@ from latprof.workloads import Conv2d, MatMul, Workload
 
 Array = npt.NDArray[np.float64]
 
+#: Whether pycuda is here; scripts/pycuda builds it.
+PYCUDA = importlib.util.find_spec("pycuda") is not None
+#: What may drive a GPU, for parametrize.
+DRIVERS = [
+    "ctypes",
+    pytest.param(
+        "pycuda",
+        marks=pytest.mark.skipif(
+            not PYCUDA, reason="needs pycuda, which scripts/pycuda builds with a CUDA toolkit"
+        ),
+    ),
+]
 STAND_IN = Path(__file__).parent / "libcuda"
 SHAPES: list[Workload] = [
     MatMul(1, 20, 7),
@@ -52,7 +65,8 @@ def build_stand_in(folder: Path) -> dict[str, str]:
         shutil.copy(STAND_IN / name, folder)
     library = folder / "libcuda.so.1"
     command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", library]
-    subprocess.run([*command, STAND_IN / "libcuda.cpp", "-ldl"], check=True)
+    command += [STAND_IN / "libcuda.cpp", STAND_IN / "unsupported.cpp", "-ldl"]
+    subprocess.run([*command, f"-Wl,-soname,{library.name}"], check=True)
     (folder / "libcublas.so.12").symlink_to(library.name)
     script = folder / "bin" / "nvcc"
     script.parent.mkdir()

@@ -25,13 +25,13 @@ class Cublas:
     """A handle on one stream.
 
     Args:
-        stream: what calls are enqueued on.
+        stream: the raw handle of the stream that calls are enqueued on.
         precision: ``float32`` without TF32, ``tf32``, or ``float16`` summed in float32.
         workspace: (pointer, bytes) of device memory: without one, calls captured into graphs
             would allocate.
     """
 
-    def __init__(self, stream: c_void_p, precision: str, workspace: tuple[int, int]) -> None:
+    def __init__(self, stream: int, precision: str, workspace: tuple[int, int]) -> None:
         library = load_library("cublas", _VERSIONS)
         if library is None:
             raise NoDevice(
@@ -40,7 +40,7 @@ class Cublas:
         self._library = library
         self._handle = c_void_p()
         self._check("cublasCreate_v2", byref(self._handle))
-        self._check("cublasSetStream_v2", self._handle, stream)
+        self._check("cublasSetStream_v2", self._handle, c_void_p(stream))
         pointer, size = workspace
         self._check("cublasSetWorkspace_v2", self._handle, c_void_p(pointer), ctypes.c_size_t(size))
         number = c_int()

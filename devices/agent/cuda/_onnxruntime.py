@@ -9,7 +9,9 @@ from typing import Any
 import onnxruntime as ort
 
 from latprof.devices.agent._clock import thin
-from latprof.devices.agent.cuda._driver import Gpu, GpuInfo, Stream
+from latprof.devices.agent.cuda._driver import GpuInfo
+from latprof.devices.agent.cuda._gpu import Gpu
+from latprof.devices.agent.cuda._open import open_gpu
 from latprof.devices.agent.cuda._replay import EVENT_RESOLUTION_S
 from latprof.devices.agent.cuda._settings import GpuSettings
 from latprof.devices.agent.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
@@ -63,19 +65,20 @@ class OnnxRuntimeOnGpu(Runtime):
                 f"onnxruntime {ort.__version__} has no {self._provider}; "
                 "pip install onnxruntime-gpu in its place"
             )
-        self._stream = Gpu(gpu.index).stream
+        self._gpu = open_gpu(gpu.index)
         self._place = gpu.index
         self._providers = [(self._provider, self._provider_options(provider, engine_cache))]
         self.version = ort.__version__
         self.delegate = self._provider
         self.precision = precision
         self.resolution_s = EVENT_RESOLUTION_S
+        self.environment = {"gpu_driven_by": self._gpu.driven_by}
         self.settings = {"provider": provider, **self._settings.to_dict()}
 
     def _provider_options(self, provider: str, engine_cache: str) -> dict[str, str]:
         options = {"device_id": str(self._place)}
         options["has_user_compute_stream"] = "1"
-        options["user_compute_stream"] = str(self._stream.handle.value or 0)
+        options["user_compute_stream"] = str(self._gpu.stream)
         precision = self._settings.precision
         if provider == "tensorrt":
             options["trt_cuda_graph_enable"] = "1"
@@ -100,7 +103,7 @@ class OnnxRuntimeOnGpu(Runtime):
             session = ort.InferenceSession(source, options, providers=self._providers)
             if self._provider not in session.get_providers():
                 raise Refused(f"{self._provider} does not load; are its CUDA libraries there?")
-            return _Session(session, self._stream, self._place)
+            return _Session(session, self._gpu, self._place)
         except Refused:
             raise
         except Exception as exc:
@@ -108,9 +111,9 @@ class OnnxRuntimeOnGpu(Runtime):
 
 
 class _Session(Prepared):
-    def __init__(self, session: Any, stream: Stream, place: int) -> None:
-        self._session, self._stream, self._place = session, stream, place
-        self._before, self._after = stream.event(), stream.event()
+    def __init__(self, session: Any, gpu: Gpu, place: int) -> None:
+        self._session, self._gpu, self._place = session, gpu, place
+        self._before, self._after = gpu.event(), gpu.event()
         binding = session.io_binding()
         self._held = []  # a binding does not keep its inputs alive
         for node in session.get_inputs():
@@ -142,10 +145,10 @@ class _Session(Prepared):
 
     def _elapsed_s(self, calls: int) -> float:
         call: Callable[[], object] = self.call
-        self._before.record(self._stream.handle)
+        self._before.record()
         for _ in range(calls):
             call()
-        self._after.record(self._stream.handle)
+        self._after.record()
         return self._after.seconds_since(self._before)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
@@ -156,5 +159,5 @@ class _Session(Prepared):
         for node, value in zip(self._session.get_inputs(), self._held, strict=False):
             value.update_inplace(inputs[node.name])
         self.call()
-        self._stream.wait()
+        self._gpu.wait()
         return [value.numpy() for value in self._held[len(names) :]]

@@ -15,8 +15,10 @@ import numpy as np
 from latprof.cuda_src import SOURCES
 from latprof.devices.agent.cuda._compiler import choose, find_compilers
 from latprof.devices.agent.cuda._cublas import Cublas
-from latprof.devices.agent.cuda._driver import Buffer, Gpu, GpuInfo
+from latprof.devices.agent.cuda._driver import GpuInfo
+from latprof.devices.agent.cuda._gpu import Buffer, Gpu, Kernel
 from latprof.devices.agent.cuda._kernels import FILES, SHARED_BYTES, plan_launch
+from latprof.devices.agent.cuda._open import open_gpu
 from latprof.devices.agent.cuda._products import Arrays, product_of
 from latprof.devices.agent.cuda._replay import (
     EVENT_RESOLUTION_S,
@@ -46,6 +48,8 @@ class CudaRuntime(Runtime):
         carry: of an earlier process here: its machine code, so that only the first one compiles.
         kernels: ``own``, or ``cublas``: its matrix products, without bias.
         precision, cache, layout: see GpuSettings; ``tf32`` is for cuBLAS alone.
+        driver: the library that makes the calls, as open_gpu takes it. It is no part of the target:
+            the same graphs are replayed.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class CudaRuntime(Runtime):
         precision: str = "float32",
         cache: str = "hot",
         layout: str = "nchw",
+        driver: str = "auto",
     ) -> None:
         self._settings = GpuSettings(precision, cache, layout)
         self._settings.forbid_tf32()
@@ -63,7 +68,7 @@ class CudaRuntime(Runtime):
             raise Refused(f"kernels is {kernels!r}; expected one of {', '.join(_KERNELS)}")
         if precision == "tf32" and kernels == "own":
             raise Refused("precision is 'tf32'; the project's kernels do float32 and float16")
-        self._gpu = Gpu(gpu.index)
+        self._gpu = open_gpu(gpu.index, driver)
         if gpu.shared_bytes < SHARED_BYTES:
             raise NoDevice(f"{gpu.name} gives a block {gpu.shared_bytes} bytes of shared memory; "
                            f"latprof's kernels need {SHARED_BYTES}")  # fmt: skip
@@ -75,11 +80,12 @@ class CudaRuntime(Runtime):
         if kernels == "cublas":
             self._workspace = self._gpu.allocate(_CUBLAS_WORKSPACE_BYTES)
             place = (self._workspace.pointer, self._workspace.size)
-            self._cublas = Cublas(self._gpu.stream.handle, precision, place)
+            self._cublas = Cublas(self._gpu.stream, precision, place)
         self.version = f"{_digest()} ({code['compiler']})"
         self.delegate = f"cuBLAS {self._cublas.version}" if self._cublas else "own kernels"
         self.precision = precision
         self.resolution_s = EVENT_RESOLUTION_S
+        self.environment = {"gpu_driven_by": self._gpu.driven_by}
         self.settings = {"kernels": kernels, **self._settings.to_dict()}
         warm_up(self._replayer)
 
@@ -88,8 +94,7 @@ class CudaRuntime(Runtime):
         return _Null(self)
 
     def launch_null(self) -> None:
-        function = self._functions.get("null_kernel")
-        self._gpu.stream.launch(function, (1, 1), 32, 0, ())
+        self._functions.get("null_kernel")((1, 1), 32, 0, ())
 
     def workload(self, workload: Workload) -> Prepared:
         workload = self._settings.workload(workload)
@@ -107,13 +112,13 @@ class CudaRuntime(Runtime):
         launch = plan_launch(
             workload, layout=layout, multiprocessors=self._gpu.info.multiprocessors
         )
-        function = self._functions.get(launch.kernel, launch.shared_bytes)
+        kernel = self._functions.get(launch.kernel, launch.shared_bytes)
 
         def fix(pointers: Mapping[str, int]) -> Callable[[], None]:
             for name, pointer in pointers.items():
                 setattr(launch.argument, name, pointer)
-            return lambda: self._gpu.stream.launch(
-                function, launch.grid, launch.block, launch.shared_bytes, (launch.argument,)
+            return lambda: kernel(
+                launch.grid, launch.block, launch.shared_bytes, (launch.argument,)
             )
 
         return _Kernel(self, launch.arrays, fix)
@@ -136,7 +141,7 @@ class CudaRuntime(Runtime):
         return samples_s, 1.0, cost_s  # a GPU shared with others shows in the sentinel
 
     def wait(self) -> None:
-        self._gpu.stream.wait()
+        self._gpu.wait()
 
 
 class _Kernel(Prepared):
@@ -201,18 +206,18 @@ class _Functions:
             file.removesuffix(".cu"): gpu.load(base64.b64decode(text))
             for file, text in cubins.items()
         }
-        self._found: dict[str, ctypes.c_void_p] = {}
+        self._kernels: dict[str, Kernel] = {}
 
-    def get(self, name: str, shared_bytes: int = 0) -> ctypes.c_void_p:
-        if name not in self._found:
+    def get(self, name: str, shared_bytes: int = 0) -> Kernel:
+        if name not in self._kernels:
             module = next((m for m in self._modules if name.startswith(m)), "utility")
-            self._found[name] = self._gpu.function(self._modules[module], name, shared_bytes)
-        return self._found[name]
+            self._kernels[name] = self._modules[module].kernel(name, shared_bytes)
+        return self._kernels[name]
 
     def spread(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Enqueue a kernel that strides over its data with the whole GPU."""
         grid = (self._gpu.info.multiprocessors * _BLOCKS_PER_MULTIPROCESSOR, 1)
-        self._gpu.stream.launch(self.get(name), grid, _FILL_THREADS, 0, arguments)
+        self.get(name)(grid, _FILL_THREADS, 0, arguments)
 
     def fill(self, buffer: Buffer, dtype: str, count: int, seed: int, scale: float) -> None:
         name = {"float32": "fill_f32", "float16": "fill_f16"}[dtype]
@@ -225,18 +230,17 @@ class _Graphs(Replayer):
 
     def __init__(self, gpu: Gpu, functions: _Functions) -> None:
         self._gpu, self._functions = gpu, functions
-        self._before, self._after = gpu.stream.event(), gpu.stream.event()
+        self._before, self._after = gpu.event(), gpu.event()
         self._flushed: Buffer | None = None
 
     def capture(self, work: Callable[[], object]) -> Callable[[], object]:
         self._flush_buffer()  # nothing may be allocated while a graph is captured
-        return self._gpu.stream.capture(work)
+        return self._gpu.capture(work)
 
     def elapsed_s(self, replay: Callable[[], object]) -> float:
-        stream = self._gpu.stream.handle
-        self._before.record(stream)
+        self._before.record()
         replay()
-        self._after.record(stream)
+        self._after.record()
         return self._after.seconds_since(self._before)
 
     def flush(self) -> None:
@@ -249,7 +253,7 @@ class _Graphs(Replayer):
             size = flush_bytes(self._gpu.info.l2_bytes)
             self._flushed = self._gpu.allocate(size)
             self._functions.fill(self._flushed, "float32", size // 4, 0, 1.0)
-            self._gpu.stream.wait()
+            self._gpu.wait()
         return self._flushed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ class Runtime(ABC):
     precision: str = "float32"
     #: What spares the next process of this runtime work that this one did; text.
     carry: str = ""
+    #: Provenance: what changes no latency and is worth knowing.
+    environment: Mapping[str, str] = MappingProxyType({})
     #: The smallest step of the clock that times it, where that is not the host's.
     resolution_s: float | None = None
 

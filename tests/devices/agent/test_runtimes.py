@@ -107,7 +107,7 @@ def test_onnx_models_are_valid_and_compute_their_op(workload: Workload) -> None:
 @pytest.mark.parametrize("workload", WORKLOADS, ids=label)
 def test_tflite_models_are_valid_and_compute_their_op(workload: Workload) -> None:
     tflite = pytest.importorskip("ai_edge_litert.interpreter")
-    schema = pytest.importorskip("tflite")
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     data = write_tflite(workload)
     model = schema.Model.GetRootAs(data, 0)
     assert (model.Version(), model.SubgraphsLength()) == (3, 1)

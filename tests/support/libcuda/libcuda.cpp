@@ -1,5 +1,6 @@
-// Stands in for NVIDIA's driver, and for cuBLAS: the calls that latprof makes, on the host.
-// Allocations end at a page that may not be touched, and begin as NaN.
+// Stands in for NVIDIA's driver, and for cuBLAS, on the host: the calls that latprof and pycuda make.
+// What else pycuda's extension links against is in unsupported.cpp. Allocations end at a page that
+// may not be touched, and begin as NaN.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -13,8 +14,10 @@
 #include <vector>
 #if __has_include(<cuda.h>)  // then the compiler checks every signature here
 #include <cuda.h>
+#undef cuEventElapsedTime  // the driver has both it and its second version
 #else
 typedef int CUresult, CUdevice, CUdevice_attribute, CUfunction_attribute, CUstreamCaptureMode;
+typedef int CUjit_option;
 typedef unsigned long long CUdeviceptr, cuuint64_t;
 typedef struct CUctx_st* CUcontext;
 typedef struct CUmod_st* CUmodule;
@@ -27,15 +30,16 @@ typedef struct CUgraphExec_st* CUgraphExec;
 
 namespace {
 using Work = std::function<void()>;
-using Bind = Work* (*)(void**);
+using Bind = Work* (*)(void**, char*, size_t);
 using Emulate = void (*)(Work*, unsigned, unsigned, unsigned, size_t);
 struct Function { Bind bind; Emulate emulate; size_t shared_bytes = 48 << 10; };
 struct Stream { bool capturing = false; std::vector<Work> captured; };
 struct Event { timespec at; };
 std::map<CUdeviceptr, std::pair<void*, size_t>> allocations;
+std::vector<CUcontext> contexts;  // the stack of this thread
 
 const CUresult OK{}, INVALID = CUresult(1), NO_MEMORY = CUresult(2), BAD_IMAGE = CUresult(200),
-               NOT_FOUND = CUresult(500), CAPTURING = CUresult(900);
+               NOT_FOUND = CUresult(500), CAPTURING = CUresult(900), NO_CONTEXT = CUresult(201);
 
 long number(const char* name, long otherwise) {
     const char* text = std::getenv(name);
@@ -56,7 +60,11 @@ CUresult cuGetErrorName(CUresult error, const char** name) {
     *name = (text = "CUDA_ERROR_" + std::to_string(int(error))).c_str();
     return OK;
 }
-CUresult cuGetErrorString(CUresult, const char** what) { *what = "stand-in"; return OK; }
+CUresult cuGetErrorString(CUresult error, const char** what) {
+    static std::map<int, std::string> texts;
+    *what = (texts[error] = "stand-in error " + std::to_string(int(error))).c_str();
+    return OK;
+}
 CUresult cuDeviceGetCount(int* count) { *count = number("STANDIN_GPUS", 1); return OK; }
 CUresult cuDeviceGet(CUdevice* device, int index) { *device = index; return OK; }
 CUresult cuDeviceGetName(char* name, int length, CUdevice) {
@@ -83,7 +91,16 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice) {
     *context = reinterpret_cast<CUcontext>(1);
     return OK;
 }
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return OK; }
 CUresult cuCtxSetCurrent(CUcontext) { return OK; }
+CUresult cuCtxPushCurrent_v2(CUcontext context) { contexts.push_back(context); return OK; }
+CUresult cuCtxPopCurrent_v2(CUcontext* context) {
+    if (contexts.empty()) return NO_CONTEXT;
+    if (context) *context = contexts.back();
+    contexts.pop_back();
+    return OK;
+}
+CUresult cuCtxGetDevice(CUdevice* device) { *device = 0; return OK; }
 
 CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     if (capturing_anywhere) return CAPTURING;
@@ -132,6 +149,10 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
     *module = static_cast<CUmodule>(library);
     return library ? OK : BAD_IMAGE;
 }
+CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, CUjit_option*, void**) {
+    return cuModuleLoadData(module, image);
+}
+CUresult cuModuleUnload(CUmodule) { return OK; }
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
     void* bind = dlsym(module, (std::string(name) + "__bind").c_str());
     if (!bind) return NOT_FOUND;
@@ -146,12 +167,19 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute which, int
 }
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                         unsigned by, unsigned bz, unsigned shared, CUstream stream, void** params,
-                        void**) {
+                        void** extra) {
     auto* f = reinterpret_cast<Function*>(function);
     if (!gx || !gy || gy > 65535 || gz != 1 || !bx || bx > 1024 || by != 1 || bz != 1 ||
         shared > f->shared_bytes)
         return INVALID;
-    Work* kernel = f->bind(params);  // arguments are copied here, as the driver does
+    char* packed = nullptr;
+    size_t bytes = 0;
+    for (void** e = extra; e && *e; e += 2) {
+        if (*e == reinterpret_cast<void*>(1)) packed = static_cast<char*>(e[1]);
+        if (*e == reinterpret_cast<void*>(2)) bytes = *static_cast<size_t*>(e[1]);
+    }
+    Work* kernel = f->bind(params, packed, bytes);  // they are copied, as the driver does
+    if (!kernel) return INVALID;
     enqueue(reinterpret_cast<Stream*>(stream),
             [=, emulate = f->emulate] { emulate(kernel, gx, gy, bx, shared); });
     return OK;
@@ -159,6 +187,11 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
 
 CUresult cuStreamCreate(CUstream* stream, unsigned) {
     *stream = reinterpret_cast<CUstream>(new Stream);
+    return OK;
+}
+CUresult cuFuncSetBlockShape(CUfunction, int, int, int) { return OK; }
+CUresult cuStreamDestroy_v2(CUstream stream) {
+    delete reinterpret_cast<Stream*>(stream);
     return OK;
 }
 CUresult cuStreamSynchronize(CUstream stream) {
@@ -206,6 +239,13 @@ CUresult cuEventSynchronize(CUevent) { return CUresult(number("STANDIN_SYNC", 0)
 CUresult cuEventElapsedTime(float* ms, CUevent from, CUevent to) {
     const timespec &a = reinterpret_cast<Event*>(from)->at, &b = reinterpret_cast<Event*>(to)->at;
     *ms = float((b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) * 1e-6);
+    return OK;
+}
+CUresult cuEventElapsedTime_v2(float* ms, CUevent from, CUevent to) {
+    return cuEventElapsedTime(ms, from, to);
+}
+CUresult cuEventDestroy_v2(CUevent event) {
+    delete reinterpret_cast<Event*>(event);
     return OK;
 }
 

@@ -53,8 +53,8 @@ def compile_to(made: Path, texts: dict[str, str], source: str, arch: str) -> Non
         for file, text in texts.items():
             (folder / file).write_text(text)
         binds = "\n".join(
-            f'extern "C" std::function<void()>* {kernel}__bind(void** p) '
-            f"{{ return emulator::bind({kernel}, p); }}"
+            f'extern "C" std::function<void()>* {kernel}__bind(void** p, char* packed, size_t n) '
+            f"{{ return emulator::bind({kernel}, p, packed, n); }}"
             for kernel in KERNEL.findall(texts[source])
         )
         (folder / "all.cpp").write_text(f'#include "emulator.h"\n#include "{source}"\n{binds}\n')

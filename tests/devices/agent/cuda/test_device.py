@@ -7,15 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from support.devices import SSHD, start_sshd
-from support.gpu import build_stand_in
+from support.gpu import DRIVERS, PYCUDA, build_stand_in
 
 from latprof.devices import DeviceInfo, ScheduleSettings, open_device, open_target, profile
 from latprof.devices.remote._agent_device import AgentDevice
-from latprof.errors import UnknownDeviceError, UsageError
+from latprof.errors import DeviceLostError, UnknownDeviceError, UsageError
 from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 QUICK = ScheduleSettings(round_s=0.001, min_rounds=2, max_rounds=2, max_discards=1, pause_s=1e-9)
@@ -47,8 +48,9 @@ def test_the_sentinel_is_work_enough_for_clocks_to_matter(slow_host: dict[str, s
         assert device.sentinel.macs >= 1e9
 
 
-def test_a_profile_has_a_target_rows_and_the_gpus_state(host: dict[str, str]) -> None:
-    with open_device("cuda:0", runtime="cuda", **SETTINGS) as device:
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_profile_has_a_target_rows_and_the_gpus_state(host: dict[str, str], driver: str) -> None:
+    with open_device("cuda:0", runtime="cuda", driver=driver, **SETTINGS) as device:
         target = device.target
         assert (target.device, target.runtime) == ("Stand-in GPU", "cuda")
         assert (target.delegate, target.precision) == ("own kernels", "float32")
@@ -59,6 +61,7 @@ def test_a_profile_has_a_target_rows_and_the_gpus_state(host: dict[str, str]) ->
         after = device.environment()
     assert [bool(rows[w].samples_s) for w in WORKLOADS] == [True, True, False]
     assert "--runtime torch" in rows[WORKLOADS[2]].detail
+    assert driver in before["gpu_driven_by"]
     assert before["gpu"]["l2_bytes"] == 64 << 10
     assert before["dispatch_s"] > 0
     assert "gpu_after" not in before
@@ -94,6 +97,7 @@ def test_cold_hot_and_cublas_are_three_targets(host: dict[str, str]) -> None:
         ("cuda:0", {}, {"STANDIN_CAPABILITY": "61"}, UnknownDeviceError, "sm_70 or later"),
         ("cuda:0", {"cache": "warm"}, {}, UsageError, "expected one of hot, cold"),
         ("cuda:0", {"kernels": "mine"}, {}, UsageError, "expected one of own, cublas"),
+        ("cuda:0", {"driver": "rocm"}, {}, UsageError, "expected one of auto, pycuda, ctypes"),
         ("cuda:0", {"precision": "tf32"}, {}, UsageError, "float32 and float16"),
         ("cuda:0", {"colour": "red"}, {}, UsageError, "no setting 'colour'"),
         ("cuda:0", {"gpu_clock": "1230"}, {}, UsageError, "gpu_clock"),
@@ -128,16 +132,15 @@ def test_cpu_builds_of_other_runtimes_name_what_to_install(
         open_device("cuda:0", runtime=runtime, **SETTINGS)
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_a_sticky_error_ends_the_process_and_a_full_card_only_the_job(
-    host: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    host: dict[str, str], monkeypatch: pytest.MonkeyPatch, driver: str
 ) -> None:
-    from latprof.errors import DeviceLostError
-
-    with open_device("cuda:0", runtime="cuda", **SETTINGS) as device:
+    with open_device("cuda:0", runtime="cuda", driver=driver, **SETTINGS) as device:
         monkeypatch.setenv("STANDIN_MEMORY", str(1 << 20))
         jobs = [MatMul(1024, 1024, 1024), MatMul(2, 8, 8)]
         full, small = device.round(jobs, measure_s=0.001)
-        assert "cuMemAlloc_v2" in full.error
+        assert "cuMemAlloc" in full.error
         assert small.samples_s
         monkeypatch.setenv("STANDIN_SYNC", "700")
         with pytest.raises(DeviceLostError, match="cuEventSynchronize"):
@@ -145,7 +148,7 @@ def test_a_sticky_error_ends_the_process_and_a_full_card_only_the_job(
 
 
 def _listed(variables: dict[str, str]) -> dict[str, DeviceInfo]:
-    code = "from latprof.devices.agent.cuda import list_gpus; import json, dataclasses; "
+    code = "from latprof.devices._gpus import list_gpus; import json, dataclasses; "
     code += "print(json.dumps([dataclasses.asdict(g) for g in list_gpus()]))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
@@ -157,13 +160,15 @@ def test_devices_lists_gpus_and_what_each_lacks(
     host: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = _listed(dict(os.environ))["cuda:0"]
-    assert gpu.description == "Stand-in GPU"
+    driver = f"pycuda {version('pycuda')}" if PYCUDA else "the driver (ctypes)"
+    assert gpu.description == f"Stand-in GPU, driven by {driver}"
     assert gpu.usable[0] == "cuda"
     old = _listed({**os.environ, "STANDIN_CODES": "sm_75"})["cuda:0"]
     if "cuda" not in old.usable:  # it is, where this Python has NVRTC
         assert "CUDA 13 no longer compiles" in dict(old.missing)["cuda"]
     missing = {name for name, _ in (tuple(pair) for pair in gpu.missing)}
-    assert missing <= {"clocks", "onnxruntime", "torch"}
+    assert missing <= {"clocks", "onnxruntime", "pycuda", "torch"}
+    assert ("pycuda" in missing) is not PYCUDA
     none = _listed({**os.environ, "STANDIN_GPUS": "0"})["cuda"]
     assert dict(none.missing) == {"all": "the driver sees none"}
 
