@@ -5,9 +5,9 @@ from __future__ import annotations
 from latprof.compress.train._train import (
     Batches,
     Distillation,
-    Recipe,
     TensorBatches,
     Tick,
+    TrainSettings,
     accuracy,
     train,
 )
@@ -15,9 +15,9 @@ from latprof.compress.train._train import (
 __all__ = [
     "Batches",
     "Distillation",
-    "Recipe",
     "TensorBatches",
     "Tick",
+    "TrainSettings",
     "accuracy",
     "train",
 ]

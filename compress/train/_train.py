@@ -17,7 +17,7 @@ from torch.nn import functional
 from latprof.compress._compressor import Compressor
 from latprof.errors import UsageError
 
-__all__ = ["Batches", "Distillation", "Recipe", "TensorBatches", "Tick", "accuracy", "train"]
+__all__ = ["Batches", "Distillation", "TensorBatches", "Tick", "TrainSettings", "accuracy", "train"]
 
 
 class Batches(Protocol):
@@ -55,7 +55,7 @@ class TensorBatches:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainSettings:
     """How long and how fast to train.
 
     Args:
@@ -124,7 +124,7 @@ class Tick:
 def train(
     model: nn.Module,
     batches: Batches,
-    recipe: Recipe,
+    recipe: TrainSettings,
     *,
     distillation: Distillation = Distillation(),
     checkpoint: Path | None = None,

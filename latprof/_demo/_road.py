@@ -15,8 +15,8 @@ from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
-    Recipe,
     TensorBatches,
+    TrainSettings,
     accuracy,
     largest,
     shrink,
@@ -48,17 +48,17 @@ class Scale:
     images: int
     n_shapes: int
     n_variants: int
-    original: Recipe
+    original: TrainSettings
     settings: Settings
 
 
-FULL = Scale(40_000, 200, 14, Recipe(4), Settings())
+FULL = Scale(40_000, 200, 14, TrainSettings(4), Settings())
 QUICK = Scale(
     8_000,
     80,
     5,
-    Recipe(2),
-    Settings(masks=Recipe(2, lr=2e-3, final=0.5), fine_tune=Recipe(1, lr=2e-3)),
+    TrainSettings(2),
+    Settings(masks=TrainSettings(2, lr=2e-3, final=0.5), fine_tune=TrainSettings(1, lr=2e-3)),
 )
 
 
@@ -218,9 +218,9 @@ def _uniform(
     """The original uniformly thinned to the compressed network's latency, and trained as long."""
     settings = scale.settings
     (measure,) = comp.measure.values()  # remembers, for a run that is killed
-    wanted_s = aim_s = comp.latency_s()
+    wanted_s = aim_s = comp.cost()
     for _ in range(3):
-        counts = uniform_counts(comp.space, comp.cost, aim_s)
+        counts = uniform_counts(comp.space, comp.cost_model, aim_s)
         thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
         measured_s = measure(thin)
         if abs(measured_s / wanted_s - 1) < 0.03:
@@ -230,7 +230,9 @@ def _uniform(
         train(
             thin,
             data.batches,
-            Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+            TrainSettings(
+                settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr
+            ),
             distillation=Distillation(model, settings.coefficient, settings.temperature),
             # of a table that was measured on, another width may be found
             checkpoint=workshop.folder / f"uniform-{sum(counts)}.checkpoint",

@@ -18,9 +18,10 @@ from latprof.compress import (
     Block,
     Compressor,
     Distillation,
+    Latency,
     Prune,
-    Recipe,
     Tick,
+    TrainSettings,
     accuracy,
     export,
     export_int8,
@@ -71,8 +72,8 @@ class Settings:
 
     budget: str = "60%"
     blocks: tuple[Block, ...] = (Prune(),)
-    masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
-    fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
+    masks: TrainSettings = field(default_factory=lambda: TrainSettings(3, lr=2e-3, final=0.5))
+    fine_tune: TrainSettings = field(default_factory=lambda: TrainSettings(2, lr=2e-3))
     coefficient: float = 0.5
     temperature: float = 3.0
     seed: int = 0
@@ -244,23 +245,25 @@ def compress_in(
     comp = Compressor(
         copy.deepcopy(model),
         workshop.example_inputs,
-        surrogate,
+        Latency(
+            surrogate,
+            original_s,
+            Measured(
+                folder / "measured.json",
+                lambda small: workshop.time_beside(original, original_s, small),
+            ),
+            workshop.int8,
+        ),
         settings.budgets,
         blocks=settings.blocks,
         steps=settings.masks.epochs * len(batches),
-        original_s=original_s,
-        measure=Measured(
-            folder / "measured.json",
-            lambda small: workshop.time_beside(original, original_s, small),
-        ),
-        int8=workshop.int8,
     )
     _claim(folder, settings)
     timed.write_text(json.dumps({"latency_s": original_s}) + "\n")
     trail = Trail(folder / "trail", comp, batches, settings.trail)
     with Watch(folder, comp, on_progress, board) as watch:
 
-        def phase(name: str, module: nn.Module, recipe: Recipe, after: int) -> None:
+        def phase(name: str, module: nn.Module, recipe: TrainSettings, after: int) -> None:
             watch.begin(after)
 
             def on_tick(tick: Tick) -> None:
@@ -310,12 +313,13 @@ def conclude(
     ratios = workshop.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     macs = MacsCost(comp.space)
-    today = original_s / comp.full_s  # what is predicted holds for the weather of the first timing
+    # what is predicted holds for the conditions of the first timing
+    today = original_s / comp.original_cost
     figures = {
         name: Figures(
             accuracy=workshop.accuracy(model, files[name], test),
             latency_s=original_s * share[name],
-            predicted_s=today * comp.cost.exact(counts),
+            predicted_s=today * comp.cost_model.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(files[name]),
@@ -325,7 +329,7 @@ def conclude(
     compressed_s = figures["compressed"]["latency_s"]
     budgets = []
     for goal in comp.goals.each:
-        timed = goal.cost is comp.cost
+        timed = goal.cost is comp.cost_model
         limit = goal.budget.limit(original_s) if timed else goal.limit
         reached = compressed_s if timed else goal.cost.exact(comp.counts())
         kind, text = goal.budget.kind, goal.budget.text

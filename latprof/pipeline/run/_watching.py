@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof.compress import Compressor, Tick, standing
+from latprof.compress import Compressor, Tick, status
 from latprof.vocabulary import Closing
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Watch"]
 
-#: Called at each step with phase, step, total, loss, accuracy, and what ``standing`` tells.
+#: Called at each step with phase, step, total, loss, accuracy, and what ``status`` gives.
 Progress = Callable[[Mapping[str, Any]], None]
 
 _EVERY = 10
@@ -37,7 +37,7 @@ class Watch(Closing):
         self._comp, self._on_progress, self._board = comp, on_progress, board
         self._log = (folder / "log.jsonl").open("a")
         self._means: dict[str, float] = {}
-        self._standing = standing(comp)
+        self._status = status(comp)
         self._after = 0
 
     def begin(self, after: int) -> None:
@@ -51,9 +51,9 @@ class Watch(Closing):
             self._means[name] = mean + (value - mean) / _MEMORY
         due = tick.step % _EVERY == 0 or tick.step == tick.total
         if due:
-            self._standing = standing(self._comp)
+            self._status = status(self._comp)
         place = {"phase": phase, "step": tick.step, "total": tick.total}
-        row = {**place, **self._means, **self._standing}
+        row = {**place, **self._means, **self._status}
         if due:
             self._log.write(json.dumps(row) + "\n")
             self._log.flush()
