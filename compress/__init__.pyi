@@ -36,6 +36,7 @@ from .train import TensorBatches as TensorBatches
 from .train import Tick as Tick
 from .train import TrainSettings as TrainSettings
 from .train import accuracy as accuracy
+from .train import check_trainable as check_trainable
 from .train import train as train
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Tick",
     "TrainSettings",
     "accuracy",
+    "check_trainable",
     "export",
     "export_int8",
     "fold",
