@@ -31,8 +31,8 @@ from latprof.compress import (
     LowRank,
     Prune,
     Quantise,
-    Recipe,
     Sparse,
+    TrainSettings,
     accuracy,
     export,
     train,
@@ -110,7 +110,7 @@ def originally(folder: Path, seed: int, batches: Any) -> torch.nn.Module:
     if path.is_file():
         model.load_state_dict(torch.load(path, weights_only=True))
     else:
-        train(model, batches, Recipe(3), seed=seed)
+        train(model, batches, TrainSettings(3), seed=seed)
         torch.save(model.state_dict(), path)
     return model.eval()
 
@@ -130,7 +130,7 @@ def run(
         blocks=blocks, steps=args.epochs * len(batches),
     )  # fmt: skip
     teacher = Distillation(copy.deepcopy(original).requires_grad_(False))
-    train(comp, batches, Recipe(2 * args.epochs, lr=2e-3), distillation=teacher, seed=seed)
+    train(comp, batches, TrainSettings(2 * args.epochs, lr=2e-3), distillation=teacher, seed=seed)
     comp.eval()
     small = comp.shrink()
     file = export(small, example, args.folder / f"{name.replace(' ', '_')}-{seed}.onnx")

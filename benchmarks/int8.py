@@ -32,7 +32,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from latprof.compress import Int8Warning, Recipe, TensorBatches, export, export_int8, train
+from latprof.compress import Int8Warning, TensorBatches, TrainSettings, export, export_int8, train
 from latprof.compress.export._export_int8 import file_accuracy
 from latprof.compress.export._export_tflite import LayoutWarning
 from latprof.devices import open_device
@@ -46,8 +46,8 @@ from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 CALIBRATION, ROUNDS, CALLS = 128, 60, 5
 #: Images of training and the recipe; MobileNetV3-Small is the demo's own.
 NETWORKS = {
-    "mobilenet_v3_small": (lambda: mobilenet_v3_small(), 60_000, Recipe(5)),
-    "resnet18": (lambda: resnet18(size=28, in_channels=1), 12_000, Recipe(3, lr=2e-3)),
+    "mobilenet_v3_small": (lambda: mobilenet_v3_small(), 60_000, TrainSettings(5)),
+    "resnet18": (lambda: resnet18(size=28, in_channels=1), 12_000, TrainSettings(3, lr=2e-3)),
 }
 OPS: dict[str, Workload] = {
     "1x1, 14x14, 256 to 256": Conv2d(14, 14, 256, 256),
@@ -128,7 +128,7 @@ def _network(name: str, suffix: str, folder: Path, data: Path | None) -> dict[st
     return row
 
 
-def _train(name: str, model: nn.Module, batches: TensorBatches, recipe: Recipe) -> None:
+def _train(name: str, model: nn.Module, batches: TensorBatches, recipe: TrainSettings) -> None:
     path = cache_dir() / f"{name}-{len(batches.images)}-{recipe.epochs}x{recipe.lr:g}.pt"
     if path.is_file():
         model.load_state_dict(torch.load(path, weights_only=True))

@@ -146,7 +146,7 @@ def stepper(name: str, blocks: tuple[Block, ...]) -> Callable[[], None]:
     surrogate = fit(rows, method="tile")
     if blocks:
         comp = Compressor(model, example, surrogate, "60%", blocks=blocks)
-        comp.taken.fill_(comp.steps // 2)  # in the thick of it: masks move, lambda is steered
+        comp.steps_taken.fill_(comp.steps // 2)  # in the thick of it: masks move, lambda is steered
         trained = comp
     trained.train()
     with torch.no_grad():

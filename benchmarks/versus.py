@@ -35,7 +35,7 @@ import cifar10
 from versus_methods import METHODS, Job, QuietDeployment, alone
 from versus_report import WHOLE, report
 
-from latprof.compress import Recipe, TensorBatches, accuracy, trace, train
+from latprof.compress import TensorBatches, TrainSettings, accuracy, trace, train
 from latprof.compress.methods._select import candidates
 from latprof.devices import Device, open_device, profile
 from latprof.pipeline._calibrate_into import calibrate_into
@@ -185,8 +185,8 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     )
     settings = Settings(
         budget=f"{cell.budget}%",
-        masks=Recipe(o.mask_epochs, lr=o.lr, final=0.5),
-        fine_tune=Recipe(o.fine_tune_epochs, lr=o.lr),
+        masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5),
+        fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr),
         seed=cell.seed,
     )
     job = Job(deployment, model, fit(table), settings, bench.data(cell.seed))
@@ -279,7 +279,7 @@ def train_original(bench: Bench, cell: Cell, model: nn.Module) -> float:
             train(
                 fresh,
                 bench.data(cell.seed),
-                Recipe(o.original_epochs),
+                TrainSettings(o.original_epochs),
                 checkpoint=path.with_suffix(".checkpoint"),
                 seed=cell.seed,
             )

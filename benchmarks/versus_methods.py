@@ -23,8 +23,8 @@ from latprof.compress import (
     Distillation,
     Graph,
     Prune,
-    Recipe,
     TensorBatches,
+    TrainSettings,
     largest,
     shrink,
     trace,
@@ -249,7 +249,7 @@ def _trained(job: Job, small: nn.Module) -> Thin:
     train(
         small,
         job.batches,
-        Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+        TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
         distillation=Distillation(_frozen(job.model), settings.coefficient, settings.temperature),
         checkpoint=job.deployment.folder / "trained.checkpoint",
         seed=settings.seed,

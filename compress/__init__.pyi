@@ -1,7 +1,8 @@
 from ._attach import Attachment as Attachment
 from ._attach import fold as fold
 from ._compressor import Compressor as Compressor
-from ._standing import standing as standing
+from ._status import status as status
+from .cost import Latency as Latency
 from .cost import largest as largest
 from .cost import uniform_counts as uniform_counts
 from .cost._goals import Goals as Goals
@@ -26,14 +27,16 @@ from .space import Depth as Depth
 from .space import LowRank as LowRank
 from .space import Prune as Prune
 from .space import Quantise as Quantise
+from .space import Quantize as Quantize
 from .space import Sparse as Sparse
 from .trace import trace as trace
 from .train import Batches as Batches
 from .train import Distillation as Distillation
-from .train import Recipe as Recipe
 from .train import TensorBatches as TensorBatches
 from .train import Tick as Tick
+from .train import TrainSettings as TrainSettings
 from .train import accuracy as accuracy
+from .train import check_trainable as check_trainable
 from .train import train as train
 
 __all__ = [
@@ -49,16 +52,19 @@ __all__ = [
     "Group",
     "Int8Export",
     "Int8Warning",
+    "Latency",
     "LowRank",
     "ParameterSlice",
     "Prune",
     "Quantise",
-    "Recipe",
+    "Quantize",
     "Sparse",
     "Stats",
     "TensorBatches",
     "Tick",
+    "TrainSettings",
     "accuracy",
+    "check_trainable",
     "export",
     "export_int8",
     "fold",
@@ -68,7 +74,7 @@ __all__ = [
     "recalibrate",
     "recipe_of",
     "shrink",
-    "standing",
+    "status",
     "trace",
     "train",
     "uniform_counts",

@@ -69,5 +69,4 @@ def fold(comp: Compressor) -> None:
     if not comp.fixed:
         raise UsageError("the masks are still trained; call fix() before they are folded in")
     comp.weights.fold(comp.model, comp.scales())
-    comp.alpha.copy_(torch.where(comp.alpha > 0, comp.start, 0.0))
-    comp.last.copy_(comp.alpha)
+    comp.masks.harden()

@@ -60,7 +60,7 @@ def main() -> None:
             loss.backward()
             optimizer.step()
             comp.step()
-        print(f"epoch {epoch}: predicted {comp.latency_s() / comp.full_s:.0%} of the original")
+        print(f"epoch {epoch}: predicted {comp.cost() / comp.original_cost:.0%} of the original")
 
     # 4. A smaller network of the same classes, and the file to deploy.
     small = comp.shrink()

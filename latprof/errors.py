@@ -16,6 +16,7 @@
         |   |-- ProtocolError       garbage, or another protocol version
         |   `-- WorkloadError       the runtime refused or failed one workload
         |-- FitError                a surrogate cannot be fitted to this table
+        |-- TrainingError           training cannot go on: its loss is not finite
         |-- ShrinkError             the small network is not the masked network
         `-- ExportError             the exported file is not the network it came from
 
@@ -40,6 +41,7 @@ __all__ = [
     "TableError",
     "TargetMismatchError",
     "TraceError",
+    "TrainingError",
     "UnknownDeviceError",
     "UsageError",
     "WorkloadError",
@@ -116,6 +118,10 @@ class WorkloadError(DeviceError):
 
 class FitError(FailureError):
     """A surrogate cannot be fitted to this table."""
+
+
+class TrainingError(FailureError):
+    """Training cannot go on."""
 
 
 class ShrinkError(FailureError):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from latprof.compress.cost._budget import Budget
+from latprof.compress.cost._budget import Budget, FeasibleRange
 from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
-from latprof.compress.cost._decline import settle
+from latprof.compress.cost._decline import space_and_goals
 from latprof.compress.cost._goals import Goal, Goals
+from latprof.compress.cost._latency import Latency, named_latencies
 from latprof.compress.cost._uniform import largest, uniform_counts
 
 __all__ = [
     "Budget",
     "Cost",
+    "FeasibleRange",
     "Goal",
     "Goals",
+    "Latency",
     "LatencyCost",
     "MacsCost",
     "largest",
-    "settle",
+    "named_latencies",
+    "space_and_goals",
     "uniform_counts",
 ]

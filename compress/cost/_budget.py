@@ -10,7 +10,7 @@ from typing import Self
 from latprof.errors import InfeasibleBudgetError, UsageError
 from latprof.vocabulary import format_figure
 
-__all__ = ["Budget", "Reach"]
+__all__ = ["Budget", "FeasibleRange"]
 
 _LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -21,16 +21,16 @@ _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES}
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What a model can be brought to.
+class FeasibleRange:
+    """What a model can be brought to, in the unit of its cost.
 
     Args:
         least: every group at its minimum.
-        full: every group at its full size.
+        original: every group at its full size.
     """
 
     least: float
-    full: float
+    original: float
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> Self:
-        """From ``5 ms``, ``60%`` or ``KIND=...``; a bare number is seconds.
+        """From ``5 ms``, ``60%`` or ``KIND=...``; a number that is no text is seconds.
 
         Raises:
-            UsageError: none of these.
+            UsageError: none of these, or a latency without its unit.
         """
         kind, _, rest = str(text).rpartition("=")
         kind = kind.strip() or "latency"
@@ -67,6 +67,12 @@ class Budget:
                 f"budget is {text!r}; expected a latency like '5 ms', a share like '60%', or one "
                 "of macs, params or bytes like 'macs=50%', 'params=1.2M', 'bytes=4MB'"
             )
+        if isinstance(text, str) and units is _LATENCY and not match[2]:
+            name = "" if kind == "latency" else f"{kind}="
+            raise UsageError(
+                f"budget is {text!r} without a unit; {match[1]} s or {match[1]}%? expected "
+                f"'{name}{match[1]} s', '{name}{match[1]} ms' or '{name}{match[1]}%'"
+            )
         if match[2] == "%":
             return cls(str(text), kind, fraction=number / 100)
         return cls(str(text), kind, value=number * units[match[2]])
@@ -75,25 +81,25 @@ class Budget:
         """The figure to stay under where the original's is ``original``: a share follows it."""
         return self.value if self.value is not None else (self.fraction or 0.0) * original
 
-    def resolve(self, reach: Reach) -> float:
+    def resolve(self, feasible: FeasibleRange) -> float:
         """The figure to stay under.
 
         Raises:
             InfeasibleBudgetError: not below the original, or below what any width reaches.
         """
-        wanted, told = self.limit(reach.full), partial(format_figure, self.kind)
+        limit, figure = self.limit(feasible.original), partial(format_figure, self.kind)
         reachable = (
-            f"reachable: {told(reach.least)} to {told(reach.full)} "
-            f"({reach.least / reach.full:.0%} to 100%)"
+            f"reachable: {figure(feasible.least)} to {figure(feasible.original)} "
+            f"({feasible.least / feasible.original:.0%} to 100%)"
         )
-        if wanted >= reach.full:
+        if limit >= feasible.original:
             raise InfeasibleBudgetError(
-                f"budget {self.text} is {told(wanted)}, and the original already takes "
-                f"{told(reach.full)}; {reachable}"
+                f"budget {self.text} is {figure(limit)}, and the original already takes "
+                f"{figure(feasible.original)}; {reachable}"
             )
-        if wanted < reach.least:
+        if limit < feasible.least:
             raise InfeasibleBudgetError(
-                f"budget {self.text} is {told(wanted)}, less than the least that these blocks "
+                f"budget {self.text} is {figure(limit)}, less than the least that these blocks "
                 f"reach; {reachable}"
             )
-        return wanted
+        return limit

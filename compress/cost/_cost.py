@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.cost._budget import Reach
+from latprof.compress.cost._budget import FeasibleRange
 from latprof.compress.space import Space
 from latprof.workloads import Conv2d, Workload
 
@@ -27,12 +27,16 @@ class Cost(nn.Module):
 
     What lies in a residual block costs as much of itself as is left of the block.
     A layer that may be factored costs the less of one op and of two; ``saved`` says by how much
-    the two are cheaper. ``correction`` multiplies; it is learnt when a shrunk network is measured.
+    the two are cheaper. ``correction`` multiplies; it is learned when a shrunk network is measured.
 
     Args:
         names: modules of what is added up, or parameters, (N,).
+
+    Attributes:
+        unit: of the figure: ``s``, ``MACs``, ``parameters`` or ``bytes``.
     """
 
+    unit: str
     correction: Tensor
     holder: Tensor
 
@@ -40,10 +44,10 @@ class Cost(nn.Module):
         super().__init__()
         self.space = space
         self.register_buffer("correction", torch.ones(()))
-        last = len(space.groups)  # stands for no block
-        holders = (space.holder(name) for name in names)
-        found = [last if h is None else h for h in holders]
-        self.register_buffer("holder", torch.tensor(found, dtype=torch.int64))
+        no_block = len(space.groups)
+        holders = [space.holder(name) for name in names]
+        holder = torch.tensor([no_block if h is None else h for h in holders], dtype=torch.int64)
+        self.register_buffer("holder", holder)
 
     def forward(self, counts: Tensor, factored: Tensor | None = None) -> Tensor:
         """``factored`` (..., F) tells which layers are factored; by default those that pay."""
@@ -80,11 +84,11 @@ class Cost(nn.Module):
         with torch.no_grad():
             return float(self(torch.tensor(counts, dtype=torch.float32)))
 
-    def reach(self) -> Reach:
+    def feasible_range(self) -> FeasibleRange:
         """From every group at its minimum to every group at its full size."""
         groups = self.space.groups
         least = [g.minimum if g.prunable else g.size for g in groups]
-        return Reach(self.exact(least), self.exact(self.space.sizes))
+        return FeasibleRange(self.exact(least), self.exact(self.space.sizes))
 
 
 class _OpsCost(Cost):
@@ -142,6 +146,8 @@ class _OpsCost(Cost):
 class LatencyCost(_OpsCost):
     """Seconds on the surrogate's target. Zeroed weights cost what others cost."""
 
+    unit = "s"
+
     def __init__(self, space: Space, surrogate: Surrogate) -> None:
         composition = surrogate.composition
         super().__init__(
@@ -160,6 +166,8 @@ class LatencyCost(_OpsCost):
 
 class MacsCost(_OpsCost):
     """Multiply-accumulates. Zeroed weights are multiplied like others."""
+
+    unit = "MACs"
 
     def __init__(self, space: Space) -> None:
         super().__init__(space, _Macs(_all_ops(space)))
@@ -211,7 +219,7 @@ class WeightsCost(Cost):
         graph = space.graph
         names = [n for n in graph.shapes if n not in graph.buffers]
         super().__init__(space, names)
-        self.as_bytes = as_bytes
+        self.as_bytes, self.unit = as_bytes, "bytes" if as_bytes else "parameters"
         row = {name: t for t, name in enumerate(names)}
         dims = max((len(graph.shapes[n]) for n in names), default=1)
         mixing = np.zeros((len(names), dims, len(space.groups)))

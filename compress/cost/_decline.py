@@ -1,31 +1,41 @@
-"""What cannot pay on the target is declined before anything is trained."""
+"""The search space and its budgets, without what cannot pay on the target."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
 
 from latprof.compress.cost._goals import Goals
-from latprof.compress.space import Block, LowRank, Space
+from latprof.compress.cost._latency import Latency
+from latprof.compress.graph import Graph
+from latprof.compress.space import Block, LowRank, Space, space_of
 
-__all__ = ["settle"]
+__all__ = ["space_and_goals"]
 
 _log = logging.getLogger("latprof")
 
 
-def settle(
+def space_and_goals(
+    model: nn.Module,
+    trace: Callable[[tuple[str, ...]], Graph],
     blocks: Sequence[Block],
-    space_of: Callable[[Sequence[Block]], tuple[Space, list[Block]]],
-    goals_of: Callable[[Space], Goals],
+    latencies: Mapping[str, Latency],
+    budgets: Sequence[str | float],
 ) -> tuple[Space, list[Block], Goals]:
-    """The space without the layers that LowRank makes dearer at every rank, the block of each of
-    its groups, and the goals. Factors of such a layer would cost training time for nothing.
+    """The space, the block of each of its groups, and the goals; without the layers that LowRank
+    makes dearer at every rank, whose factors would cost training time for nothing.
 
     Where LowRank is all there is and pays nowhere, the goals refuse the budget as out of reach.
+
+    Args:
+        trace: graph of the model where the modules given by name or pattern keep their channels.
+        latencies, budgets: see ``Goals``.
     """
-    space, of_group = space_of(blocks)
-    goals = goals_of(space)
+    space, of_group = space_of(model, trace, blocks)
+    goals = Goals(space, latencies, budgets)
     paying = goals.ever_paying()
     idle = [o.layer.path for o in space.ranks if o.layer.path not in paying]
     if not idle:
@@ -39,5 +49,5 @@ def settle(
         "LowRank leaves %d of %d layers whole, dearer as two at any rank: %s",
         len(idle), len(space.ranks), ", ".join(idle),
     )  # fmt: skip
-    space, of_group = space_of(left)
-    return space, of_group, goals_of(space)
+    space, of_group = space_of(model, trace, left)
+    return space, of_group, Goals(space, latencies, budgets)

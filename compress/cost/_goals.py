@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,45 +11,44 @@ from torch import Tensor, nn
 from latprof.compress.cost._budget import Budget
 from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
 from latprof.compress.cost._integer import as_int8
+from latprof.compress.cost._latency import Latency
 from latprof.compress.space import Space
 from latprof.errors import UsageError
 from latprof.vocabulary import format_figure
-
-if TYPE_CHECKING:
-    from latprof.surrogate import Surrogate
 
 __all__ = ["Goal", "Goals"]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One budget, resolved.
+    """One budget, resolved. All figures are in ``cost.unit``.
 
     Args:
-        full: the original's figure: seconds, MACs, parameters or bytes.
+        budget: as it was asked for.
+        cost: what it is a budget of.
+        original: the original's figure.
         limit: the figure to stay under.
     """
 
     budget: Budget
     cost: Cost
-    full: float
+    original: float
     limit: float
 
     def __str__(self) -> str:
         return f"{self.budget.text} = {format_figure(self.budget.kind, self.limit)}"
 
-    def wanted(self, way: float) -> float:
+    def target(self, progress: float) -> float:
         """The figure at this share of the way from the original to the limit."""
-        return self.full - (self.full - self.limit) * way
+        return self.original - (self.original - self.limit) * progress
 
 
 class Goals(nn.Module):
     """All budgets together; the first decides which layers are factored.
 
     Args:
-        surrogates: of the targets, by the name that budgets call them.
-        originals: measured latencies of the original, seconds, of some of the targets.
-        int8: what the file that is deployed has in int8, as ``Int8Export.choice``; None: nothing.
+        latencies: of the targets, by the name that budgets call them.
+        budgets: see ``Budget.parse``.
 
     Raises:
         UsageError: a budget of an unknown kind, or one that a block cannot serve.
@@ -58,49 +56,46 @@ class Goals(nn.Module):
     """
 
     def __init__(
-        self,
-        space: Space,
-        surrogates: Mapping[str, Surrogate],
-        budgets: Sequence[str | float],
-        originals: Mapping[str, float],
-        int8: str | None = None,
+        self, space: Space, latencies: Mapping[str, Latency], budgets: Sequence[str | float]
     ) -> None:
         super().__init__()
         self.space = space
-        costs: dict[str, Cost] = {
-            n: LatencyCost(as_int8(space, int8, s) if int8 else space, s)
-            for n, s in surrogates.items()
-        }
-        for name, original_s in originals.items():
-            costs[name].correction.fill_(original_s / costs[name].reach().full)
+        costs: dict[str, Cost] = {}
+        for name, latency in latencies.items():
+            of = as_int8(space, latency.int8, latency.surrogate) if latency.int8 else space
+            costs[name] = LatencyCost(of, latency.surrogate)
+            if latency.original_s is not None:
+                predicted_s = costs[name].feasible_range().original
+                costs[name].correction.fill_(latency.original_s / predicted_s)
         self.each: list[Goal] = []
         parsed = [Budget.parse(text) for text in budgets]
-        _prepare(space, parsed)
+        _check_blocks(space, parsed)
         for budget in parsed:
             if budget.kind not in costs:
-                costs[budget.kind] = _cost(space, budget, list(surrogates))
-            cost, reach = costs[budget.kind], costs[budget.kind].reach()
-            self.each.append(Goal(budget, cost, reach.full, budget.resolve(reach)))
+                costs[budget.kind] = _cost(space, budget, list(latencies))
+            cost = costs[budget.kind]
+            feasible = cost.feasible_range()
+            self.each.append(Goal(budget, cost, feasible.original, budget.resolve(feasible)))
         self.costs = nn.ModuleDict(costs)
 
-    def load(self, counts: Tensor, way: float = 1.0, slack: float = 1.0) -> Tensor:
-        """(..., G) counts to (...): the largest cost over what is wanted of it at this share of
-        the way; at most 1 where all is well. ``slack`` multiplies what is wanted."""
+    def ratio(self, counts: Tensor, progress: float = 1.0, margin: float = 1.0) -> Tensor:
+        """(..., G) counts to (...): the largest cost over its target at this share of the way to
+        the budgets; at most 1 where all are met. ``margin`` multiplies the targets."""
         factored = self._factored(counts)
-        shares = [g.cost(counts, factored) / (g.wanted(way) * slack) for g in self.each]
-        return torch.stack(shares).amax(0)
+        ratios = [g.cost(counts, factored) / (g.target(progress) * margin) for g in self.each]
+        return torch.stack(ratios).amax(0)
 
-    def relative(self, counts: Tensor) -> Tensor:
+    def relative_cost(self, counts: Tensor) -> Tensor:
         """Costs over the original's, added up: what lambda multiplies."""
         factored = self._factored(counts)
-        return torch.stack([g.cost(counts, factored) / g.full for g in self.each]).sum(0)
+        return torch.stack([g.cost(counts, factored) / g.original for g in self.each]).sum(0)
 
-    def lag(self, counts: Tensor, way: float) -> float:
-        """How far the costs are above what is wanted, as a share of the whole way; the worst."""
+    def gap(self, counts: Tensor, progress: float) -> float:
+        """How far the costs are above their targets, as a share of the whole way; the worst."""
         with torch.no_grad():
             factored = self._factored(counts)
             return max(
-                (float(g.cost(counts, factored)) - g.wanted(way)) / (g.full - g.limit)
+                (float(g.cost(counts, factored)) - g.target(progress)) / (g.original - g.limit)
                 for g in self.each
             )
 
@@ -117,13 +112,13 @@ class Goals(nn.Module):
 
     def ever_paying(self) -> list[str]:
         """Paths of the layers that cost less as two at some rank, at full widths."""
-        ranks, found = self.space.ranks, set[str]()
+        ranks, paying = self.space.ranks, set[str]()
         for step in range(max((o.group.size.bit_length() for o in ranks), default=0)):
             counts = list(self.space.sizes)
             for o in ranks:
                 counts[o.group.index] = min(o.group.minimum << step, o.group.size)
-            found.update(self.paying(counts))
-        return [o.layer.path for o in ranks if o.layer.path in found]
+            paying.update(self.paying(counts))
+        return [o.layer.path for o in ranks if o.layer.path in paying]
 
     def _factored(self, counts: Tensor) -> Tensor | None:
         if len(self.each) == 1 or not self.space.ranks:
@@ -144,13 +139,13 @@ def _cost(space: Space, budget: Budget, targets: list[str]) -> Cost:
     )
 
 
-def _prepare(space: Space, budgets: Sequence[Budget]) -> None:
+def _check_blocks(space: Space, budgets: Sequence[Budget]) -> None:
     """Refuse a block that can do nothing for any of the budgets."""
     if not budgets:
         raise UsageError("no budget is given; expected one like '60%'")
     if space.bits and not any(b.kind == "bytes" for b in budgets):
         raise UsageError(
-            "Quantise cannot pay here: few bits save space, and latency only in an int8 file; "
+            "Quantize cannot pay here: few bits save space, and latency only in an int8 file; "
             "expected a budget of bytes beside it, like 'bytes=25%', or export_int8 without it"
         )
     free = any(o.n_of_m is None for o in space.sparse)

@@ -1,7 +1,8 @@
 """int8 ONNX files by ONNX Runtime's static quantiser.
 
 uint8 activations, int8 weights with a scale per channel (U8xS8), in QDQ form, which other
-runtimes read too and ``workloads_of_file`` reads back. Its measured reasons are in docs/guide/int8.md.
+runtimes read too and ``workloads_of_file`` reads back. Its measured reasons:
+docs/guide/int8.md.
 """
 
 from __future__ import annotations

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from latprof.compress.graph._copy import copy_model
 from latprof.compress.graph._graph import Graph, Stats, multiplied
 from latprof.compress.graph._groups import CountedOp, Group, ParameterSlice
 from latprof.compress.graph._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress.graph._quiet import culprit, first_line, quiet
+from latprof.compress.graph._training_only import (
+    TrainingOnlyWarning,
+    training_only,
+    warn_of_training_only,
+)
 
 __all__ = [
     "CountedOp",
@@ -14,10 +20,14 @@ __all__ = [
     "Inputs",
     "ParameterSlice",
     "Stats",
+    "TrainingOnlyWarning",
+    "copy_model",
     "culprit",
     "evaluating",
     "first_line",
     "flat_outputs",
     "multiplied",
     "quiet",
+    "training_only",
+    "warn_of_training_only",
 ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from latprof.compress.masks._ranks import agreed, average, share
+from latprof.compress.masks._masks import Masks
+from latprof.compress.masks._optimizer import MaskOptimizer
+from latprof.compress.masks._processes import average, broadcast, from_first
 from latprof.compress.masks._weights import Weights
 
 __all__ = [
+    "MaskOptimizer",
+    "Masks",
     "Weights",
-    "agreed",
     "average",
-    "share",
+    "broadcast",
+    "from_first",
 ]

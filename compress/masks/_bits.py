@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bits", "clip", "quantise"]
+__all__ = ["Bits", "clip", "quantize"]
 
 #: Shares of the weight's range that are tried as the first clip range of each bit width.
 _SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
@@ -18,7 +18,7 @@ def clip(weight: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     return upper - torch.relu(upper - lower - torch.relu(weight - lower))
 
 
-def quantise(weight: Tensor, lower: Tensor, upper: Tensor, bits: int) -> Tensor:
+def quantize(weight: Tensor, lower: Tensor, upper: Tensor, bits: int) -> Tensor:
     """The nearest of 2**bits even steps from lower to upper; rounding is straight-through."""
     step = (upper - lower) / (2**bits - 1)
     place = (clip(weight, lower, upper) - lower) / step
@@ -31,7 +31,8 @@ class Bits(nn.Module):
     is the weight itself.
 
     Each width has a clip range: it begins where the weight's squared error is least, ``refit``
-    finds it again, and once a width is the highest that is kept its range is learnt.
+    finds it again, and once a width is the highest that is kept its range is learned. Grids are
+    computed in float32 at least.
 
     Args:
         weight: of any shape.
@@ -44,7 +45,7 @@ class Bits(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         self.register_buffer("begin", torch.zeros(len(widths), 2))
-        self.stretch = nn.Parameter(torch.zeros(len(widths), 2))  # logarithm; decay ends at 1
+        self.stretch = nn.Parameter(torch.zeros(len(widths), 2))  # logarithm: decay leads to 1
         self.refit(weight, torch.ones(len(widths) + 1))
 
     @torch.no_grad()
@@ -63,12 +64,13 @@ class Bits(nn.Module):
 
     def forward(self, weight: Tensor, beta: Tensor) -> Tensor:
         """The mixture at ``beta`` (len(widths) + 1,); its first entry is not read."""
-        ranges = zip(self.ranges(beta), self.widths, strict=True)
-        ladder = [*(quantise(weight, ends[0], ends[1], bits) for ends, bits in ranges), weight]
+        exact = _exact(weight)
+        ranges = zip(_exact(self.ranges(beta)), self.widths, strict=True)
+        ladder = [*(quantize(exact, ends[0], ends[1], bits) for ends, bits in ranges), exact]
         mixed = torch.zeros(())
         for j in range(len(ladder) - 1, 0, -1):
             mixed = beta[j] * (ladder[j] - ladder[j - 1] + mixed)
-        return ladder[0] + mixed
+        return (ladder[0] + mixed).to(weight.dtype)
 
     def _top(self, beta: Tensor) -> Tensor:
         """(len(widths),) bool: the highest width that is kept, if not the weight itself."""
@@ -77,11 +79,17 @@ class Bits(nn.Module):
         return below.cumprod(0).bool() & ~kept[:-1]
 
 
+def _exact(tensor: Tensor) -> Tensor:
+    """In float32 at least: 16 bits have more steps than half precision has numbers."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _range(weight: Tensor, bits: int) -> Tensor:
+    weight = _exact(weight)
     low, high = weight.min(), weight.max()
     whole = torch.stack([low, high if high > low else low + 1e-6])
     tried = [whole * share for share in _SHARES]
     errors = [
-        float((quantise(weight, ends[0], ends[1], bits) - weight).square().sum()) for ends in tried
+        float((quantize(weight, ends[0], ends[1], bits) - weight).square().sum()) for ends in tried
     ]
     return tried[errors.index(min(errors))]

@@ -1,4 +1,4 @@
-"""Weights that are worked out where they are used, in the order that multiplies least.
+"""Weights that are computed where they are used, in the order that multiplies least.
 
 For a while they take the places of a layer's own. A layer of few rows, such as a classifier or what
 follows a global pooling, has inputs that are far smaller than its weight: there the masks multiply
@@ -29,9 +29,9 @@ class Deferred(Tensor):
 
     @staticmethod
     def __new__(cls, first: Tensor, second: Tensor) -> Self:
-        made: Self = torch.Tensor._make_subclass(cls, first.detach())  # never read
-        made.parts = first, second
-        return made
+        placeholder: Self = torch.Tensor._make_subclass(cls, first.detach())  # never read
+        placeholder.parts = first, second
+        return placeholder
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -49,7 +49,7 @@ class Deferred(Tensor):
 
     @abstractmethod
     def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
-        """An input and a weight of which the layer makes what it makes of ``input`` and this."""
+        """An input and a weight of which the layer computes what it does of ``input`` and this."""
 
 
 class Masked(Deferred):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ __all__ = ["Swap"]
 
 class Swap:
     """What ``torch.func.functional_call`` does, without its search for shared parameters in each
-    call; modules are found by name in each, for they may be replaced.
+    call; modules are looked up by name in each, for they may be replaced.
 
     Args:
         model: whose parameters there are; it is not kept.
@@ -41,6 +42,12 @@ class Swap:
         kwargs: Mapping[str, Any],
     ) -> Any:
         """The model's forward with these in the place of its parameters, gradients included."""
+        with self.placed(model, changed):
+            return model(*args, **kwargs)
+
+    @contextmanager
+    def placed(self, model: nn.Module, changed: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within, these are in the place of the model's parameters."""
         places = [
             (_owner(model, path)._parameters, leaf, value)
             for name, value in changed.items()
@@ -50,7 +57,7 @@ class Swap:
         try:
             for held, leaf, value in places:
                 held[leaf] = value  # type: ignore[assignment]
-            return model(*args, **kwargs)
+            yield
         finally:
             for (held, leaf, _), parameter in zip(places, own, strict=True):
                 held[leaf] = parameter

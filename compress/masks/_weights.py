@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from latprof.compress.graph import multiplied
 from latprof.compress.masks._bits import Bits
 from latprof.compress.masks._deferred import Masked, Product
+from latprof.compress.masks._recompute import recomputed_in
 from latprof.compress.masks._swap import Swap
 from latprof.compress.shrink import gated, split
 from latprof.compress.space import Option, Space
@@ -75,7 +78,7 @@ class Weights(nn.Module):
 
         Args:
             scales: per group of the space, (size,); 0 is removed.
-            defer: leave weights of layers of few rows to be worked out where they are used.
+            defer: leave weights of layers of few rows to be computed where they are used.
         """
         params = self.swap.parameters(model)
         graph = self.space.graph
@@ -94,27 +97,59 @@ class Weights(nn.Module):
         for option in self.space.sparse:
             name = option.layer.weight
             weight = changed.get(name, params[name])
-            mask = _spread(scales[option.group.index], weight.shape, option.tile)
+            mask = _per_weight(scales[option.group.index], weight.shape, option.tile)
             changed[name] = weight * mask.to(weight.dtype)
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             name = option.layer.weight
             weight = changed.get(name, params[name])
             coded = bits(weight, scales[option.group.index])
-            # What a mask removed is zero on any grid; its gradient still tells what it was worth.
+            # What a mask removed is zero on any grid; its gradient still says how important it was.
             changed[name] = coded - coded.detach() * (weight.detach() == 0)
         return changed
 
     def run(
         self,
         model: nn.Module,
-        scales: Sequence[Tensor],
+        scales: Callable[[], Sequence[Tensor]],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """The model's forward under these scales."""
-        changed = self(model, scales, defer=not torch.compiler.is_compiling())
-        with gated(model, {r.path: scales[r.group.index] for r in self.space.residuals}):
-            return self.swap(model, changed, args, kwargs)
+        """The model's forward under the scales that are computed for it."""
+        if torch.compiler.is_compiling():  # which recomputes within its own graph
+            now = scales()
+            with gated(model, self._gates(now)):
+                return self.swap(model, self(model, now), args, kwargs)
+        with self._masked(model, scales):
+            return model(*args, **kwargs)
+
+    @contextmanager
+    def _masked(self, model: nn.Module, scales: Callable[[], Sequence[Tensor]]) -> Iterator[None]:
+        """Within, the model computes under the scales."""
+        now = scales()
+        changed = self(model, now, defer=True)
+        again = partial(self._masked, model, scales)
+        with self._placed(model, changed, self._gates(now), again):
+            yield
+
+    @contextmanager
+    def _placed(
+        self,
+        model: nn.Module,
+        changed: Mapping[str, Tensor],
+        gates: Mapping[str, Tensor],
+        again: Callable[[], AbstractContextManager[None]],
+    ) -> Iterator[None]:
+        """Within, these parameters and gates are in place; also where a part is recomputed."""
+        same = partial(self._placed, model, changed, gates, again)
+        with (
+            gated(model, gates),
+            self.swap.placed(model, changed),
+            recomputed_in(same, again),
+        ):
+            yield
+
+    def _gates(self, scales: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {r.path: scales[r.group.index] for r in self.space.residuals}
 
     @torch.no_grad()
     def fold(self, model: nn.Module, scales: Sequence[Tensor]) -> None:
@@ -145,15 +180,15 @@ class Weights(nn.Module):
             keeps: per channel group, (size,) bool.
         """
         shape = option.layer.shape
-        found = torch.ones(shape, dtype=torch.bool)
+        alive = torch.ones(shape, dtype=torch.bool)
         for (name, dim), keep in self.space.graph.kept(keeps).items():
             if name == option.layer.weight:
-                found &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
+                alive &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
         rows, columns = option.tile
-        return found.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
+        return alive.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
 
 
-def _spread(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:
+def _per_weight(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:
     """One scale per tile of a weight as a mask of the weight's shape."""
     if tile == (1, 1):
         return scales.view(shape)

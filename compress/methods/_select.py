@@ -17,24 +17,24 @@ from torch import Tensor
 if TYPE_CHECKING:
     from latprof.compress.graph import Group
 
-__all__ = ["Floats", "candidates", "n_of_m", "select", "worth_of"]
+__all__ = ["Floats", "candidates", "kept_importance", "n_of_m", "select"]
 
 Floats = npt.NDArray[np.float64]
 
-#: More choices per group than this refine nothing that the re-measuring can see.
-_CHOICES = 32
+#: More counts per group than this refine nothing that measuring again can see.
+_MAX_CANDIDATES = 32
 
 
 def candidates(group: Group) -> list[int]:
     """The counts a group may have, ascending: multiples of a step, and its full size.
 
-    The step is the group's divisor, doubled while that leaves more than _CHOICES counts: what is
-    a multiple of 16 is one of 4 and 8 too, and keeps their fast paths.
+    The step is the group's divisor, doubled while that leaves more than _MAX_CANDIDATES counts: a
+    multiple of 16 is one of 4 and 8 too, and keeps their fast paths.
     """
     if not group.prunable:
         return [group.size]
     step = group.divisor
-    while group.size > _CHOICES * step:
+    while group.size > _MAX_CANDIDATES * step:
         step *= 2
     least = -(-group.minimum // group.divisor) * group.divisor
     return sorted(
@@ -43,36 +43,37 @@ def candidates(group: Group) -> list[int]:
 
 
 def select(
-    values: Sequence[Floats],
+    kept: Sequence[Floats],
     candidates: Sequence[Sequence[int]],
     cost: Callable[[Floats], Floats],
     budget: float,
-    leaps: Sequence[Sequence[int]] | None = None,
+    strides: Sequence[Sequence[int]] | None = None,
 ) -> list[int]:
     """Counts per group, (G,).
 
     Args:
-        values: per group, what keeping 0..n of its units is worth, (n + 1,), see ``worth_of``.
+        kept: per group, the importance that its best 0..n units keep, (n + 1,), see
+            ``kept_importance``.
         candidates: per group, the counts it may have, ascending; the last is where it starts.
         cost: (B,) seconds, or another figure, for B rows of counts (B, G).
         budget: the figure to stay under.
-        leaps: per group, how many candidates a move down may pass; (1, 2) by default.
+        strides: per group, how many candidates a move down may pass; (1, 2) by default.
 
     Returns:
         Counts with ``cost(counts) <= budget``, or every group at its first candidate.
     """
-    leaps = [(1, 2)] * len(candidates) if leaps is None else leaps
-    worth = [v[list(c)] for v, c in zip(values, candidates, strict=True)]
+    strides = [(1, 2)] * len(candidates) if strides is None else strides
+    importance = [k[list(c)] for k, c in zip(kept, candidates, strict=True)]
     place = [len(c) - 1 for c in candidates]
     counts = np.array([c[-1] for c in candidates], dtype=np.float64)
     now = float(cost(counts[None])[0])
     while now > budget:
         # One step down, or two at once: the first may lie within one stair of the device.
-        moves = [(g, p - d) for g, p in enumerate(place) for d in leaps[g] if p >= d]
+        moves = [(g, p - d) for g, p in enumerate(place) for d in strides[g] if p >= d]
         if not moves:
             break
         after = cost(_moved(counts, candidates, moves))
-        lost = np.array([worth[g][place[g]] - worth[g][to] for g, to in moves])
+        lost = np.array([importance[g][place[g]] - importance[g][to] for g, to in moves])
         best = int(np.argmin(lost / np.maximum(now - after, 1e-12 * now)))
         group, place[group] = moves[best]
         counts[group] = candidates[group][place[group]]
@@ -82,18 +83,18 @@ def select(
         fits = cost(_moved(counts, candidates, moves)) <= budget
         if not fits.any():
             break
-        gained = np.array([worth[g][to] - worth[g][place[g]] for g, to in moves])
+        gained = np.array([importance[g][to] - importance[g][place[g]] for g, to in moves])
         group, place[group] = moves[int(np.argmax(np.where(fits, gained, -np.inf)))]
         counts[group] = candidates[group][place[group]]
     return [int(c) for c in counts]
 
 
-def n_of_m(worth: Tensor, n: int, m: int) -> Tensor:
-    """(size,) bool: the n most valuable of every m neighbours; size is a multiple of m."""
-    best = worth.view(-1, m).argsort(descending=True, stable=True)[:, :n]
+def n_of_m(importance: Tensor, n: int, m: int) -> Tensor:
+    """(size,) bool: the n most important of every m neighbors; size is a multiple of m."""
+    best = importance.view(-1, m).argsort(descending=True, stable=True)[:, :n]
     return (
-        torch.zeros(worth.numel() // m, m, dtype=torch.bool)
-        .to(worth.device)
+        torch.zeros(importance.numel() // m, m, dtype=torch.bool)
+        .to(importance.device)
         .scatter_(1, best, True)
         .view(-1)
     )
@@ -109,8 +110,8 @@ def _moved(
     return rows
 
 
-def worth_of(importance: Floats, *, ordered: bool = False) -> Floats:
-    """What keeping the best 0..n units of a group is worth, (n + 1,); the first, if ``ordered``.
+def kept_importance(importance: Floats, *, ordered: bool = False) -> Floats:
+    """Importance that the best 0..n units of a group keep, (n + 1,); if ``ordered`` the first n.
 
     Taylor importances do not add up when most of a group goes, for what is left has to carry
     its work; so a share r of the group's importance costs -log(1 - r) of it, r where r is small.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -10,7 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from latprof.compress.graph import Graph, Inputs, culprit, evaluating, first_line, flat_outputs
+from latprof.compress.graph import (
+    Graph,
+    Inputs,
+    copy_model,
+    culprit,
+    evaluating,
+    first_line,
+    flat_outputs,
+)
 from latprof.compress.shrink._factored import factored
 from latprof.compress.shrink._skip import gated, without
 from latprof.errors import ShrinkError, UsageError
@@ -79,7 +86,7 @@ def exact_error(
     dropped: Collection[str] = (),
 ) -> float | None:
     """The error in float64, where rounding is none; None for a model that insists on float32."""
-    models = copy.deepcopy(model).double(), copy.deepcopy(small).double()
+    models = copy_model(model).double(), copy_model(small).double()
     doubled = {name: value.double() for name, value in override.items()}
     try:
         return compare(*models, graph, masks, doubled, dropped)
@@ -144,7 +151,7 @@ def cut(
                         new = new * scale[left].to(new.dtype).view(along)
             trained = old.requires_grad or name in override
             memo[id(old)] = nn.Parameter(new, trained) if name in parameters else new
-    small = copy.deepcopy(model, memo)
+    small = copy_model(model, memo)
     for path, module in small.named_modules():
         prefix = f"{path}." if path else ""
         if any(f"{prefix}{own}" in touched for own in (*module._parameters, *module._buffers)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
+from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Quantize, Sparse
 from latprof.compress.space._counts import COUNTS, soft_counts
 from latprof.compress.space._residual import residual_blocks
 from latprof.compress.space._space import Option, Space, space_of
@@ -15,6 +15,7 @@ __all__ = [
     "Option",
     "Prune",
     "Quantise",
+    "Quantize",
     "Space",
     "Sparse",
     "residual_blocks",

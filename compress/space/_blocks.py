@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from latprof.compress.space._counts import prepare_counts
+from latprof.compress.space._counts import check_count
 from latprof.errors import UsageError
 
-__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Sparse"]
+__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
 
@@ -28,7 +28,7 @@ class Block:
     init: str = "importance"
 
     def __post_init__(self) -> None:
-        prepare_counts(self.count)
+        check_count(self.count)
         if self.init not in _INITS:
             raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
 
@@ -49,7 +49,7 @@ class Prune(Block):
 
 @dataclass(frozen=True)
 class LowRank(Block):
-    """Factor weights: U diag(beta) V, initialised by SVD.
+    """Factor weights: U diag(beta) V, initialized by SVD.
 
     A layer becomes two where two cost less on the target, and stays one where they do not.
 
@@ -67,10 +67,10 @@ class Depth(Block):
     """Drop whole residual blocks: x + beta (block(x) - x), with one beta in [0, 1] for each.
 
     A block that is kept computes what it did, beta = 1; one that is dropped is an identity, and
-    none of its ops is left. Found are the modules that return their input where all their
+    none of its ops is left. These are the modules that return their input where all their
     parameters are zero: those of ResNets and MobileNets whose shortcut is the identity,
-    transformer layers that normalise first. Not in the paper; a scale per residual block, pressed
-    to zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), where what a block costs is not told.
+    transformer layers that normalize first. Not in the paper; a scale per residual block, pressed
+    to zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), without regard to a block's cost.
 
     Args:
         count, init: fixed; one mask alone is counted by its value, from 1.
@@ -115,26 +115,26 @@ class Sparse(Block):
     @property
     def block(self) -> tuple[int, int] | None:
         """(R, C) of a pattern of blocks."""
-        found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", self.pattern)
-        return (int(found[1]), int(found[2])) if found else None
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", self.pattern)
+        return (int(match[1]), int(match[2])) if match else None
 
     @property
     def n_of_m(self) -> tuple[int, int] | None:
         """(N, M) of a fixed pattern."""
-        found = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.pattern)
-        return (int(found[1]), int(found[2])) if found and int(found[1]) < int(found[2]) else None
+        match = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.pattern)
+        return (int(match[1]), int(match[2])) if match and int(match[1]) < int(match[2]) else None
 
 
 @dataclass(frozen=True)
-class Quantise(Block):
-    """Give each weight the fewest bits that do: nested bit widths with learnt clip ranges.
+class Quantize(Block):
+    """Give each weight the fewest bits that do: nested bit widths with learned clip ranges.
 
     It is the size of the weights that falls; it takes a budget of ``bytes``. What int8 saves in
     latency is a matter of the exported file: ``export_int8``.
 
     Args:
         bits: ascending widths that a weight may have; it may also stay as it is.
-        layers: names or patterns of the linear and convolution layers it may quantise.
+        layers: names or patterns of the linear and convolution layers it may quantize.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -144,3 +144,7 @@ class Quantise(Block):
         super().__post_init__()
         if not self.bits or list(self.bits) != sorted({b for b in self.bits if 1 <= b <= 16}):
             raise UsageError(f"bits are {self.bits}; expected ascending widths from 1 to 16")
+
+
+#: The former spelling.
+Quantise = Quantize

@@ -14,17 +14,16 @@ from torch import Tensor
 
 from latprof.errors import UsageError
 
-__all__ = ["COUNTS", "prepare_counts", "soft_counts"]
+__all__ = ["COUNTS", "check_count", "soft_counts"]
 
 #: By name; ``soft_counts`` relies on their order.
 COUNTS = ("hoyer_square", "l1", "l1l2")
 
 
-def prepare_counts(kind: str) -> str:
-    """``kind``, or UsageError where it is none of COUNTS."""
+def check_count(kind: str) -> None:
+    """Raises UsageError where ``kind`` is none of COUNTS."""
     if kind not in COUNTS:
         raise UsageError(f"count is {kind!r}; expected one of {', '.join(COUNTS)}")
-    return kind
 
 
 def soft_counts(alpha: Tensor, segment: Tensor, sizes: Tensor, kind: str | Tensor) -> Tensor:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
 from latprof.compress.graph import Graph, Group
-from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Sparse
+from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse
 from latprof.compress.space._residual import residual_blocks
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -38,7 +39,7 @@ class Layer:
 
     @property
     def weight(self) -> str:
-        return f"{self.path}.weight"
+        return f"{self.path}.weight" if self.path else "weight"  # a model may be one layer
 
     @property
     def full_rank(self) -> int:
@@ -49,7 +50,7 @@ class Layer:
 class Option:
     """What a block may do to one layer; ``group`` counts the units that are left of it."""
 
-    block: LowRank | Quantise | Sparse
+    block: LowRank | Quantize | Sparse
     layer: Layer
     group: Group
 
@@ -113,7 +114,7 @@ class Space:
 
     @cached_property
     def bits(self) -> tuple[Option, ...]:
-        return tuple(o for o in self.options if isinstance(o.block, Quantise))
+        return tuple(o for o in self.options if isinstance(o.block, Quantize))
 
     def holder(self, name: str) -> int | None:
         """Group of the residual block that this module or parameter lies in."""
@@ -140,6 +141,16 @@ class Space:
             if holders and all(h is not None and not counts[h] for h in holders)
         }
 
+    def widths(self, counts: Sequence[int]) -> list[dict[str, Any]]:
+        """Per group that can shrink, its ``group`` name and its units ``before`` and ``after``; a
+        residual block is a group of one, and what was in a dropped one is 0."""
+        gone = self.vanished(counts)
+        return [
+            {"group": g.name, "before": g.size, "after": 0 if g.index in gone else count}
+            for g, count in zip(self.groups, counts, strict=True)
+            if g.prunable
+        ]
+
     def bare(self, counts: Sequence[int]) -> list[Group]:
         """Channel groups that are down to their least, without which the network is cut in two."""
         gone = self.vanished(counts)
@@ -160,19 +171,19 @@ class Space:
 
     def workloads(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[Workload]:
         """Every op at these counts (G,); the layers named in ``factored`` as two."""
-        return [w for made in self.ops(counts, factored) for w in made]
+        return [w for became in self.ops(counts, factored) for w in became]
 
     def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
         """The same, per op of the original what it has become: none, one, or two."""
         whole = self.graph.workloads(counts[: len(self.graph.groups)])
-        found: list[list[Workload]] = [[w] for w in whole]
+        became: list[list[Workload]] = [[w] for w in whole]
         for n, option, _, _ in self.pairs():
             if option.layer.path in factored:
-                found[n] = list(_pair(whole[n], counts[option.group.index]))
+                became[n] = list(_pair(whole[n], counts[option.group.index]))
         holders = (self.holder(op.module) for op in self.graph.ops)
         return [
-            made if holder is None or counts[holder] else []
-            for made, holder in zip(found, holders, strict=True)
+            ops if holder is None or counts[holder] else []
+            for ops, holder in zip(became, holders, strict=True)
         ]
 
 
@@ -196,7 +207,7 @@ def space_of(
     layers = _layers(model, graph)
     options: list[Option] = []
     for block in blocks:
-        if not isinstance(block, (LowRank, Quantise, Sparse)):
+        if not isinstance(block, (LowRank, Quantize, Sparse)):
             continue
         before = len(options)
         for layer in layers:
@@ -245,7 +256,7 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
     for n, op in enumerate(graph.ops):
         ops.setdefault(op.module, []).append(n)
     names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    found = []
+    layers = []
     for path, module in model.named_modules():
         plain = type(module) is nn.Linear or (
             type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
@@ -253,9 +264,8 @@ def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
         works = [graph.ops[n].workload for n in ops.get(path, [])]
         tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
         if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
-            shape = tuple(graph.shapes[f"{path}.weight"])
-            found.append(Layer(path, shape, tuple(ops[path])))
-    return found
+            layers.append(Layer(path, tuple(module.weight.shape), tuple(ops[path])))
+    return layers
 
 
 def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
@@ -268,14 +278,14 @@ def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
     return tuple(la.weight for la in layers if not any(wide(ops[n]) for n in la.ops))
 
 
-def _option(block: LowRank | Quantise | Sparse, layer: Layer, index: int) -> Option | None:
+def _option(block: LowRank | Quantize | Sparse, layer: Layer, index: int) -> Option | None:
     """None where the layer is too small for the block."""
     if isinstance(block, LowRank):
         size, divisor, minimum = layer.full_rank, block.divisor, block.divisor
         if size < 2 * divisor:
             return None
         name = f"{layer.path}/rank"
-    elif isinstance(block, Quantise):
+    elif isinstance(block, Quantize):
         name, size, divisor, minimum = f"{layer.path}/bits", len(block.bits) + 1, 1, 1
     else:
         rows, columns = block.block or (1, 1)

@@ -14,7 +14,15 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from latprof.compress.graph import Graph, Inputs, culprit, evaluating, first_line, quiet
+from latprof.compress.graph import (
+    Graph,
+    Inputs,
+    culprit,
+    evaluating,
+    first_line,
+    quiet,
+    warn_of_training_only,
+)
 from latprof.compress.trace._grouping import build_groups
 from latprof.compress.trace._probe import probe_groups
 from latprof.compress.trace._tracer import RULES, Tracer, tensors_in, unknown
@@ -39,6 +47,9 @@ def trace(
         exclude: patterns (``fnmatch``) of module or parameter names to leave whole.
         probe: try every group on a small copy, and leave whole those whose code cannot follow.
 
+    Warns:
+        TrainingOnlyWarning: the model has a head that runs in training mode alone.
+
     Raises:
         UsageError: a pattern that matches nothing.
         TraceError: the forward fails on these inputs, or depends on the data in them.
@@ -52,6 +63,7 @@ def trace(
         tracer = Tracer(tensors, exclude)
         for value in _Run(tracer, tensors).exported(exported, model):
             tracer.pin(value, "output of the model")
+    warn_of_training_only(model, inputs)
     tracer.settle()
     groups, ops = build_groups(tracer)
     graph = Graph(

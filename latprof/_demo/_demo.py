@@ -15,8 +15,8 @@ from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
-    Recipe,
     TensorBatches,
+    TrainSettings,
     accuracy,
     largest,
     shrink,
@@ -61,17 +61,17 @@ class Scale:
     images: int
     n_shapes: int
     n_variants: int
-    original: Recipe
+    original: TrainSettings
     settings: Settings
 
 
-FULL = Scale(40_000, 200, 14, Recipe(4), Settings())
+FULL = Scale(40_000, 200, 14, TrainSettings(4), Settings())
 QUICK = Scale(
     8_000,
     80,
     5,
-    Recipe(2),
-    Settings(masks=Recipe(2, lr=2e-3, final=0.5), fine_tune=Recipe(1, lr=2e-3)),
+    TrainSettings(2),
+    Settings(masks=TrainSettings(2, lr=2e-3, final=0.5), fine_tune=TrainSettings(1, lr=2e-3)),
 )
 
 
@@ -245,9 +245,9 @@ class _Demo:
         """The original uniformly thinned to the compressed network's latency, trained as long."""
         settings = self.scale.settings
         (measure,) = comp.measure.values()  # remembers, for a run that is killed
-        target_s = aim_s = comp.latency_s()
+        target_s = aim_s = comp.cost()
         for _ in range(3):
-            counts = uniform_counts(comp.space, comp.cost, aim_s)
+            counts = uniform_counts(comp.space, comp.cost_model, aim_s)
             thin = shrink(model, comp.graph, largest(model, comp.graph, counts))
             measured_s = measure(thin)
             if abs(measured_s / target_s - 1) < 0.03:
@@ -257,7 +257,9 @@ class _Demo:
             train(
                 thin,
                 self.data.batches,
-                Recipe(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+                TrainSettings(
+                    settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr
+                ),
                 distillation=Distillation(model, settings.coefficient, settings.temperature),
                 # another width may follow from a table that was measured on meanwhile
                 checkpoint=deployment.folder / f"uniform-{sum(counts)}.checkpoint",

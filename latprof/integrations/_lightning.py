@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from latprof.compress import Compressor, standing
+from latprof.compress import Compressor, status
 from latprof.errors import UsageError
 from latprof.vocabulary import require
 
@@ -70,4 +70,4 @@ class LightningCallback(Callback):
         comp.alpha.grad, self._grad = self._grad, None
         comp.step()
         comp.alpha.grad = None
-        pl_module.log_dict({f"latprof/{k}": float(v) for k, v in standing(comp).items()})
+        pl_module.log_dict({f"latprof/{k}": float(v) for k, v in status(comp).items()})

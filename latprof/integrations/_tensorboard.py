@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from latprof.compress import Compressor, standing
+from latprof.compress import Compressor, status
 from latprof.vocabulary import Closing
 
 __all__ = ["TensorBoard"]
@@ -30,7 +30,7 @@ class TensorBoard(Closing):
         """``latprof/latency_s``, ``budget_s``, ``strength`` and ``channels`` of the compressor,
         and the scalars by their own names."""
         if comp is not None:
-            scalars |= {f"latprof/{name}": value for name, value in standing(comp).items()}
+            scalars |= {f"latprof/{name}": value for name, value in status(comp).items()}
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 

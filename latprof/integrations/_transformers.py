@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from latprof.compress import Attachment, Compressor, fold, standing
+from latprof.compress import Attachment, Compressor, fold, status
 from latprof.compress.masks import average
 from latprof.errors import UsageError
 
@@ -102,7 +102,7 @@ class TransformersCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         for shown in (kwargs["logs"], *state.log_history[-1:]):
-            shown.update(standing(self.comp))
+            shown.update(status(self.comp))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -77,8 +77,9 @@ def trajectory(log: Sequence[Mapping[str, Any]]) -> Figure:
     if (budget_s := rows[-1].get("budget_s")) is not None:
         above.axhline(budget_s * 1e6, color=_BUDGET, linestyle="--", linewidth=1)
     above.set_ylabel("predicted latency (us)")
-    below.semilogy(steps, [max(r["strength"], 1e-9) for r in rows], color="#4c5a67")
-    positive = [r["strength"] for r in rows if r["strength"] > 0]
+    weights = [r.get("penalty_weight", r.get("strength", 0.0)) for r in rows]  # before: strength
+    below.semilogy(steps, [max(w, 1e-9) for w in weights], color="#4c5a67")
+    positive = [w for w in weights if w > 0]
     if positive:
         below.set_ylim(min(positive) / 2, max(positive) * 2)
     below.set_ylabel("lambda")

@@ -12,7 +12,9 @@ from support.compressor import EXAMPLE, Net, batches, network, run, surrogate
 from torch import nn
 
 from latprof import Compressor, Prune
-from latprof.compress import Recipe, Tick, trace, train
+from latprof.compress import Goals, Latency, Tick, TrainSettings, trace, train
+from latprof.compress.masks import Masks
+from latprof.compress.methods import Regularizer
 from latprof.errors import InfeasibleBudgetError, UsageError
 
 
@@ -24,7 +26,7 @@ def test_users_own_loop_lands_on_the_budget(
     comp = Compressor(network(), EXAMPLE, surrogate(), "75%", blocks=[Prune(count=count)], steps=60)
     run(comp, 70, optimizer, 1e-2)
     assert comp.fixed
-    assert comp.latency_s() <= comp.budget_s
+    assert comp.cost() <= comp.budget_cost
     assert comp.penalty() == 0
     small = comp.shrink()
     assert type(small) is Net
@@ -54,7 +56,7 @@ def test_penalty_has_the_gradient_of_its_value() -> None:
         comp.alpha.copy_(
             torch.rand(len(comp.alpha), generator=torch.Generator().manual_seed(0)) + 0.2
         )
-        comp.strength.fill_(3.0)
+        comp.regularizer.weight.fill_(3.0)
     comp.penalty().backward()  # type: ignore[no-untyped-call]
     grad = comp.alpha.grad
     assert grad is not None
@@ -69,23 +71,28 @@ def test_penalty_has_the_gradient_of_its_value() -> None:
     assert slope == pytest.approx(float(grad @ direction), rel=0.05, abs=1e-3)
 
 
-def test_between_look_ups_the_penalty_is_its_tangent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a long run the cost is looked up every few steps, and stays within 0.1% meanwhile."""
+def test_between_evaluations_the_penalty_is_its_tangent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a long run the cost is evaluated every few steps, and stays within 0.1% meanwhile."""
 
     def build() -> Compressor:
         return Compressor(network(), EXAMPLE, surrogate(), "75%", steps=4000)
 
     comp = build()
-    comp.taken.fill_(2000)
-    asked: list[Compressor] = []
-    look_up = Compressor._look_up
-    monkeypatch.setattr(Compressor, "_look_up", lambda me: (asked.append(me), look_up(me)))
+    comp.steps_taken.fill_(2000)
+    evaluated: list[Regularizer] = []
+    relative = Regularizer._evaluate
+
+    def evaluate(regularizer: Regularizer, masks: Masks, goals: Goals) -> None:
+        evaluated.append(regularizer)
+        relative(regularizer, masks, goals)
+
+    monkeypatch.setattr(Regularizer, "_evaluate", evaluate)
     optimizer = torch.optim.SGD(comp.parameters(), lr=1e-2)
     steps = 0
     for x, y in itertools.chain.from_iterable(batches().epoch(n) for n in range(4)):
         loss = nn.functional.cross_entropy(comp(x), y) + comp.penalty()
         exact = copy.deepcopy(comp)
-        exact.looked_up.fill_(False)
+        exact.regularizer.expire()
         with torch.no_grad():
             torch.testing.assert_close(comp.penalty(), exact.penalty(), rtol=1e-3, atol=0)
         optimizer.zero_grad()
@@ -93,7 +100,7 @@ def test_between_look_ups_the_penalty_is_its_tangent(monkeypatch: pytest.MonkeyP
         optimizer.step()
         comp.step()
         steps += 1
-    assert 1 < sum(me is comp for me in asked) < steps / 4
+    assert 1 < sum(each is comp.regularizer for each in evaluated) < steps / 4
     resumed = build()
     resumed.load_state_dict(comp.state_dict())
     assert torch.equal(resumed.penalty(), comp.penalty())
@@ -104,7 +111,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
         return Compressor(network(), EXAMPLE, surrogate(), "75%", steps=40)
 
     whole = build()
-    train(whole, batches(), Recipe(5, lr=1e-2))
+    train(whole, batches(), TrainSettings(5, lr=1e-2))
 
     class Killed(Exception):
         pass
@@ -121,7 +128,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
             train(
                 resumed,
                 batches(),
-                Recipe(5, lr=1e-2),
+                TrainSettings(5, lr=1e-2),
                 checkpoint=path,
                 on_tick=on_tick,
                 save_every_s=0,
@@ -134,10 +141,10 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "masks.checkpoint"
-    train(Net(), batches(), Recipe(1), checkpoint=path)
+    train(Net(), batches(), TrainSettings(1), checkpoint=path)
     before = path.read_bytes()
     with pytest.raises(UsageError, match=r"masks.checkpoint is of another network.*another folder"):
-        train(nn.Linear(2, 2), batches(), Recipe(1), checkpoint=path)
+        train(nn.Linear(2, 2), batches(), TrainSettings(1), checkpoint=path)
     assert path.read_bytes() == before
 
 
@@ -150,10 +157,10 @@ def test_measurement_decides_not_the_prediction() -> None:
         asked.append(1.3 * float(predicted.latency_s))
         return asked[-1]
 
-    comp = Compressor(network(), EXAMPLE, surrogate(), "75%", steps=40, measure=measure)
+    comp = Compressor(network(), EXAMPLE, Latency(surrogate(), measure=measure), "75%", steps=40)
     run(comp, 40, torch.optim.AdamW, 1e-2)
     assert len(asked) > 1
-    assert asked[-1] <= comp.budget_s
+    assert asked[-1] <= comp.budget_cost
 
 
 def test_a_measurement_that_was_misled_does_not_decide() -> None:
@@ -166,11 +173,11 @@ def test_a_measurement_that_was_misled_does_not_decide() -> None:
         true.append(1.3 * float(predicted.latency_s))
         return true[-1] * (0.2 if len(true) in (1, 6) else 1.0)
 
-    comp = Compressor(network(), EXAMPLE, surrogate(), "75%", steps=40, measure=measure)
+    comp = Compressor(network(), EXAMPLE, Latency(surrogate(), measure=measure), "75%", steps=40)
     run(comp, 40, torch.optim.AdamW, 1e-2)
     assert len(true) > 1
     kept = surrogate().predict_model(trace(comp.shrink(), EXAMPLE).workloads())
-    assert 1.3 * float(kept.latency_s) <= 1.01 * comp.budget_s
+    assert 1.3 * float(kept.latency_s) <= 1.01 * comp.budget_cost
 
 
 @pytest.mark.parametrize("budget", ["100%", "1%", "9 s"])

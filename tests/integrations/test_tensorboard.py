@@ -22,10 +22,10 @@ def test_scalars_are_read_back(tmp_path: Path) -> None:
         "loss",
         "latprof/latency_s",
         "latprof/budget_s",
-        "latprof/strength",
+        "latprof/penalty_weight",
         "latprof/channels",
     }
     assert found["loss"] == pytest.approx({1: 1.0, 2: 0.5, 3: 1 / 3})
     assert found["latprof/channels"][3] == sum(comp.counts())
-    assert found["latprof/latency_s"][2] == pytest.approx(comp.latency_s(), rel=1e-6)
-    assert math.isclose(found["latprof/budget_s"][1], comp.budget_s, rel_tol=1e-6)
+    assert found["latprof/latency_s"][2] == pytest.approx(comp.cost(), rel=1e-6)
+    assert math.isclose(found["latprof/budget_s"][1], comp.budget_cost, rel_tol=1e-6)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from latprof import Compressor, LatencyTable
-from latprof.compress import TensorBatches, trace
+from latprof.compress import Latency, TensorBatches, trace
 from latprof.devices import profile
 from latprof.devices._fake import FakeDevice
 from latprof.surrogate import Surrogate, fit
@@ -58,9 +58,9 @@ def network() -> Net:
 
 
 def batches(batch: int = 32) -> TensorBatches:
-    dice = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 4, (320,), generator=dice)
-    images = torch.randn(320, 1, 12, 12, generator=dice) + labels.view(-1, 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (320,), generator=generator)
+    images = torch.randn(320, 1, 12, 12, generator=generator) + labels.view(-1, 1, 1, 1)
     return TensorBatches(images, labels, batch)
 
 
@@ -94,7 +94,7 @@ def compressor(steps: int, slower: float = 1.0) -> Compressor:
         workloads = trace(small, EXAMPLE).workloads()
         return slower * float(surrogate().predict_model(workloads).latency_s)
 
-    return Compressor(network(), EXAMPLE, surrogate(), "75%", steps=steps, measure=measure)
+    return Compressor(network(), EXAMPLE, Latency(surrogate(), measure=measure), "75%", steps=steps)
 
 
 def train_a_half(rank: int, folder: Path, steps: int) -> None:

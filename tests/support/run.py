@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latprof import LatencyTable
-from latprof.compress import Recipe, TensorBatches, trace, workloads_of_file
+from latprof.compress import TensorBatches, TrainSettings, trace, workloads_of_file
 from latprof.devices import Job, profile
 from latprof.devices._fake import FakeDevice, Trouble
 from latprof.pipeline.run import (
@@ -31,8 +31,8 @@ __all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run", "surrogate"]
 
 SETTINGS = Settings(
     budget="65%",
-    masks=Recipe(6, lr=4e-3, final=0.5),
-    fine_tune=Recipe(1, lr=2e-3),
+    masks=TrainSettings(6, lr=4e-3, final=0.5),
+    fine_tune=TrainSettings(1, lr=2e-3),
     trail=3,
 )
 

@@ -119,7 +119,7 @@ def train_in_two(rank: int, folder: str) -> None:
 
         def measure(_: nn.Module, comp: Compressor = comp, asked: list[float] = asked) -> float:
             asked.append(1.2 + rank if not asked else 0.97)
-            return comp.budget_s * asked[-1]
+            return comp.budget_cost * asked[-1]
 
         comp.measure = {"latency": measure}
         torch.manual_seed(100 + rank)

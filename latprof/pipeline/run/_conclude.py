@@ -40,14 +40,16 @@ def conclude(
     ratios = deployment.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     macs = MacsCost(comp.space)
-    scale = original_s / comp.full_s  # predictions hold for the conditions of the first timing
+    scale = (
+        original_s / comp.original_cost
+    )  # predictions hold for the conditions of the first timing
     on_stage("testing the networks")
     figures = tuple(
         NetworkResult(
             name=name,
             accuracy=deployment.accuracy(model, files[name], test),
             latency_s=original_s * share[name],
-            predicted_s=scale * comp.cost.exact(counts),
+            predicted_s=scale * comp.cost_model.exact(counts),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(files[name]),
@@ -73,7 +75,7 @@ def _budgets(
 ) -> tuple[BudgetOutcome, ...]:
     comp, outcomes = done.comp, []
     for goal in comp.goals.each:
-        is_latency = goal.cost is comp.cost
+        is_latency = goal.cost is comp.cost_model
         limit = goal.budget.limit(original_s) if is_latency else goal.limit
         reached = compressed_s if is_latency else goal.cost.exact(comp.counts())
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))

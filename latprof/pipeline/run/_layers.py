@@ -102,5 +102,5 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
 
 
 def _cost(comp: Compressor) -> LatencyCost:
-    assert isinstance(comp.cost, LatencyCost)  # a run has a target
-    return comp.cost
+    assert isinstance(comp.cost_model, LatencyCost)  # a run has a target
+    return comp.cost_model

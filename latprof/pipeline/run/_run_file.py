@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Recipe, Sparse
+from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Sparse, TrainSettings
 from latprof.errors import UsageError
 from latprof.pipeline.run._settings import Settings
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", bound="Block | Recipe")
+T = TypeVar("T", bound="Block | TrainSettings")
 
 #: Sections that say what may be done to the network; [prune] where none is given.
 _BLOCKS: dict[str, Block] = {

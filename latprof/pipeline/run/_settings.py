@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from latprof.compress import Block, Prune, Recipe
+from latprof.compress import Block, Prune, TrainSettings
 from latprof.compress.cost import Budget
 
 __all__ = ["Settings"]
@@ -25,8 +25,8 @@ class Settings:
 
     budget: str = "60%"
     blocks: tuple[Block, ...] = (Prune(),)
-    masks: Recipe = field(default_factory=lambda: Recipe(3, lr=2e-3, final=0.5))
-    fine_tune: Recipe = field(default_factory=lambda: Recipe(2, lr=2e-3))
+    masks: TrainSettings = field(default_factory=lambda: TrainSettings(3, lr=2e-3, final=0.5))
+    fine_tune: TrainSettings = field(default_factory=lambda: TrainSettings(2, lr=2e-3))
     coefficient: float = 0.5
     temperature: float = 3.0
     seed: int = 0

@@ -37,7 +37,7 @@ class Trail:
         """Save what was reached for the first time; a run that goes on saves nothing twice."""
         for number, way in self._ways.items():
             stem = self.folder / str(number)
-            if not stem.with_suffix(".pt").exists() and self._comp.load(way) <= 1:
+            if not stem.with_suffix(".pt").exists() and self._comp.budget_ratio(way) <= 1:
                 small, counts = self._comp.snapshot(way)
                 with torch.random.fork_rng():  # training draws what it would have drawn
                     some = itertools.islice(self._batches.epoch(0), _BATCHES)

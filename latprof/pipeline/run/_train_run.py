@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from latprof.compress import Batches, Compressor, Distillation, Tick, train
+from latprof.compress import Batches, Compressor, Distillation, Latency, Tick, train
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
@@ -121,16 +121,18 @@ class _Run:
         comp = Compressor(
             copy.deepcopy(self.model),
             self.deployment.example_inputs,
-            surrogate,
+            Latency(
+                surrogate,
+                first_s,
+                MeasuredNetworks(
+                    self.folder / "measured.json",
+                    lambda small: self._measure(original, first_s, small),
+                ),
+                self.deployment.int8,
+            ),
             self.settings.budgets,
             blocks=self.settings.blocks,
             steps=self.settings.masks.epochs * len(self.batches),
-            original_s=first_s,
-            measure=MeasuredNetworks(
-                self.folder / "measured.json",
-                lambda small: self._measure(original, first_s, small),
-            ),
-            int8=self.deployment.int8,
         )
         save_json(timed, "time of the original", 1, {"latency_s": first_s})
         return comp

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof.compress import Compressor, Tick, standing
+from latprof.compress import Compressor, Tick, status
 from latprof.report import log_place, read_log
 from latprof.vocabulary import Closing, replace_file
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Watch", "Watcher"]
 
-#: Called at each step with phase, step, total, loss, accuracy, and what ``standing`` returns.
+#: Called at each step with phase, step, total, loss, accuracy, and what ``status`` returns.
 Progress = Callable[[Mapping[str, Any]], None]
 
 _LOG_EVERY_STEPS = 10
@@ -63,7 +63,7 @@ class Watch(Closing):
         self._file = contextlib.ExitStack()
         self._log: Any = None
         self._means: dict[str, float] = {}
-        self._standing = standing(comp)
+        self._status = status(comp)
         self._after = 0
 
     def begin(self, after: int) -> None:
@@ -77,9 +77,9 @@ class Watch(Closing):
             self._means[name] = mean + (value - mean) / _AVERAGED_STEPS
         due = tick.step % _LOG_EVERY_STEPS == 0 or tick.step == tick.total
         if due:
-            self._standing = standing(self._comp)
+            self._status = status(self._comp)
         place = {"phase": phase, "step": tick.step, "total": tick.total}
-        row = {**place, **self._means, **self._standing}
+        row = {**place, **self._means, **self._status}
         if due:
             self._write(row)
             if self._board is not None:

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof.compress.cost._budget import Budget, Reach
-from latprof.compress.methods._controller import ramp, steer
-from latprof.compress.methods._select import n_of_m, select, worth_of
+from latprof.compress.cost._budget import Budget, FeasibleRange
+from latprof.compress.methods._schedule import Schedule
+from latprof.compress.methods._select import kept_importance, n_of_m, select
+from latprof.compress.methods._steering import steer
 from latprof.compress.space._counts import COUNTS, soft_counts
 from latprof.errors import InfeasibleBudgetError, UsageError
 
@@ -20,7 +21,7 @@ from latprof.errors import InfeasibleBudgetError, UsageError
     [("5 ms", 5e-3), ("2500us", 2.5e-3), ("0.005 s", 5e-3), ("60%", 6e-3), (0.004, 4e-3)],
 )
 def test_budgets_as_people_write_them(text: str, expected_s: float) -> None:
-    assert Budget.parse(text).resolve(Reach(1e-3, 10e-3)) == pytest.approx(expected_s)
+    assert Budget.parse(text).resolve(FeasibleRange(1e-3, 10e-3)) == pytest.approx(expected_s)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +59,19 @@ def test_nonsense_is_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [("60", "60 s or 60%"), ("0.005", "0.005 s or 0.005%"), ("pixel6=5", "expected 'pixel6=5 s'")],
+)
+def test_a_latency_without_a_unit_is_asked_about(text: str, question: str) -> None:
+    with pytest.raises(UsageError, match=question):
+        Budget.parse(text)
+
+
 @pytest.mark.parametrize("text", ["100%", "11 ms", "9%", "0.5 ms"])
 def test_infeasible_budgets_say_what_is_reachable(text: str) -> None:
     with pytest.raises(InfeasibleBudgetError, match=r"reachable: 1\.00 ms to 10\.0 ms"):
-        Budget.parse(text).resolve(Reach(1e-3, 10e-3))
+        Budget.parse(text).resolve(FeasibleRange(1e-3, 10e-3))
 
 
 masks = st.lists(st.floats(0, 2), min_size=1, max_size=40).filter(lambda a: max(a) > 1e-3)
@@ -111,18 +121,30 @@ def test_every_group_counts_in_its_own_way() -> None:
             assert mixed.tolist() == [alone[first][0], alone[second][1]]
 
 
-def test_controller_pulls_towards_the_line() -> None:
-    assert ramp(0.0) == 0.0
-    assert 0.0 < ramp(0.5) < 1.0
-    assert ramp(1.0) == 1.0
+def test_lambda_grows_above_the_target_and_falls_below_it() -> None:
     assert steer(1.0, 0.1, 100) > 1.0
     assert steer(1.0, -0.1, 100) < 1.0
     assert steer(1.0, 0.0, 100) == 1.0
 
 
+def test_the_target_falls_linearly_and_is_reached_before_the_end() -> None:
+    schedule = Schedule(100)
+    due = [schedule.progress(step) for step in range(schedule.warm_up, 101)]
+    assert (due[0], due[-1]) == (0.0, 1.0)
+    assert due == sorted(due)
+    assert due[36] == pytest.approx(0.5)  # 90 steps in which masks move, 80% of them on the way
+    assert due.index(1.0) == 72
+
+
+@pytest.mark.parametrize("steps", [0, -3, 3.7, True])
+def test_a_length_that_cannot_be_is_refused(steps: int) -> None:
+    with pytest.raises(UsageError, match=f"steps is {steps}; expected a whole number"):
+        Schedule(steps)
+
+
 @given(st.lists(st.floats(0, 1), min_size=8, max_size=8), st.integers(1, 3))
-def test_n_of_m_keeps_the_best_of_every_block(worth: list[float], n: int) -> None:
-    value = torch.tensor(worth)
+def test_n_of_m_keeps_the_best_of_every_block(importance: list[float], n: int) -> None:
+    value = torch.tensor(importance)
     keep = n_of_m(value, n, 4)
     for block, kept in zip(value.view(-1, 4), keep.view(-1, 4), strict=True):
         assert int(kept.sum()) == n
@@ -142,7 +164,9 @@ def test_selection_fits_the_budget_and_leaves_no_room(seed: int, share: float) -
 
     least = latency_s(np.ones(4))
     budget_s = float(least + share * (latency_s(sizes) - least))
-    counts = np.array(select([worth_of(i) for i in importance], choices, latency_s, budget_s))
+    counts = np.array(
+        select([kept_importance(i) for i in importance], choices, latency_s, budget_s)
+    )
     assert latency_s(counts) <= budget_s
     for group in range(4):
         if counts[group] < sizes[group]:

@@ -11,7 +11,7 @@ import torch
 from support.run import Arithmetic, Net, data, fake_run, surrogate
 
 from latprof import Compressor
-from latprof.compress import LowRank, Prune, export_int8, trace, workloads_of_file
+from latprof.compress import Latency, LowRank, Prune, export_int8, trace, workloads_of_file
 from latprof.compress.cost._cost import LatencyCost
 from latprof.errors import UsageError
 from latprof.pipeline.run import Deployment, RunFile
@@ -28,9 +28,10 @@ CHOICES = pytest.mark.parametrize("choice", ["all", "contractions", "dense"])
 
 
 def cost(choice: str, of: Surrogate, *blocks: Prune | LowRank) -> LatencyCost:
-    found = Compressor(Net(), EXAMPLE, of, "75%", blocks=blocks or [Prune()], int8=choice).cost
-    assert isinstance(found, LatencyCost)
-    return found
+    latency = Latency(of, int8=choice)
+    comp = Compressor(Net(), EXAMPLE, latency, "75%", blocks=blocks or [Prune()])
+    assert isinstance(comp.cost_model, LatencyCost)
+    return comp.cost_model
 
 
 def on(runtime: str, precision: str = "float32") -> Surrogate:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latprof.compress import Quantise
-from latprof.compress.masks._bits import Bits, clip, quantise
+from latprof.compress import Quantise, Quantize
+from latprof.compress.masks._bits import Bits, clip, quantize
 from latprof.errors import UsageError
 
 numbers = st.floats(-3, 3, width=32)
@@ -25,18 +25,18 @@ def test_clip_is_clamp(weight: torch.Tensor, low: float, span: float) -> None:
 @given(weights, st.sampled_from([1, 2, 3, 4, 8]))
 def test_a_quantised_weight_has_few_values_and_stays_so(weight: torch.Tensor, bits: int) -> None:
     lower, upper = torch.tensor(-2.0), torch.tensor(1.5)
-    once = quantise(weight, lower, upper, bits)
+    once = quantize(weight, lower, upper, bits)
     assert len(once.unique()) <= 2**bits
     step = 3.5 / (2**bits - 1)
     assert float((once - weight.clamp(-2.0, 1.5)).abs().max()) <= step / 2 + 1e-5
-    torch.testing.assert_close(quantise(once, lower, upper, bits), once, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(quantize(once, lower, upper, bits), once, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_pass_straight_through_and_reach_the_clip_range() -> None:
     weight = torch.tensor([-5.0, 0.3, 5.0], requires_grad=True)
     lower = torch.tensor(-1.0, requires_grad=True)
     upper = torch.tensor(1.0, requires_grad=True)
-    quantise(weight, lower, upper, 4).sum().backward()  # type: ignore[no-untyped-call]
+    quantize(weight, lower, upper, 4).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert weight.grad.tolist() == [0.0, 1.0, 0.0]
     assert lower.grad is not None
@@ -55,7 +55,7 @@ def test_hard_masks_choose_one_width(kept: int) -> None:
     if kept == 4:
         torch.testing.assert_close(found, weight)
         return
-    wanted = quantise(weight, *bits.ranges(beta)[kept - 1], bits.widths[kept - 1])
+    wanted = quantize(weight, *bits.ranges(beta)[kept - 1], bits.widths[kept - 1])
     torch.testing.assert_close(found, wanted)
 
 
@@ -93,4 +93,8 @@ def test_only_the_highest_width_kept_learns_its_range() -> None:
 @pytest.mark.parametrize("bits", [(), (4, 2), (0, 2), (8, 8), (32,)])
 def test_other_widths_are_refused(bits: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="expected ascending widths from 1 to 16"):
-        Quantise(bits=bits)
+        Quantize(bits=bits)
+
+
+def test_the_former_spelling_stays() -> None:
+    assert Quantise is Quantize

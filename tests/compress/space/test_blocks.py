@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from latprof import Compressor, Prune
 from latprof.compress import (
+    Latency,
     LowRank,
     Quantise,
-    Recipe,
     Sparse,
+    TrainSettings,
     export,
     load_shrunk,
     recipe_of,
@@ -175,8 +176,8 @@ def test_a_rank_that_does_not_pay_leaves_the_layer_whole() -> None:
         if option.layer.path not in paying:
             assert type(small.get_submodule(option.layer.path)) in (nn.Conv2d, nn.Linear)
             assert comp.counts()[option.group.index] == option.group.size
-    assert comp.budget_s is not None
-    assert comp.latency_s() <= comp.budget_s
+    assert comp.budget_cost is not None
+    assert comp.cost() <= comp.budget_cost
 
 
 def test_low_rank_is_declined_where_no_rank_pays(caplog: pytest.LogCaptureFixture) -> None:
@@ -215,7 +216,7 @@ def test_sparsity_meets_a_budget_of_bytes(pattern: str, blocks: tuple[Any, ...])
     weight = small.get_parameter("body.0.weight")
     zeros = weight == 0
     assert 0 < int(zeros.sum()) < weight.numel()
-    train(comp, batches(), Recipe(1, lr=1e-2))  # the same loop fine-tunes
+    train(comp, batches(), TrainSettings(1, lr=1e-2))  # the same loop fine-tunes
     assert torch.equal(comp.shrink().get_parameter("body.0.weight") == 0, zeros)
     if pattern == "4x1":
         tiles = (weight.flatten(1).unflatten(0, (-1, 4)) != 0).sum(1)
@@ -240,7 +241,7 @@ def test_bits_are_learnt_and_harden_to_integers(blocks: tuple[Any, ...]) -> None
     with torch.no_grad():
         torch.testing.assert_close(comp.eval()(*EXAMPLE), wide()(*EXAMPLE), rtol=1e-6, atol=1e-6)
     trained(comp)
-    train(comp, batches(), Recipe(1, lr=1e-2))  # the same loop fine-tunes
+    train(comp, batches(), TrainSettings(1, lr=1e-2))  # the same loop fine-tunes
     small = comp.eval().shrink()
     agree(comp, small)
     goal = comp.goals.each[0]
@@ -270,11 +271,8 @@ def test_several_budgets_hold_at_once() -> None:
 
 
 def test_two_targets_have_a_budget_each() -> None:
-    both = {"phone": surrogate(), "server": surrogate()}
-    comp = Compressor(
-        wide(), EXAMPLE, both, ["phone=80%", "server=60%"], steps=40,
-        original_s={"phone": 9e-3, "server": 1e-3},
-    )  # fmt: skip
+    both = {"phone": Latency(surrogate(), 9e-3), "server": Latency(surrogate(), 1e-3)}
+    comp = Compressor(wide(), EXAMPLE, both, ["phone=80%", "server=60%"], steps=40)
     run(comp, 40, torch.optim.AdamW, 1e-2)
     phone, server = comp.goals.each
     assert (phone.limit, server.limit) == (pytest.approx(7.2e-3), pytest.approx(0.6e-3))

@@ -22,7 +22,7 @@ from latprof.compress import (
     Depth,
     LowRank,
     Quantise,
-    Recipe,
+    TrainSettings,
     export,
     load_shrunk,
     recipe_of,
@@ -247,8 +247,8 @@ def test_what_pruning_cannot_reach_depth_can() -> None:
     with pytest.raises(InfeasibleBudgetError, match="less than the least"):
         make("14%", Prune())
     comp = trained(make("14%", Prune(), Depth()))
-    assert comp.budget_s is not None
-    assert comp.latency_s() <= comp.budget_s
+    assert comp.budget_cost is not None
+    assert comp.cost() <= comp.budget_cost
     assert comp.space.dropped(comp.counts())
 
 
@@ -344,7 +344,11 @@ def test_a_section_of_a_run_file(tmp_path: Path) -> None:
 def test_a_run_says_which_blocks_it_dropped(tmp_path: Path) -> None:
     batches_, test = data()
     settings = Settings(
-        "30%", (Prune(), Depth()), masks=Recipe(3, lr=4e-3), fine_tune=Recipe(1, lr=2e-3), trail=1
+        "30%",
+        (Prune(), Depth()),
+        masks=TrainSettings(3, lr=4e-3),
+        fine_tune=TrainSettings(1, lr=2e-3),
+        trail=1,
     )
     with Arithmetic(seed=3, stair=8) as device:
         deployment = Deployment(device, tmp_path, EXAMPLE)

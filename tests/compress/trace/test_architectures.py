@@ -1,4 +1,4 @@
-"""Any architecture in, a smaller one out, the same function: every row of docs/results/architectures.md."""
+"""Any architecture in, a smaller one out, the same function: docs/results/architectures.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from support.training import plain_compressor, task
 
-from latprof.compress import Compressor, Recipe, TensorBatches, Tick, train
+from latprof.compress import Compressor, TensorBatches, Tick, TrainSettings, train
 
 KILLS = 6
 EPOCHS = 40
@@ -33,7 +33,7 @@ def finish(folder: Path, pause_s: float = 0.0) -> Compressor:
     train(
         comp,
         TensorBatches(images, y, batch=64),
-        Recipe(EPOCHS, lr=3e-3),
+        TrainSettings(EPOCHS, lr=3e-3),
         checkpoint=folder / "masks.checkpoint",
         save_every_s=0.05,
         on_tick=on_tick,

@@ -141,7 +141,7 @@ def test_staircases_pass_through_the_network_itself(run: Run) -> None:
         for count, latency_s in list(zip(stairs.counts, stairs.latency_s, strict=True))[::7]:
             counts = run.done.comp.counts()
             counts[names.index(stairs.group)] = count
-            assert latency_s == pytest.approx(run.done.comp.cost.exact(counts), rel=1e-6)
+            assert latency_s == pytest.approx(run.done.comp.cost_model.exact(counts), rel=1e-6)
 
 
 def test_tensorboard_gets_both_phases(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, distributed
 
-__all__ = ["agreed", "average", "share"]
+__all__ = ["average", "broadcast", "from_first"]
 
 T = TypeVar("T")
 
@@ -23,16 +23,16 @@ def average(tensor: Tensor) -> None:
         tensor.div_(distributed.get_world_size())
 
 
-def share(tensor: Tensor) -> None:
+def broadcast(tensor: Tensor) -> None:
     """Replace by the first process's."""
     if _several():
         distributed.broadcast(tensor, 0)
 
 
-def agreed(make: Callable[[], T]) -> T:
-    """What the first process makes, in every process: stopwatches differ."""
+def from_first(compute: Callable[[], T]) -> T:
+    """What ``compute`` gives in the first process, in every process: measurements differ."""
     if not _several():
-        return make()
-    shared = [make() if distributed.get_rank() == 0 else None]
-    distributed.broadcast_object_list(shared, src=0)
-    return shared[0]  # type: ignore[return-value]  # the first process's
+        return compute()
+    values = [compute() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]  # type: ignore[return-value]  # the first process's
