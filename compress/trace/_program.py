@@ -52,11 +52,14 @@ def mutated(node: fx.Node) -> fx.Node | None:
 
 
 def _is_simple(graph: fx.Graph) -> bool:
-    """Whether every call in place changes a tensor that another call made and nothing views."""
+    """Whether every call in place changes a tensor that another call made and nothing views, and
+    no call belongs to ``vmap``."""
     root: dict[fx.Node, fx.Node] = {}  # every node that is the same tensor as an earlier one
     viewed: set[fx.Node] = set()
     for node in graph.nodes:
         target = node.target
+        if getattr(target, "__module__", "") == "torch._functorch.predispatch":
+            return False
         if not isinstance(target, torch._ops.OpOverload):
             continue
         if target._schema.is_mutable:

@@ -91,6 +91,12 @@ def _pad_border(tracer: Tracer, call: Call) -> Value:
     return tracer.value(call, tracer.labels.tie(tracer.of(x), list(last), f"{call.where} over it"))
 
 
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+def _new(tracer: Tracer, call: Call) -> Value:
+    """A new tensor, of a size that the forward tells."""
+    return tracer.value(call, unlabelled(len(call.shapes[0])))
+
+
 @rule("im2col")
 def _im2col(tracer: Tracer, call: Call) -> Value:
     """(batch, c, h, w) to (batch, c * kernel, places): each channel becomes kernel rows."""
