@@ -182,7 +182,8 @@ def _fold(target: torch._ops.OpOverload, args: Any, kwargs: Any) -> Any:
 
 def _constant(tensor: torch.Tensor) -> Value:
     shape = tuple(tensor.shape)
-    return Value(shape, unlabelled(len(shape)), tensor.is_floating_point(), const=tensor.detach())
+    floating = tensor.is_floating_point()
+    return Value(shape, unlabelled(len(shape)), floating, const=tensor.detach(), fixed=True)
 
 
 def _creates(node: fx.Node) -> bool:
