@@ -39,7 +39,7 @@ from support.architectures import ARCHITECTURES, Built, row_of
 
 from latprof.compress import Graph, shrink, trace
 from latprof.compress.graph._inputs import Inputs, flat_outputs
-from latprof.compress.shrink._shrink import TOLERANCE, random_inputs, relative_error
+from latprof.compress.shrink import TOLERANCE, random_inputs, relative_error
 
 #: The peer does not always come back.
 _LIMIT_S = 30

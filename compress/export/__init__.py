@@ -1,18 +1,8 @@
-"""From a network to the file that is deployed: ONNX, TFLite, int8; proven to compute the same."""
+"""From a network to the file that is deployed: ONNX, TFLite, int8; proven to compute the same.
 
-from __future__ import annotations
+Names load on first use; ``__init__.pyi`` lists them. Checks and sessions ask for no torch.
+"""
 
-from latprof.compress.export._export import Check, export, load_check
-from latprof.compress.export._export_int8 import Int8Export, Int8Warning, export_int8, file_accuracy
-from latprof.compress.export._int8 import CHOICES
+import lazy_loader
 
-__all__ = [
-    "CHOICES",
-    "Check",
-    "Int8Export",
-    "Int8Warning",
-    "export",
-    "export_int8",
-    "file_accuracy",
-    "load_check",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

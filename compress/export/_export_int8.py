@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from latprof.compress.export._export import Arrays, Check, export, load_check, save_check
+from latprof.compress.export._check import Arrays, Check, load_check, save_check
+from latprof.compress.export._export import export
 from latprof.compress.export._int8 import CHOICES, Quantiser
 from latprof.compress.graph import Inputs
 from latprof.errors import ExportError, UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ class LayoutWarning(UserWarning):
 
 
 def write_tflite(
-    model: nn.Module, inputs: Inputs, shown: Inputs, path: Path
+    model: nn.Module, inputs: Inputs, arrays: Sequence[NDArray[Any]], path: Path
 ) -> tuple[list[str], list[NDArray[Any]]]:
-    """Write the file and run it on ``shown``: (names of its inputs in order, its outputs)."""
+    """Write the file and run it on ``arrays``: (names of its inputs in order, its outputs)."""
     with silent():
         converter = require("litert_torch", extra="tflite-export", why="TFLite export")
     runtime = require("ai_edge_litert.interpreter", extra="tflite", why="checking a TFLite file")
@@ -43,7 +43,6 @@ def write_tflite(
     with silent():
         run = runtime.Interpreter(model_path=str(path)).get_signature_runner()
         names = list(run.get_input_details())
-        arrays = [t.detach().cpu().numpy() for t in shown.leaves]
         if len(names) != len(arrays):
             raise ExportError(f"{path.name}: it has {len(names)} inputs; expected {len(arrays)}")
         # litert-torch names inputs args_0, args_1, ..., or as the keywords, in the order given

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from latprof.compress.export._export import Arrays
+from latprof.compress.export._check import Arrays
 
 __all__ = ["CHOICES", "Quantiser"]
 

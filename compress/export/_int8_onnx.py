@@ -13,8 +13,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from latprof.compress.export._export import Arrays
+from latprof.compress.export._check import Arrays
 from latprof.compress.export._int8 import Quantiser
+from latprof.compress.export._session import onnx_session
 from latprof.compress.graph import first_line, quiet
 from latprof.errors import ExportError
 from latprof.vocabulary import require
@@ -68,10 +69,7 @@ class OnnxQuantiser(Quantiser):
         return path
 
     def run(self, path: Path) -> list[list[NDArray[Any]]]:
-        ort = require("onnxruntime", extra="onnx", why="checking an ONNX file")
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(path)
         return [session.run(None, feed) for feed in self.feeds]
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from latprof.compress.graph import Graph, Inputs, culprit, evaluating, first_line, flat_outputs
+from latprof.compress.graph import Graph, Inputs
+from latprof.compress.shrink._compare_models import compare_models, proof_inputs
 from latprof.compress.shrink._factored import factored
 from latprof.compress.shrink._skip import gated, without
 from latprof.errors import ShrinkError, UsageError
 
-__all__ = ["TOLERANCE", "relative_error", "shrink"]
-
-#: Largest relative difference between what two forms of one network compute, in float32.
-TOLERANCE = 1e-5
+__all__ = ["shrink"]
 
 
 def shrink(
@@ -51,40 +50,18 @@ def shrink(
     masks = prepare_masks(graph, alphas)
     small = factored(without(cut(model, graph, masks, weights), dropped), ranks)
     if verify:
-        error = compare(model, small, graph, masks, weights, dropped)
-        limit = tolerance(model)
-        if not error <= limit:  # rounding, or wrong? float64 tells
-            exact = exact_error(model, small, graph, masks, weights, dropped)
-            error = error if exact is None else exact
-        if not error <= limit:
+        found = compare_models(
+            model,
+            small,
+            proof_inputs(model, graph.inputs),
+            forward=masked_forward(model, graph, masks, weights, dropped),
+        )
+        if not found.holds:
             raise ShrinkError(
-                f"{graph.name}: the small network is {error:.2g} from the masked one (relative); "
-                f"expected at most {limit:g}; leave groups whole with exclude= to find which"
+                f"{graph.name}: the small network differs from the masked one: {found}; "
+                "leave groups whole with exclude= to find which"
             )
     return small
-
-
-def tolerance(model: nn.Module) -> float:
-    """Largest relative error that rounding explains, in the model's own precision."""
-    eps = [torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point()]
-    return max([TOLERANCE, *(32 * e for e in eps if e > torch.finfo(torch.float32).eps)])
-
-
-def exact_error(
-    model: nn.Module,
-    small: nn.Module,
-    graph: Graph,
-    masks: Sequence[Tensor],
-    override: Mapping[str, Tensor] = MappingProxyType({}),
-    dropped: Collection[str] = (),
-) -> float | None:
-    """The error in float64, where rounding is none; None for a model that insists on float32."""
-    models = copy.deepcopy(model).double(), copy.deepcopy(small).double()
-    doubled = {name: value.double() for name, value in override.items()}
-    try:
-        return compare(*models, graph, masks, doubled, dropped)
-    except (RuntimeError, ShrinkError):
-        return None
 
 
 def prepare_masks(graph: Graph, alphas: Sequence[Tensor] | Mapping[str, Tensor]) -> list[Tensor]:
@@ -193,68 +170,30 @@ def is_conv1d(module: nn.Module) -> bool:
     return {"nf", "nx"} <= vars(module).keys()
 
 
-def compare(
+def masked_forward(
     model: nn.Module,
-    small: nn.Module,
     graph: Graph,
     masks: Sequence[Tensor],
     override: Mapping[str, Tensor] = MappingProxyType({}),
     dropped: Collection[str] = (),
-    seed: int = 0,
-) -> float:
-    """Relative error of the small network against the masked one, on random inputs."""
+) -> Callable[[nn.Module, Inputs], Any]:
+    """How the model, or a copy in float64, runs under these masks, for ``compare_models``.
+
+    The masked weights are those of the model's own precision, as ``cut`` makes them.
+    """
     parameters = dict(model.named_parameters())
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with torch.no_grad(), evaluating(model), evaluating(small), exact:
-        inputs = random_inputs(graph.inputs, seed, _dtype(parameters))
-        try:  # the small one first: where it fails, the large one need not run
-            got = flat_outputs(small(*inputs.args, **inputs.kwargs))
-        except Exception as exc:
-            raise ShrinkError(
-                f"{graph.name}: the small network's forward fails{culprit(small, exc)}: "
-                f"{first_line(exc)}"
-            ) from exc
-        values = {**parameters, **override}
-        masked = {**override, **graph.masked(values, [m.to(_device(parameters)) for m in masks])}
-        with gated(model, dict.fromkeys(dropped, 0.0)):
-            wanted = flat_outputs(functional_call(model, masked, inputs.args, inputs.kwargs))
-    return relative_error(wanted, got)
+    values = {**parameters, **override}
+    with torch.no_grad():
+        scaled = graph.masked(values, [m.to(_device(parameters)) for m in masks])
+    masked = {**override, **scaled}
 
+    def forward(module: nn.Module, inputs: Inputs) -> Any:
+        own = dict(module.named_parameters())
+        weights = {name: value.to(own[name].dtype) for name, value in masked.items()}
+        with gated(module, dict.fromkeys(dropped, 0.0)):
+            return functional_call(module, weights, inputs.args, inputs.kwargs)
 
-def relative_error(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> float:
-    """Largest |got - wanted| of each output over its largest |wanted|; inf where shapes differ."""
-    if [t.shape for t in wanted] != [t.shape for t in got]:
-        return float("inf")
-    worst = 0.0
-    for a, b in zip(wanted, got, strict=True):
-        if a.numel() == 0:
-            continue
-        a, b = a.double(), b.double().to(a.device)
-        scale = float(a.abs().max())
-        difference = float((a - b).abs().max())
-        error = difference / scale if scale > 0 else difference
-        worst = max(worst, error if error == error else float("inf"))
-    return worst
-
-
-def random_inputs(inputs: Inputs, seed: int, dtype: torch.dtype | None = None) -> Inputs:
-    """Inputs of the same shapes, floating ones drawn from a normal; others as they are."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(value: object) -> object:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            drawn = torch.randn(value.shape, generator=generator)
-            return drawn.to(value.device, dtype or value.dtype)
-        return value
-
-    tree = torch.utils._pytree.tree_map(draw, (inputs.args, inputs.kwargs))
-    return Inputs(*tree)
-
-
-def _dtype(parameters: Mapping[str, Tensor]) -> torch.dtype | None:
-    """float64 where the model was taken to it, else what the inputs are."""
-    doubled = any(p.dtype == torch.float64 for p in parameters.values())
-    return torch.float64 if doubled else None
+    return forward
 
 
 def _device(parameters: Mapping[str, Tensor]) -> torch.device:

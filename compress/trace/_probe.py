@@ -18,15 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress.graph import Graph, Group
-from latprof.compress.shrink import TOLERANCE, compare, cut, exact_error, is_conv1d, tolerance
+from latprof.compress.shrink import (
+    compare_models,
+    cut,
+    is_conv1d,
+    masked_forward,
+    proof_inputs,
+)
 from latprof.errors import ShrinkError
 
 __all__ = ["probe_groups"]
 
 Attributes = dict[str, dict[str, int]]
 
-#: Below the first it is rounding, beyond the second it is not; float64 decides between them.
-_TIGHT, _LOOSE = 2e-6, 100 * TOLERANCE
+#: Largest relative error of a group that follows; small weights can hide a mistake above it.
+_MAX_ERROR = 2e-6
 
 
 def probe_groups(model: nn.Module, graph: Graph) -> Graph:
@@ -63,6 +69,7 @@ def probe_groups(model: nn.Module, graph: Graph) -> Graph:
 class _Probe:
     def __init__(self, model: nn.Module, graph: Graph) -> None:
         self.model, self.graph = model, graph
+        self.inputs = proof_inputs(model, graph.inputs)
         self.generator = torch.Generator().manual_seed(0)
         self.awake = {
             name: torch.randn(p.shape, generator=self.generator).to(p.device, p.dtype) * 0.5
@@ -77,17 +84,18 @@ class _Probe:
             masks = self._masks(groups, share)
             try:
                 small = cut(self.model, graph, masks, self.awake, share=True)
-                error = compare(self.model, small, graph, masks, self.awake)
+                forward = masked_forward(self.model, graph, masks, self.awake)
+                found = compare_models(
+                    self.model, small, self.inputs, forward=forward, limit=_MAX_ERROR
+                )
             except ShrinkError as exc:
                 return f"the code around it keeps its size: {exc.__cause__}".splitlines()[0][:200]
             except (RuntimeError, ValueError, TypeError) as exc:
                 return f"it cannot be cut: {exc}".splitlines()[0][:200]
-            limit = tolerance(self.model)
-            if _TIGHT < error <= _LOOSE:  # rounding, or a mistake that small weights hide?
-                exact = exact_error(self.model, small, graph, masks, self.awake)
-                error, limit = (error, limit) if exact is None else (exact, _TIGHT)
             del small  # before the next copy is made
-            if not error <= limit:
+            if found.fault:
+                return found.fault[:200]
+            if not found.holds:
                 return "the code around it takes channels by position, which removal changes"
         return ""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from latprof.compress.shrink import relative_error
-from latprof.vocabulary import require
+from latprof.compress.export import onnx_session
+from latprof.compress.shrink import compare_outputs, comparing
 
 __all__ = ["Answer", "agreement", "answer_of_file"]
 
@@ -18,15 +18,15 @@ Answer = Callable[[Tensor], Tensor]
 
 
 def agreement(first: Answer, second: Answer, inputs: Tensor) -> float:
-    """Largest |first - second| over all outputs, relative to the largest |second|."""
-    with torch.inference_mode():
-        return relative_error([second(inputs)], [first(inputs)])
+    """Largest |first - second| over all outputs, relative to the largest |second|; inf where NaN,
+    infinities or shapes keep them from being compared."""
+    with comparing(*(m for m in (first, second) if isinstance(m, nn.Module))):
+        return compare_outputs([second(inputs)], [first(inputs)]).error
 
 
 def answer_of_file(path: Path) -> Answer:
     """Outputs of an ONNX file, run input by input, for it was exported with batch 1."""
-    runtime = require("onnxruntime", extra="onnx", why="running an ONNX file")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     name = session.get_inputs()[0].name
 
     def answer(inputs: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from latprof.compress.export import check_path, load_check
+from latprof.compress.shrink import compare_outputs
 from latprof.devices import Device, Event, measure_files, open_target, run_file
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
@@ -47,6 +49,8 @@ def verify(
     Raises:
         TargetMismatchError: the device is not the one the table was measured on.
         ModelLoadError: no such file, or the runtime cannot load it.
+        DeviceError: it cannot be timed, or its outputs cannot be compared: NaN, infinities or
+            shapes that differ from those of the network.
     """
     target: Target = table.target
     workloads = model_workloads(str(file))
@@ -54,7 +58,7 @@ def verify(
         (timing,) = measure_files(opened, [file], on_event=on_event)
         if not timing.usable:
             raise DeviceError(f"{file} could not be timed on {device}: {timing.detail}")
-        checked = file.with_suffix(".check.npz").is_file()
+        checked = check_path(file).is_file()
         error = _largest_error(opened, file) if checked else None
     predicted = fit(table).predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
@@ -62,12 +66,13 @@ def verify(
 
 
 def _largest_error(device: Device, file: Path) -> float:
-    """Largest |got - expected| relative to the largest |expected| of an output."""
-    from latprof.compress import load_check
+    """Largest |got - expected| relative to the largest |expected| of an output.
 
+    Raises:
+        DeviceError: the outputs cannot be compared: NaN, infinities or shapes that differ.
+    """
     check = load_check(file)
-    outputs = run_file(device, file, check.inputs)
-    return max(
-        float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-30))
-        for got, want in zip(outputs, check.outputs, strict=True)
-    )
+    found = compare_outputs(check.outputs, run_file(device, file, check.inputs))
+    if found.fault:
+        raise DeviceError(f"{file}: on the device, {found.fault}")
+    return found.error

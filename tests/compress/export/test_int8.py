@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress import Int8Warning, export_int8, load_check, trace, workloads_of_file
-from latprof.compress.export._export import check_path
+from latprof.compress.export import check_path
 from latprof.devices import FakeDevice, profile, run_file
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._tflite_model import write_tflite

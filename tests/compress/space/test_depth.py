@@ -31,7 +31,8 @@ from latprof.compress import (
 )
 from latprof.compress._attach import fold
 from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
-from latprof.compress.shrink._shrink import compare
+from latprof.compress.graph import Inputs
+from latprof.compress.shrink import compare_models, masked_forward
 from latprof.compress.shrink._skip import Skip
 from latprof.compress.space._residual import residual_blocks
 from latprof.compress.space._space import Space, space_of
@@ -180,7 +181,8 @@ def test_any_drops_shrink_exactly(name: str, seed: int) -> None:
     dropped = [p for p in paths if torch.rand((), generator=dice) < 0.5] or paths[:1]
     masks = random_masks(space.graph, dice, "half" if seed % 2 else "all")
     small = shrink(model, space.graph, masks, dropped=dropped)
-    assert compare(model, small, space.graph, masks, {}, dropped) <= 1e-5
+    forward = masked_forward(model, space.graph, masks, {}, dropped)
+    assert compare_models(model, small, Inputs.of(example), forward=forward).holds
     assert {type(small.get_submodule(p)) for p in dropped} <= {nn.Identity, Skip}
     assert not any(n.startswith(tuple(f"{p}." for p in dropped)) for n in small.state_dict())
     recipe = json.loads(json.dumps(recipe_of(model, small)))

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from latprof.compress import Graph, export, shrink, trace
 from latprof.compress.graph._inputs import Inputs, flat_outputs
-from latprof.compress.shrink._shrink import TOLERANCE, relative_error
+from latprof.compress.shrink import TOLERANCE, relative_error
 
 pytest.importorskip("transformers", reason="pip install 'latprof[models]'")
 
