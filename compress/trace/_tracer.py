@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from latprof.compress.trace._contractions import contractions
 from latprof.compress.trace._labels import LabelArray, Labels, varying
 from latprof.compress.trace._values import Call, Op, Slot, Value, unlabelled
 from latprof.workloads import Elementwise, Pool, Workload
@@ -20,6 +22,8 @@ __all__ = ["RULES", "Rule", "Tracer", "rule"]
 MAX_ATOMS = 1 << 22
 
 Rule = Callable[["Tracer", Call], "Value | list[Value]"]
+#: (workload, labels of its input channels, of its output channels), once all labels are known.
+Resolve = Callable[[], "tuple[Workload, LabelArray, LabelArray]"]
 RULES: dict[str, Rule] = {}
 
 
@@ -49,7 +53,9 @@ class Tracer:
         self.slots: dict[tuple[str, int], Slot] = {}
         self.ops: list[Op] = []
         self.grouped: dict[str, int] = {}  # weight -> channels of a group that goes as a whole
-        self._maps: list[tuple[int, str, Value, int | None]] = []
+        self.fixed = False  # whether the current call depends on no input
+        self._later: list[tuple[int, Resolve]] = []
+        self._whole: dict[str, str] = {}
         self._atoms: dict[str, LabelArray] = {}
         self._boxes: list[tuple[LabelArray, str]] = []
         self._splits: list[tuple[LabelArray, str]] = []
@@ -69,13 +75,35 @@ class Tracer:
         """The value's labels now; a parameter used as data gets one label per element."""
         if value.param is None or not value.floating:
             return self.labels.compress(value.labels)
-        return self.labels.compress(self._parameter_labels(value.param).transpose(value.perm))
+        found = self._parameter_labels(value.param)
+        part = [value.span(d) if found.shape[d] > 1 else slice(None) for d in range(found.ndim)]
+        return self.labels.compress(found[tuple(part)].transpose(value.perm))
+
+    def stay(self, value: Value, reason: str) -> None:
+        """Pin the value's channels; what makes it, if parameters, is listed as a group that stays."""
+        if not value.fixed:
+            self.pin(value, reason)
+            return
+        for name in sorted(value.origins):
+            shape = self.tensors[name].shape
+            if (atoms := self._atoms.get(name)) is not None:
+                self.labels.pin(atoms, reason)
+            for d in range(len(shape)):
+                if (name, d) in self.slots:
+                    self.labels.pin(self.slots[name, d].labels, reason)
+            listed = (
+                len(shape) > 1 and shape[0] > 1 and isinstance(self.tensors[name], nn.Parameter)
+            )
+            if listed and atoms is None and (name, 0) not in self.slots:
+                self.labels.pin(self.write(name, 0), reason)
+            self._whole.setdefault(name, reason)
 
     def pin(self, value: Value, reason: str) -> None:
         self.labels.pin(self.of(value), reason)
 
-    def write(self, name: str, dim: int) -> LabelArray:
-        """Labels of the channels that slices of this parameter make, along ``dim``."""
+    def write(self, name: str, dim: int, span: slice = slice(None)) -> LabelArray:
+        """Labels of the channels that slices of this parameter make, along ``dim``, of the part
+        ``span`` of it."""
         slot = self.slots.get((name, dim))
         if slot is None:
             fresh = self.labels.fresh(self.tensors[name].shape[dim])
@@ -85,11 +113,28 @@ class Tracer:
                 self.labels.pin(fresh, f"excluded by {pattern!r}")
         elif not slot.labels.all():  # used before with channels that stay
             self.labels.pin(slot.labels, f"{name} is also used where nothing can be removed")
-        return self.labels.find(slot.labels)
+        return self.labels.find(slot.labels)[span]
 
-    def follow(self, name: str, dim: int, labels: LabelArray, *, reads: bool = False) -> None:
-        """Slices of this parameter along ``dim`` belong to these channels; labels (n,)."""
-        labels = np.broadcast_to(labels, (self.tensors[name].shape[dim],))
+    def follow(
+        self,
+        name: str,
+        dim: int,
+        labels: LabelArray,
+        *,
+        reads: bool = False,
+        span: slice = slice(None),
+    ) -> None:
+        """Slices of this parameter along ``dim`` belong to these channels; labels (n,), of the part
+        ``span`` of it."""
+        size = self.tensors[name].shape[dim]
+        labels = np.broadcast_to(labels, (len(range(size)[span]),))
+        if len(labels) < size:
+            whole = self.write(name, dim).copy()
+            self.labels.unite(whole[span], labels)
+            self.labels.pin(
+                whole[span][labels == 0], f"{name} is also used where nothing can be removed"
+            )
+            labels = self.labels.find(whole)
         if reads and (pattern := self._excluded(name)) is not None:
             self.labels.pin(labels, f"excluded by {pattern!r}")
         self._join(name, dim, labels)
@@ -102,6 +147,7 @@ class Tracer:
         shapes = [(1,) * (ndim - v.ndim) + v.shape for v in values]
         arrays = [a.reshape((1,) * (ndim - a.ndim) + a.shape) for a in arrays]
         hard = [np.where(self.labels.is_hard(a), a, 0) for a in arrays]
+        hard = self._without_lone(call, hard, shapes)
         out = unlabelled(ndim)
         for array in hard:
             self.labels.unite(out, array)
@@ -121,6 +167,21 @@ class Tracer:
                 self._fixed.append((beside, extent, f"{call.where} meets a tensor of fixed size"))
         return out
 
+    def _without_lone(
+        self, call: Call, arrays: list[LabelArray], shapes: list[tuple[int, ...]]
+    ) -> list[LabelArray]:
+        """One channel that is broadcast over others stays, so that these can go one by one."""
+        found = list(arrays)
+        for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+            if array.size != 1 or not array.any():
+                continue
+            for other in arrays:
+                along = varying(other)
+                if along and all(shape[d] == 1 for d in along) and not (other == array).any():
+                    self.labels.pin(array, f"{call.where} spreads this one channel over several")
+                    found[i] = unlabelled(array.ndim)
+        return found
+
     def cut(self, labels: LabelArray, parts: int, reason: str) -> None:
         """(c,) labels cut into equal parts by code that cannot know which channels are gone."""
         if labels.size > 1:
@@ -136,18 +197,26 @@ class Tracer:
         """Record an op that takes time; its channel counts are those labels' survivors."""
         self.ops.append(Op(call.name, call.module, workload, c_in, c_out))
 
+    def emit_later(self, call: Call, resolve: Resolve) -> None:
+        """Record an op whose workload depends on where the channels lie when all is known."""
+        self._later.append((len(self.ops), resolve))
+        self.ops.append(Op(call.name, call.module, None))
+
     def emit_map(self, call: Call, op: str | None, made: Value, axis: int | None = None) -> None:
         """Record an elementwise op; its channel dim is the one that varies when all is known."""
+        if self.fixed:
+            return  # runtimes compute it once
         if op is None:
             self.emit_unmeasured(call)
         elif made.ndim and 0 not in made.shape:
-            self._maps.append((len(self.ops), op, made, axis))
-            self.ops.append(Op(call.name, call.module, None))
+            self.emit_later(call, lambda: map_workload(self.labels, op, made, axis))
 
     def emit_pool(
         self, call: Call, op: str, x: Value, kernel: int, stride: int, made: Value
     ) -> None:
         """Record a pooling of x (batch, c, h, w)."""
+        if self.fixed:
+            return
         h, w = (1, 1, *x.shape)[-2:] if x.ndim > 3 else (x.shape[-1], 1)
         axis = 1 if x.ndim > 2 else 0
         channels = np.broadcast_to(self.of(made).reshape(-1), (x.shape[axis],))
@@ -157,7 +226,8 @@ class Tracer:
 
     def emit_unmeasured(self, call: Call) -> None:
         """Record an op that no workload describes."""
-        self.ops.append(Op(call.name, call.module, None))
+        if not self.fixed:
+            self.ops.append(Op(call.name, call.module, None))
 
     def keep_whole(self, labels: LabelArray, dims: Sequence[int], reason: str) -> None:
         """Pin what still varies along ``dims`` when the trace ends."""
@@ -192,23 +262,9 @@ class Tracer:
                 self._join(name, along[0], found.ravel())
             elif along and not (len(along) == 1 and (name, along[0]) in self.slots):
                 self.labels.pin(found, f"{name} is used in more than one way")
-        for index, op, made, axis in self._maps:
-            self.ops[index] = self._map(self.ops[index], op, made, axis)
-
-    def _map(self, op: Op, kind: str, made: Value, axis: int | None) -> Op:
-        labels, shape = self.labels.compress(made.labels), made.shape
-        if len(dims := varying(labels)) == 1:
-            axis = dims[0]
-        elif axis is None:
-            axis = {0: 0, 1: 0, 2: 1, 4: 1, 5: 1}.get(len(shape), len(shape) - 1)
-        channels = np.zeros(shape[axis], np.int64) if len(dims) > 1 else labels.reshape(-1)
-        channels = np.broadcast_to(channels, (shape[axis],))
-        batch = shape[0] if axis and len(shape) > 1 else 1
-        rest = [n for d, n in enumerate(shape) if d != axis and (d or not axis)]
-        w = rest[-1] if len(rest) > 1 else 1
-        h = math.prod(rest[:-1]) if len(rest) > 1 else math.prod(rest)
-        workload = Elementwise(kind, h=h, w=w, c=shape[axis], batch=batch)
-        return Op(op.name, op.module, workload, channels, channels)
+        for index, resolve in self._later:
+            op = self.ops[index]
+            self.ops[index] = Op(op.name, op.module, *resolve())
 
     def _complete(self, atoms: LabelArray) -> None:
         """Slices of a parameter that met nothing go with those beside them that did."""
@@ -257,6 +313,8 @@ class Tracer:
         return self._unite(labels, labels.max(axis=others, keepdims=True))
 
     def _join(self, name: str, dim: int, labels: LabelArray) -> None:
+        if name in self._whole:
+            self.labels.pin(labels, self._whole[name])
         slot = self.slots.get((name, dim))
         if (atoms := self._atoms.get(name)) is not None:
             other = tuple(d for d in range(atoms.ndim) if d != dim)
@@ -287,6 +345,8 @@ class Tracer:
             self._atoms[name] = self.labels.fresh(size, hard=False).reshape(shape)
             if (pattern := self._excluded(name)) is not None:
                 self.labels.pin(self._atoms[name], f"excluded by {pattern!r}")
+            if name in self._whole:
+                self.labels.pin(self._atoms[name], self._whole[name])
         return self._atoms[name]
 
     def _excluded(self, name: str) -> str | None:
@@ -307,10 +367,34 @@ def _first_of(a: LabelArray, b: LabelArray) -> LabelArray:
     return np.where(a > 0, a, b)
 
 
+def map_workload(
+    labels: Labels, kind: str, made: Value, axis: int | None
+) -> tuple[Workload, LabelArray, LabelArray]:
+    """An elementwise op over a value, whose channels lie along the dim that varies, else ``axis``."""
+    found, shape = labels.compress(made.labels), made.shape
+    if len(dims := varying(found)) == 1:
+        axis = dims[0]
+    elif axis is None:
+        axis = {0: 0, 1: 0, 2: 1, 4: 1, 5: 1}.get(len(shape), len(shape) - 1)
+    channels = np.zeros(shape[axis], np.int64) if len(dims) > 1 else found.reshape(-1)
+    channels = np.broadcast_to(channels, (shape[axis],))
+    batch = shape[0] if axis and len(shape) > 1 else 1
+    rest = [n for d, n in enumerate(shape) if d != axis and (d or not axis)]
+    w = rest[-1] if len(rest) > 1 else 1
+    h = math.prod(rest[:-1]) if len(rest) > 1 else math.prod(rest)
+    return Elementwise(kind, h=h, w=w, c=shape[axis], batch=batch), channels, channels
+
+
 def unknown(tracer: Tracer, call: Call) -> Value | list[Value]:
-    """An op without a rule keeps everything that goes into it."""
+    """An op without a rule keeps everything that goes into it; its products are counted."""
     for value in tensors_in(call.args.values()):
-        tracer.pin(value, f"{call.where} is an op that channels cannot be followed through")
+        tracer.stay(value, f"{call.where} is an op that channels cannot be followed through")
+    workloads = contractions(call)
+    for workload in workloads:
+        c_in, c_out = (np.zeros(n, np.int64) for n in workload.channels)
+        tracer.emit(call, workload, c_in, c_out)
+    if not workloads and any(call.floating):
+        tracer.emit_unmeasured(call)
     return [tracer.value(call, unlabelled(len(s)), i) for i, s in enumerate(call.shapes)]
 
 

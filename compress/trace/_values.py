@@ -28,9 +28,12 @@ class Value:
         shape: its shape as traced.
         labels: see ``_labels``; broadcastable to ``shape``.
         floating: False for indices and masks.
-        param: name of the parameter or buffer this is, untouched but for ``perm``.
+        param: name of the parameter or buffer this is, but for ``perm``, ``window`` and a factor.
         perm: the parameter's dims in this value's order.
+        window: {dim of the parameter: (start, stop)} where it is a part of the parameter.
         const: its value, where it depends on no input and no parameter.
+        fixed: whether it depends on no input, so that it need not be computed at each call.
+        origins: names of the parameters and buffers that a fixed value is computed from.
         source: name of the aten op that made it; ``input`` for an input of the model.
         users: how many ops read it.
     """
@@ -40,6 +43,9 @@ class Value:
     floating: bool = True
     param: str | None = None
     perm: tuple[int, ...] = ()
+    window: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    fixed: bool = False
+    origins: frozenset[str] = frozenset()
     const: torch.Tensor | None = None
     source: str = ""
     users: int = 1
@@ -47,6 +53,10 @@ class Value:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    def span(self, dim: int) -> slice:
+        """The part of the parameter's dim ``dim`` that this is."""
+        return slice(*self.window.get(dim, (None,)))
 
 
 @dataclass

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from latprof.compress.trace.ops import _contract, _convolve, _move, _normalise, _pointwise, _reduce
+from latprof.compress.trace.ops import (
+    _attention,
+    _contract,
+    _convolve,
+    _move,
+    _normalise,
+    _pointwise,
+    _products,
+    _reduce,
+)
 
-__all__ = ["_contract", "_convolve", "_move", "_normalise", "_pointwise", "_reduce"]
+__all__ = [
+    "_attention",
+    "_contract",
+    "_convolve",
+    "_move",
+    "_normalise",
+    "_pointwise",
+    "_products",
+    "_reduce",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from latprof.compress.trace._labels import LabelArray
 from latprof.compress.trace._tracer import Tracer, rule, unknown
 from latprof.compress.trace._values import Call, Value
+from latprof.compress.trace.ops._contract import add_bias, computed_channels
 from latprof.workloads import MatMul, conv_transpose_workload, conv_workload
 
 __all__: list[str] = []
@@ -19,21 +21,20 @@ def _conv(tracer: Tracer, call: Call) -> Value | list[Value]:
     if call.get("transposed"):
         return _conv_transpose(tracer, call)
     x, weight, bias = call["input"], call["weight"], call.get("bias")
-    if weight.param is None or weight.perm != tuple(range(weight.ndim)):
-        return unknown(tracer, call)
-    if bias is not None and bias.param is None:
+    if not weight.fixed:  # kernels made from the input
         return unknown(tracer, call)
     axis = x.ndim - weight.ndim + 1  # 0 where there is no batch dim
     groups, c_out, c_in = call.get("groups", 1), weight.shape[0], x.shape[axis]
     reads = tracer.column(x, axis, call.where)
-    if groups == 1:
+    if not _is_whole(weight):
+        writes = _computed(tracer, call, groups, 0)
+    elif groups == 1:
         tracer.follow(weight.param, 1, reads, reads=True)
         writes = tracer.write(weight.param, 0)
     else:
         writes = _carry(tracer, call, weight.param, reads, groups, c_out)
-    if bias is not None:
-        tracer.follow(bias.param, 0, writes)
     made = tracer.value(call, _along(writes, axis, x.ndim))
+    made = add_bias(tracer, call, made, bias, writes, axis)
     lead = () if axis else (1,)
     stride, dilation = _all(call.get("stride", 1)), _all(call.get("dilation", 1))
     workload = conv_workload(
@@ -48,6 +49,23 @@ def _conv(tracer: Tracer, call: Call) -> Value | list[Value]:
         taps = math.prod(weight.shape[2:]) if isinstance(workload, MatMul) else 1
         tracer.emit(call, workload, np.repeat(reads, taps), writes)
     return made
+
+
+def _is_whole(weight: Value) -> bool:
+    """Whether the weight is a parameter as it is."""
+    whole = weight.perm == tuple(range(weight.ndim)) and not weight.window
+    return weight.param is not None and whole
+
+
+def _computed(tracer: Tracer, call: Call, groups: int, out_dim: int) -> LabelArray:
+    """(c_out,) labels of the channels of a weight that the forward computes."""
+    weight = call["weight"]
+    writes = computed_channels(tracer, call, call["input"], weight, out_dim)
+    if groups > 1:
+        reason = f"{call.where} has {groups} groups of channels that mix"
+        tracer.labels.pin(writes, reason)
+        writes = np.tile(writes, groups if out_dim else 1)
+    return writes
 
 
 def _carry(
@@ -66,11 +84,14 @@ def _carry(
 def _conv_transpose(tracer: Tracer, call: Call) -> Value | list[Value]:
     x, weight, bias = call["input"], call["weight"], call.get("bias")
     groups = call.get("groups", 1)
-    if weight.param is None or (bias is not None and bias.param is None):
+    if not weight.fixed:
         return unknown(tracer, call)
     axis = x.ndim - weight.ndim + 1
     reads = tracer.column(x, axis, call.where)
-    if groups == 1:
+    each = np.zeros(groups, np.int64)
+    if not _is_whole(weight):
+        writes = _computed(tracer, call, groups, 1)
+    elif groups == 1:
         tracer.follow(weight.param, 0, reads, reads=True)
         writes = tracer.write(weight.param, 1)
     else:
@@ -80,15 +101,15 @@ def _conv_transpose(tracer: Tracer, call: Call) -> Value | list[Value]:
         tracer.follow(weight.param, 0, np.repeat(each, weight.shape[0] // groups))
         tracer.grouped[weight.param] = weight.shape[0] // groups
         writes = np.repeat(each, weight.shape[1])
-    if bias is not None:
-        tracer.follow(bias.param, 0, writes)
     made = tracer.value(call, _along(writes, axis, x.ndim))
+    made = add_bias(tracer, call, made, bias, writes, axis)
     taps = math.prod(weight.shape[2:])
+    whole = conv_transpose_workload(x.shape if axis else (1, *x.shape), weight.shape)
     if groups == 1:
-        work = conv_transpose_workload(x.shape if axis else (1, *x.shape), weight.shape)
-        tracer.emit(call, work, reads, np.repeat(writes, taps))
-    else:
-        tracer.emit_unmeasured(call)
+        tracer.emit(call, whole, reads, np.repeat(writes, taps))
+    else:  # one product per group
+        work = dataclasses.replace(whole, k=whole.k // groups, batch=groups, weights=False)
+        tracer.emit(call, work, each, each)
     return made
 
 

@@ -19,10 +19,11 @@ _MOVES = (
     "transpose", "t", "numpy_T", "mT", "movedim", "swapaxes", "swapdims", "unsqueeze", "squeeze",
     "expand", "broadcast_to", "slice", "narrow", "select", "split_with_sizes", "unbind", "cat",
     "concat", "stack", "flip", "repeat", "repeat_interleave", "tile", "diagonal", "unfold",
-    "im2col", "select_scatter", "slice_scatter", "atleast_1d", "atleast_2d", "atleast_3d",
+    "select_scatter", "slice_scatter", "atleast_1d", "atleast_2d", "atleast_3d",
     "hstack", "vstack", "dstack", "column_stack", "tensor_split", "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "roll",
 )  # fmt: skip
+_WINDOWS = ("slice", "narrow", "split_with_sizes", "split", "chunk", "tensor_split", "unsafe_split")
 _TRANSPOSES = ("permute", "transpose", "t", "numpy_T", "mT", "swapaxes", "swapdims", "movedim")
 
 
@@ -32,6 +33,8 @@ def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
         return unknown(tracer, call)
     if call.name in _TRANSPOSES and (turned := _transposed(tracer, call)) is not None:
         return turned
+    if call.name in _WINDOWS and (parts := _windows(call)) is not None:
+        return parts if _returns_list(call) else parts[0]
     if call.name == "roll":
         x = call["self"]
         tracer.keep_whole(tracer.of(x), _dims(call["dims"], x.ndim), f"{call.where} along channels")
@@ -53,6 +56,8 @@ def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
 @rule("split", "chunk")
 def _split(tracer: Tracer, call: Call) -> Value | list[Value]:
     """Equal parts: whatever is removed must leave them equal."""
+    if (windows := _windows(call)) is not None:
+        return windows
     x, dim = call["self"], call["dim"] % len(call["self"].shape)
     labels, parts = tracer.of(x), len(call.shapes)
     if labels.shape[dim] > 1 and x.shape[dim] % parts == 0:
@@ -84,6 +89,35 @@ def _pad_border(tracer: Tracer, call: Call) -> Value:
     x, padded = call["self"], call.get("padding", call.get("pad"))
     last = range(x.ndim - len(padded) // 2, x.ndim)
     return tracer.value(call, tracer.labels.tie(tracer.of(x), list(last), f"{call.where} over it"))
+
+
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+def _new(tracer: Tracer, call: Call) -> Value:
+    """A new tensor, of a size that the forward tells."""
+    return tracer.value(call, unlabelled(len(call.shapes[0])))
+
+
+@rule("im2col")
+def _im2col(tracer: Tracer, call: Call) -> Value:
+    """(batch, c, h, w) to (batch, c * kernel, places): each channel becomes kernel rows."""
+    x = call["self"]
+    axis = x.ndim - 3
+    column = tracer.column(x, axis, call.where)
+    rows = np.repeat(column, call.shapes[0][axis] // len(column))
+    tracer.emit_unmeasured(call)
+    return tracer.value(call, rows.reshape([-1 if d == axis else 1 for d in range(axis + 2)]))
+
+
+@rule("col2im")
+def _col2im(tracer: Tracer, call: Call) -> Value:
+    """The other way round: the rows of one channel's kernel go together."""
+    x = call["self"]
+    axis = x.ndim - 2
+    rows = tracer.column(x, axis, call.where)
+    reason = f"{call.where} adds them up"
+    column = tracer.labels.tie(rows.reshape(call.shapes[0][axis], -1), [1], reason).reshape(-1)
+    tracer.emit_unmeasured(call)
+    return tracer.value(call, column.reshape([-1 if d == axis else 1 for d in range(x.ndim + 1)]))
 
 
 @rule("index", "_unsafe_index", "index_select", "gather", "take_along_dim")
@@ -147,9 +181,12 @@ def _index_unknown(
 
 def _outputs(tracer: Tracer, call: Call, arrays: list[LabelArray]) -> Value | list[Value]:
     values = [tracer.value(call, a, i) for i, a in enumerate(arrays)]
+    return values if _returns_list(call) else values[0]
+
+
+def _returns_list(call: Call) -> bool:
     returns = call.target._schema.returns
-    single = len(returns) == 1 and isinstance(returns[0].type, torch.TensorType)
-    return values[0] if single else values
+    return not (len(returns) == 1 and isinstance(returns[0].type, torch.TensorType))
 
 
 def _swap(args: Any, arrays: Mapping[int, LabelArray]) -> Any:
@@ -173,6 +210,26 @@ def _compact(tracer: Tracer, moved: torch.Tensor) -> LabelArray:
     return tracer.labels.compress(moved.contiguous().numpy())
 
 
+def _windows(call: Call) -> list[Value] | None:
+    """Parts of a parameter along one dim are still that parameter."""
+    x = next(iter(tensors_in(call.args.values())))
+    if x.param is None or not x.floating or x.ndim < 1 or call.get("step", 1) != 1:
+        return None
+    dim = call.get("dim", 0) % x.ndim
+    own = x.perm[dim]
+    start = x.window.get(own, (0, 0))[0]
+    if call.name in ("slice", "narrow"):
+        first = call.get("start", 0)
+        start += first + x.shape[dim] if first < 0 else min(first, x.shape[dim])
+    parts = []
+    for shape in call.shapes:
+        stop = start + shape[dim]
+        window = {**x.window, own: (start, stop)}
+        parts.append(Value(shape, x.labels, x.floating, x.param, x.perm, window, source=call.name))
+        start = stop
+    return parts
+
+
 def _transposed(tracer: Tracer, call: Call) -> Value | None:
     """A transposed parameter is still that parameter."""
     x = next(iter(tensors_in(call.args.values())))
@@ -183,7 +240,7 @@ def _transposed(tracer: Tracer, call: Call) -> Value | None:
     turned = call.target(**_swap_meta(dict(call.args), dims))
     order = np.array([n - 2 for n in turned.shape])
     perm = tuple(x.perm[i] for i in order)
-    return Value(call.shapes[0], x.labels, x.floating, x.param, perm, source=call.name)
+    return Value(call.shapes[0], x.labels, x.floating, x.param, perm, x.window, source=call.name)
 
 
 def _swap_meta(args: dict[str, Any], dims: torch.Tensor) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from latprof.compress.trace._tracer import Tracer, rule, unknown
+from latprof.compress.trace._tracer import Tracer, rule
 from latprof.compress.trace._values import Call, Value
+from latprof.compress.trace.ops._contract import add_bias
 
 __all__: list[str] = []
 
@@ -16,14 +17,7 @@ _FOLDS = ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "line
 @rule("_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm", "cudnn_batch_norm")
 def _batch_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
     x = call["input"]
-    affine = [call.get(k) for k in ("weight", "bias", "running_mean", "running_var")]
-    if any(v is not None and v.param is None for v in affine) or call.get("training") is True:
-        return unknown(tracer, call)
-    channels = tracer.column(x, 1, call.where)
-    for v in affine:
-        if v is not None:
-            tracer.follow(v.param, 0, channels)
-    made = tracer.value(call, tracer.of(x))
+    made = _per_channel(tracer, call)
     if x.source not in _FOLDS or x.users > 1:
         tracer.emit_map(call, "scale", made)  # nothing to fold it into
     rest = [Value(s, np.zeros((1,) * len(s), np.int64)) for s in call.shapes[1:]]
@@ -50,14 +44,11 @@ def _group_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
         channels.reshape(groups, -1), [1], f"{call.where} normalises over all of them"
     )
     channels = np.repeat(np.broadcast_to(each, (groups, 1)).ravel(), len(channels) // groups)
-    for key in ("weight", "bias"):
-        v = call.get(key)
-        if v is not None and v.param is None:
-            return unknown(tracer, call)
-        if v is not None:
-            tracer.follow(v.param, 0, channels)
-            tracer.grouped[v.param] = len(channels) // groups
     made = tracer.value(call, channels.reshape(1, -1, *[1] * (x.ndim - 2)))
+    for key in ("weight", "bias"):
+        if (v := call.get(key)) is not None and v.param is not None:
+            tracer.grouped[v.param] = len(channels) // groups
+        made = add_bias(tracer, call, made, v, channels, 1)
     tracer.emit_map(call, "layer_norm", made, axis=1)
     rest = [
         tracer.value(call, np.zeros((1,) * len(s), np.int64), i + 1)
@@ -67,15 +58,28 @@ def _group_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
 
 
 @rule("instance_norm")
-def _instance_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
-    x = call["input"]
-    affine = [call.get(k) for k in ("weight", "bias", "running_mean", "running_var")]
-    if any(v is not None and v.param is None for v in affine):
-        return unknown(tracer, call)
-    channels = tracer.column(x, 1, call.where)
-    for v in affine:
-        if v is not None:
-            tracer.follow(v.param, 0, channels)
-    made = tracer.value(call, tracer.of(x))
+def _instance_norm(tracer: Tracer, call: Call) -> Value:
+    made = _per_channel(tracer, call)
     tracer.emit_map(call, "layer_norm", made, axis=1)
     return made
+
+
+def _per_channel(tracer: Tracer, call: Call) -> Value:
+    """Scales, offsets and statistics lie along dim 1, and each channel has its own."""
+    x = call["input"]
+    channels = tracer.column(x, 1, call.where)
+    made = tracer.value(call, tracer.of(x))
+    for key in ("weight", "bias", "running_mean", "running_var"):
+        made = add_bias(tracer, call, made, call.get(key), channels, 1)
+    return made
+
+
+@rule("_weight_norm", "_weight_norm_interface")
+def _weight_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
+    """v, each of its slices along ``dim`` brought to the length g."""
+    v, g, dim = call["v"], call["g"], call.get("dim", 0) % call["v"].ndim
+    others = [d for d in range(v.ndim) if d != dim]
+    labels = tracer.labels.tie(tracer.of(v), others, f"{call.where} normalises over them")
+    made = tracer.value(call, tracer.meet(call, [Value(v.shape, labels, v.floating), g]))
+    rest = [Value(s, np.zeros((1,) * len(s), np.int64)) for s in call.shapes[1:]]
+    return [made, *rest] if rest else made

@@ -19,6 +19,10 @@ _FREE = frozenset({
     "randn_like", "alpha_dropout", "real",
 })  # fmt: skip
 
+_COPIES = frozenset({
+    "alias", "clone", "contiguous", "detach", "dropout", "lift_fresh", "lift_fresh_copy", "to",
+    "_to_copy", "identity",
+})  # fmt: skip
 _BINARY = {"add": "add", "sub": "add", "rsub": "add", "mul": "mul", "div": "mul"}
 _UNARY = {
     "gelu": "gelu", "hardsigmoid": "hard_sigmoid", "hardswish": "hard_swish", "relu": "relu",
@@ -43,6 +47,8 @@ def pointwise_rule(call: Call) -> Rule | None:
 
 def _pointwise(tracer: Tracer, call: Call) -> Value:
     values = tensors_in(call.args.values())
+    if len(values) == 1 and (scaled := _scaled(call, values[0])) is not None:
+        return scaled
     if call.name in ("expand_as", "view_as", "type_as", "copy"):
         values = values[1:] if call.name == "copy" else values[:1]
     made = tracer.value(call, tracer.meet(call, values))
@@ -50,6 +56,18 @@ def _pointwise(tracer: Tracer, call: Call) -> Value:
         return made
     tracer.emit_map(call, _kind(call, values, made), made)
     return made
+
+
+def _scaled(call: Call, x: Value) -> Value | None:
+    """A parameter that is copied, cast or times a number is still that parameter."""
+    if x.param is None or not (x.floating and call.floating[0]) or x.shape != call.shapes[0]:
+        return None
+    same = call.name in _COPIES or (
+        call.name in ("mul", "div", "neg") and isinstance(call.get("self"), Value)
+    )
+    if not same:
+        return None
+    return Value(x.shape, x.labels, True, x.param, x.perm, x.window, source=call.name)
 
 
 def _kind(call: Call, values: list[Value], made: Value) -> str | None:

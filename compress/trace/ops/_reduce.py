@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from latprof.compress.trace._labels import LabelArray
-from latprof.compress.trace._tracer import Tracer, rule, tensors_in, unknown
+from latprof.compress.trace._tracer import Tracer, rule, tensors_in
 from latprof.compress.trace._values import Call, Value
 
 __all__: list[str] = []
@@ -49,6 +49,7 @@ def _sort(tracer: Tracer, call: Call) -> Value | list[Value]:
     labels = tracer.labels.tie(
         tracer.of(x), [call.get("dim", -1) % x.ndim], f"{call.where} over it"
     )
+    tracer.emit_unmeasured(call)
     outputs = [tracer.value(call, labels, i) for i in range(len(call.shapes))]
     return outputs if len(outputs) > 1 else outputs[0]
 
@@ -94,12 +95,6 @@ def _upsample(tracer: Tracer, call: Call) -> Value:
     )
     tracer.emit_unmeasured(call)
     return made
-
-
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
-def _recurrent(tracer: Tracer, call: Call) -> Value | list[Value]:
-    tracer.emit_unmeasured(call)
-    return unknown(tracer, call)
 
 
 def _dims(call: Call, ndim: int) -> list[int]:
