@@ -13,7 +13,7 @@ from .compress import (
     Prune as Prune,
 )
 from .compress import (
-    Quantise as Quantise,
+    Quantize as Quantize,
 )
 from .compress import (
     Sparse as Sparse,
@@ -50,6 +50,9 @@ from .pipeline import (
 )
 from .pipeline import (
     fit as fit,
+)
+from .pipeline import (
+    init as init,
 )
 from .pipeline import (
     inspect as inspect,
@@ -112,7 +115,7 @@ __all__ = [
     "Measurement",
     "Pool",
     "Prune",
-    "Quantise",
+    "Quantize",
     "RunResult",
     "Sparse",
     "Surrogate",
@@ -127,6 +130,7 @@ __all__ = [
     "errors",
     "export",
     "fit",
+    "init",
     "inspect",
     "load_model",
     "load_shrunk",

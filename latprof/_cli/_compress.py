@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_run, progress
+from latprof._cli._output import json_option, note, print_json, print_run, progress, working
 from latprof._cli._settings import settings_options
 from latprof.report import progress_text
 
@@ -23,22 +23,33 @@ from latprof.report import progress_text
     metavar="[N]",
     help="Save N (4) smaller and smaller networks on the way to the budget, each measured.",
 )
+@click.option("--check", is_flag=True, help="Try everything but training and measuring.")
 @click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard too.")
 @settings_options
 @json_option
 def command(
-    run: Path, trail: int | None, tensorboard: bool, settings: dict[str, Any], as_json: bool
+    run: Path,
+    check: bool,
+    trail: int | None,
+    tensorboard: bool,
+    settings: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Train a model to a budget as RUN.toml says; the same command goes on after a stop.
 
     docs/reference lists every key of RUN.toml. --set and --benchmark-model go before its
     [device_settings].
     """
-    from latprof.pipeline import keep_freed_memory
+    from latprof.pipeline import check_run, keep_freed_memory
     from latprof.vocabulary import require
 
     require("torch", extra="train", why="latprof compress")
     keep_freed_memory()
+    if check:
+        with working(f"trying {run}"):
+            found = check_run(run)
+        click.echo(f"{run}: {found}")
+        return
     with progress("masks") as update:
         result = latprof.compress(
             run,

@@ -7,6 +7,7 @@ from ._bench import bench as bench
 from ._calibrate import CalibrateResult as CalibrateResult
 from ._calibrate import calibrate as calibrate
 from ._calibrate_into import calibrate_into as calibrate_into
+from ._compress import check_run as check_run
 from ._compress import compress as compress
 from ._devices import DeviceList as DeviceList
 from ._devices import devices as devices
@@ -14,6 +15,8 @@ from ._export import ExportResult as ExportResult
 from ._export import export as export
 from ._fit import Fit as Fit
 from ._fit import fit as fit
+from ._init import InitResult as InitResult
+from ._init import init as init
 from ._inspect import Inspection as Inspection
 from ._inspect import inspect as inspect
 from ._predict import PredictResult as PredictResult
@@ -33,6 +36,7 @@ __all__ = [
     "DeviceList",
     "ExportResult",
     "Fit",
+    "InitResult",
     "Inspection",
     "PredictResult",
     "ProfileResult",
@@ -43,10 +47,12 @@ __all__ = [
     "bench",
     "calibrate",
     "calibrate_into",
+    "check_run",
     "compress",
     "devices",
     "export",
     "fit",
+    "init",
     "inspect",
     "keep_freed_memory",
     "predict",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from latprof.compress import Batches
+from latprof.compress import Batches, Compressor
+from latprof.compress.train import check_trainable
 from latprof.devices import open_target
 from latprof.errors import UsageError
 from latprof.models import load_model, load_weights
@@ -26,7 +27,7 @@ from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.vocabulary import RunResult, load_callable, replace_file
 
-__all__ = ["compress"]
+__all__ = ["check_run", "compress"]
 
 
 def compress(
@@ -63,6 +64,38 @@ def compress(
         config = replace(config, settings=replace(config.settings, trail=trail))
     with locked(config.out):
         return _compress(config, tensorboard, on_progress, on_stage, settings)
+
+
+def check_run(run: str | Path) -> str:
+    """Try what a RUN.toml asks for without training or measuring; returns what it would do.
+
+    Table, model, weights and data are loaded, the model is traced, the budget is looked up, and a
+    training step, a shrink and an export are tried on a copy of the model.
+
+    Raises:
+        LatprofError: the first thing that would stop the run, in one line.
+    """
+    config = RunFile.load(Path(run))
+    table = LatencyTable.load(config.table)
+    model, example_inputs, _ = load_model(config.model)
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    batches, test = _data(config.data)
+    settings = config.settings
+    comp = Compressor(
+        model,
+        example_inputs,
+        fit(table),
+        settings.budgets,
+        blocks=settings.blocks,
+        steps=settings.masks.epochs * len(batches),
+    )
+    suffix = ".tflite" if table.target.runtime == "tflite" else ".onnx"
+    check_trainable(comp, next(iter(batches.epoch(0)))[0], suffix=suffix)
+    return (
+        f"budget {comp.goals}; {settings.masks.epochs} and {settings.fine_tune.epochs} epochs of "
+        f"{len(batches)} batches, {len(test[1])} test inputs; nothing stands against it"
+    )
 
 
 def _compress(

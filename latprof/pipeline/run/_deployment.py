@@ -63,6 +63,11 @@ class Deployment:
         int8 = str(load_json(chosen, "int8 choice", 1)["choice"])
         return replace(self, int8=int8, calibration=inputs)
 
+    @property
+    def suffix(self) -> str:
+        """Of the files that the device's runtime reads."""
+        return ".tflite" if self.device.target.runtime == "tflite" else ".onnx"
+
     def export(self, model: nn.Module, name: str) -> Path:
         """``name`` with the suffix of the device's runtime, in the folder."""
         path = self._path(name)
@@ -85,8 +90,7 @@ class Deployment:
         return file_accuracy(file, self.example_inputs, *test)
 
     def _path(self, name: str) -> Path:
-        suffix = ".tflite" if self.device.target.runtime == "tflite" else ".onnx"
-        return self.folder / f"{name}{suffix}"
+        return self.folder / f"{name}{self.suffix}"
 
     def time(self, *files: Path) -> list[float]:
         """Seconds per file; see ``timings``."""

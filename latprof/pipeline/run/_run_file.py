@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Sparse, TrainSettings
-from latprof.errors import UsageError
+from latprof.compress import Block, Depth, LowRank, Prune, Quantize, Sparse, TrainSettings
+from latprof.errors import LatprofError, UsageError
 from latprof.pipeline.run._settings import Settings
 
 __all__ = ["RunFile"]
@@ -23,10 +23,13 @@ _BLOCKS: dict[str, Block] = {
     "depth": Depth(),
     "low_rank": LowRank(),
     "sparse": Sparse(),
-    "quantise": Quantise(),
+    "quantize": Quantize(),
 }
-
+#: Keys that had another spelling.
+_OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
+_SIMPLE = ("device", "weights", "budget", "int8", "save_every_s", "seed", "trail")
+_SECTIONS = ("device_settings", "masks", "fine_tune", "distillation")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class RunFile:
 
     Args:
         model: MODEL string.
-        data: ``package.module:callable`` that gives (training Batches, (test inputs, labels)).
+        data: ``package.module:callable`` or ``file.py:callable`` that returns (training Batches,
+            (test inputs, labels)).
         table: latency table of the target.
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
@@ -60,121 +64,120 @@ class RunFile:
         """Read and check RUN.toml; relative paths in it are relative to it.
 
         Raises:
-            UsageError: not there, not TOML, a key missing, unknown, or of the wrong type.
+            UsageError: not there, not TOML, a key missing, unknown, of the wrong type or without
+                sense.
         """
         try:
-            text = path.read_text()
-            raw = tomllib.loads(text)
+            text = path.read_text(encoding="utf-8")
         except OSError as exc:
             raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        except UnicodeDecodeError as exc:
             raise UsageError(f"{path} is not TOML: {exc}") from exc
-        known = {
-            *_TEXT,
-            "device",
-            "device_settings",
-            "weights",
-            "budget",
-            "int8",
-            "save_every_s",
-            "seed",
-            *_BLOCKS,
-            "trail",
-            "masks",
-            "fine_tune",
-            "distillation",
-        }
-        _refuse_unknown(path, "", raw, known)
-        for key in _TEXT:
-            if not isinstance(raw.get(key), str):
-                raise UsageError(f"{path}: {key} is {raw.get(key)!r}; expected a string")
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """Check the text of a RUN.toml that is, or will be, at ``path``."""
         try:
-            return cls._of(path, raw, text)
-        except (TypeError, ValueError) as exc:
+            raw = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as exc:
+            raise UsageError(f"{path} is not TOML: {exc}") from exc
+        raw = {_OLD_KEYS.get(key, key): value for key, value in raw.items()}
+        try:
+            _refuse_unknown("", raw, {*_TEXT, *_SIMPLE, *_SECTIONS, *_BLOCKS})
+            return cls._of(path.parent, raw, text)
+        except LatprofError as exc:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
-    def _of(cls, path: Path, raw: Mapping[str, Any], text: str) -> Self:
-        here = path.parent
-        settings = Settings()
-        budget = raw.get("budget", settings.budget)
+    def _of(cls, here: Path, raw: Mapping[str, Any], text: str) -> Self:
+        for key in _TEXT:
+            _text(key, raw.get(key))
         distillation = raw.get("distillation", {})
-        _refuse_unknown(path, "distillation.", distillation, {"coefficient", "temperature"})
+        _refuse_unknown("distillation.", distillation, {"coefficient", "temperature"})
+        given = {k: raw[k] for k in ("save_every_s", "seed", "trail", "int8") if k in raw}
+        given |= distillation
+        if "budget" in raw:
+            given["budget"] = _budget(raw["budget"])
+        sections = {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
+        blocks = tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
+        if blocks:
+            sections["blocks"] = blocks
         return cls(
             model=raw["model"],
             data=raw["data"],
             table=here / raw["table"],
             out=here / raw["out"],
-            device=str(raw.get("device", "local")),
-            device_settings=_device_settings(path, raw.get("device_settings", {})),
-            weights=here / raw["weights"] if "weights" in raw else None,
-            settings=Settings(
-                budget=budget if isinstance(budget, str) else ", ".join(map(str, budget)),
-                blocks=tuple(
-                    _section(path, raw, name, block)
-                    for name, block in _BLOCKS.items()
-                    if name in raw
-                )
-                or settings.blocks,
-                masks=_section(path, raw, "masks", settings.masks),
-                fine_tune=_section(path, raw, "fine_tune", settings.fine_tune),
-                coefficient=float(distillation.get("coefficient", settings.coefficient)),
-                temperature=float(distillation.get("temperature", settings.temperature)),
-                seed=int(raw.get("seed", settings.seed)),
-                save_every_s=float(raw.get("save_every_s", settings.save_every_s)),
-                trail=int(raw.get("trail", settings.trail)),
-                int8=_flag(path, raw, "int8", settings.int8),
-            ),
+            device=_text("device", raw.get("device", "local")),
+            device_settings=_device_settings(here, raw.get("device_settings", {})),
+            weights=here / _text("weights", raw["weights"]) if "weights" in raw else None,
+            settings=_replaced(Settings(), "", given, **sections),
             text=text,
         )
 
 
-def _flag(path: Path, raw: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = raw.get(name, default)
-    if not isinstance(value, bool):
-        raise UsageError(f"{path}: {name} is {value!r}; expected true or false")
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{key} is {value!r}; expected a string")
     return value
 
 
-def _device_settings(path: Path, given: Any) -> dict[str, str]:
+def _budget(value: Any) -> str:
+    """One budget, or several joined by commas."""
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if isinstance(one, bool) or not isinstance(one, str | int | float):
+            raise UsageError(
+                f"budget is {value!r}; expected a string like '5 ms', or a list of them"
+            )
+    return ", ".join(one if isinstance(one, str) else f"{one!r} s" for one in several)
+
+
+def _device_settings(here: Path, given: Any) -> dict[str, str]:
     """Names and texts; a text that names a file beside RUN.toml becomes its path."""
     if not isinstance(given, Mapping):
-        raise UsageError(
-            f"{path}: device_settings is {given!r}; expected a [device_settings] section"
-        )
-    for name, text in given.items():
-        if not isinstance(text, str):
-            raise UsageError(f"{path}: device_settings.{name} is {text!r}; expected a string")
+        raise UsageError(f"device_settings is {given!r}; expected a [device_settings] section")
+    texts = {name: _text(f"device_settings.{name}", text) for name, text in given.items()}
     return {
-        name: str(path.parent / text) if (path.parent / text).is_file() else text
-        for name, text in given.items()
+        name: str(here / text) if (here / text).is_file() else text for name, text in texts.items()
     }
 
 
-def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
+def _section(raw: Mapping[str, Any], name: str, default: T) -> T:
     """``default`` with the section's values, each of the type of the value it replaces."""
     given = raw.get(name, {})
-    now = dataclasses.asdict(default)
-    _refuse_unknown(path, f"{name}.", given, set(now))
+    _refuse_unknown(f"{name}.", given, {f.name for f in dataclasses.fields(default)})
     try:
-        values = {
-            k: (v,) if type(now[k]) is tuple and isinstance(v, str) else v for k, v in given.items()
-        }
-        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in values.items()})
-    except (TypeError, ValueError) as exc:
-        raise UsageError(f"{path}: [{name}] {exc}") from exc
+        found: T = _replaced(default, f"{name}.", given)
+        return found
+    except UsageError as exc:
+        raise UsageError(f"[{name}] {exc}") from exc
 
 
-def _like(now: Any, value: Any) -> Any:
-    """The value in the type of what it replaces; one string is a tuple of one."""
-    return (value,) if type(now) is tuple and isinstance(value, str) else type(now)(value)
+def _replaced(default: Any, prefix: str, given: Mapping[str, Any], **more: Any) -> Any:
+    values = {k: _like(f"{prefix}{k}", getattr(default, k), v) for k, v in given.items()}
+    return dataclasses.replace(default, **values, **more)
 
 
-def _refuse_unknown(path: Path, prefix: str, given: Any, known: set[str]) -> None:
+def _like(key: str, now: Any, value: Any) -> Any:
+    """The value, which must be of the type of what it replaces; one string is a tuple of one."""
+    if isinstance(now, tuple):
+        several = [value] if isinstance(value, str) else value
+        if isinstance(several, list):
+            return tuple(several)
+        raise UsageError(f"{key} is {value!r}; expected a list")
+    kinds = (int, float) if isinstance(now, float) else (type(now),)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+        raise UsageError(f"{key} is {value!r}; expected {names.get(type(now), 'another type')}")
+    return float(value) if isinstance(now, float) else value
+
+
+def _refuse_unknown(prefix: str, given: Any, known: set[str]) -> None:
     if not isinstance(given, Mapping):
-        raise UsageError(f"{path}: {prefix[:-1]} is {given!r}; expected a [{prefix[:-1]}] section")
+        raise UsageError(f"{prefix[:-1]} is {given!r}; expected a [{prefix[:-1]}] section")
     for key in given:
         if key not in known:
             raise UsageError(
-                f"{path}: unknown key {prefix}{key}; expected one of {', '.join(sorted(known))}"
+                f"unknown key {prefix}{key}; expected one of {', '.join(sorted(known))}"
             )

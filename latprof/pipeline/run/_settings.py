@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from latprof.compress import Block, Prune, TrainSettings
 from latprof.compress.cost import Budget
+from latprof.compress.train import check_number
 
 __all__ = ["Settings"]
 
@@ -37,6 +38,11 @@ class Settings:
     def __post_init__(self) -> None:
         for text in self.budgets:
             Budget.parse(text)  # a typo is reported before anything is measured
+        check_number("coefficient", self.coefficient, least=0.0, most=1.0)
+        check_number("temperature", self.temperature, above=0.0)
+        check_number("save_every_s", self.save_every_s, least=0.0)
+        check_number("seed", self.seed, least=0)
+        check_number("trail", self.trail, least=0)
 
     @property
     def budgets(self) -> list[str]:

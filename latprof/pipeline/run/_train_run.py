@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Batches, Compressor, Distillation, Latency, Tick, train
+from latprof.compress.train import check_trainable
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
@@ -134,6 +135,11 @@ class _Run:
             blocks=self.settings.blocks,
             steps=self.settings.masks.epochs * len(self.batches),
         )
+        if not (self.folder / "masks.checkpoint").exists():
+            self.watcher.on_stage("trying a training step, a shrink and an export on a copy")
+            check_trainable(
+                comp, next(iter(self.batches.epoch(0)))[0], suffix=self.deployment.suffix
+            )
         save_json(timed, "time of the original", 1, {"latency_s": first_s})
         return comp
 
