@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -113,7 +113,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
@@ -135,7 +135,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
             tenth = now
             left = bar.tasks[task].time_remaining
             ending = f", {left:.0f} s left" if left else ""
-            note(f"{bar.tasks[task].description}: {completed:.0f}/{whole:.0f}{ending}")
+            note(f"{bar.tasks[task].description}: {completed / whole:.0%}{ending}")
 
     with bar:
         yield update

@@ -100,7 +100,7 @@ def command(
             seed=seed,
             on_target=lambda device, target: note(f"target of {device}: {target}"),
             on_event=lambda event: update(
-                100 * event.fraction, description=f"measuring shapes {event.done}/{event.total}"
+                100 * event.fraction, description=f"measuring {event.total} shapes"
             ),
             **settings,
         )

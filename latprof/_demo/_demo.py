@@ -224,7 +224,7 @@ class _Demo:
                 graph.workloads(),
                 n_shapes=self.scale.n_shapes,
                 on_event=lambda event: update(
-                    100 * event.fraction, 100, f"measuring shapes {event.done}/{event.total}"
+                    100 * event.fraction, 100, f"measuring {event.total} shapes"
                 ),
             )
         with self.bar("measuring whole variants") as update:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof.models import load_model
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.workloads import Workload
@@ -101,6 +100,7 @@ def inspect(
     else:
         from latprof.compress import trace  # torch, which files do without
         from latprof.compress.space import residual_blocks
+        from latprof.models import load_model
 
         module, example_inputs = load_model(model)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
