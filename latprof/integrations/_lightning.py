@@ -45,13 +45,13 @@ class LightningCallback(Callback):
         self._grad: Tensor | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        found = [m for m in pl_module.modules() if isinstance(m, Compressor)]
-        if len(found) != 1:
+        compressors = [m for m in pl_module.modules() if isinstance(m, Compressor)]
+        if len(compressors) != 1:
             raise UsageError(
-                f"{type(pl_module).__name__} holds {len(found)} Compressors; expected one, "
+                f"{type(pl_module).__name__} holds {len(compressors)} Compressors; expected one, "
                 "in the place of the network"
             )
-        (self._comp,) = found
+        (self._comp,) = compressors
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         comp = self._comp

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from latprof.compress import Attachment, Compressor, fold, status
 from latprof.compress.masks import average
+from latprof.compress.train import load_state, save_state
 from latprof.errors import UsageError
 
 __all__ = ["TransformersCallback"]
@@ -25,8 +26,8 @@ class TransformersCallback(TrainerCallback):
         trainer.train()
         small = comp.shrink()
 
-    The Trainer keeps the model itself: its loss, its optimiser, its checkpoints. From the
-    beginning of ``train`` to its end the model's forward is the masked one. Before each optimiser
+    The Trainer keeps the model itself: its loss, its optimizer, its checkpoints. From the
+    beginning of ``train`` to its end the model's forward is the masked one. Before each optimizer
     step, once per accumulation, the penalty's gradient joins the masks'; after it they step. In
     several processes their gradients are averaged as the model's are.
 
@@ -35,9 +36,8 @@ class TransformersCallback(TrainerCallback):
     ``latprof.pt``, and ``train(resume_from_checkpoint=...)`` goes on from them.
 
     Raises:
-        UsageError: when training begins: it is another model, it trains in fp16 or with gradient
-            checkpointing, a best checkpoint (of larger masks) is to be loaded at the end, or one to
-            resume has no masks.
+        UsageError: when training begins: it is another model, it trains in fp16, a best checkpoint
+            (of larger masks) is to be loaded at the end, or one to resume has no masks.
     """
 
     def __init__(self, comp: Compressor) -> None:
@@ -58,10 +58,6 @@ class TransformersCallback(TrainerCallback):
             )
         if args.fp16:
             raise UsageError("fp16 scales the masks' gradients with the loss; use bf16=True")
-        if args.gradient_checkpointing:
-            raise UsageError(
-                "gradient checkpointing computes layers again without their masks; turn it off"
-            )
         if args.load_best_model_at_end:
             raise UsageError(
                 "load_best_model_at_end would bring back weights of a larger network; turn it off"
@@ -93,10 +89,7 @@ class TransformersCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            path = _folder(args, state) / _FILE
-            part = path.with_suffix(".part")
-            torch.save(_masks(self.comp), part)
-            part.replace(path)
+            save_state(_folder(args, state) / _FILE, _masks(self.comp))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -113,14 +106,12 @@ class TransformersCallback(TrainerCallback):
         fold(self.comp)
 
     def _load(self, path: Path, state: TrainerState) -> None:
-        try:
-            masks = torch.load(path, weights_only=True, map_location="cpu")
-        except OSError as exc:
+        if not path.exists():
             raise UsageError(
-                f"training resumes at step {state.global_step}, and {path} with its masks cannot "
-                f"be read ({exc.strerror}); resume from a checkpoint of output_dir"
-            ) from exc
-        self.comp.load_state_dict(masks, strict=False)
+                f"training resumes at step {state.global_step}, and {path} with its masks is not "
+                "there; resume from a checkpoint of output_dir"
+            )
+        self.comp.load_state_dict(load_state(path, "cpu"), strict=False)
 
 
 def _masks(comp: Compressor) -> dict[str, torch.Tensor]:

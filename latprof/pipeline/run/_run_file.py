@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from latprof.compress import Block, Depth, LowRank, Prune, Quantise, Sparse, TrainSettings
+from latprof.compress import Block, Depth, LowRank, Prune, Quantize, Sparse, TrainSettings
 from latprof.errors import UsageError
 from latprof.pipeline.run._compression import Settings
 
@@ -23,7 +23,7 @@ _BLOCKS: dict[str, Block] = {
     "depth": Depth(),
     "low_rank": LowRank(),
     "sparse": Sparse(),
-    "quantise": Quantise(),
+    "quantise": Quantize(),
 }
 
 _TEXT = ("model", "data", "table", "out")
@@ -157,17 +157,17 @@ def _section(path: Path, raw: Mapping[str, Any], name: str, default: T) -> T:
     now = dataclasses.asdict(default)
     _refuse_unknown(path, f"{name}.", given, set(now))
     try:
-        values = {
-            k: (v,) if type(now[k]) is tuple and isinstance(v, str) else v for k, v in given.items()
-        }
-        return dataclasses.replace(default, **{k: type(now[k])(v) for k, v in values.items()})
+        return dataclasses.replace(default, **{k: _like(now[k], v) for k, v in given.items()})
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{path}: [{name}] {exc}") from exc
 
 
 def _like(now: Any, value: Any) -> Any:
-    """The value in the type of what it replaces; one string is a tuple of one."""
-    return (value,) if type(now) is tuple and isinstance(value, str) else type(now)(value)
+    """The value for what is ``now``: a list is a tuple, one string is a tuple of one, a whole
+    number may stand for another; what else it may be is checked where it is held."""
+    if type(now) is tuple:
+        return (value,) if isinstance(value, str) else tuple(value)
+    return float(value) if type(now) is float and type(value) is int else value
 
 
 def _refuse_unknown(path: Path, prefix: str, given: Any, known: set[str]) -> None:
