@@ -83,9 +83,7 @@ def gradients(
 @pytest.mark.parametrize(
     "blocks", [[Prune()], [Prune(), Depth()], [LowRank(divisor=1)]], ids=["prune", "depth", "rank"]
 )
-def test_recomputed_parts_see_the_masks(
-    blocks: list[Block], reentrant: bool, nested: bool
-) -> None:
+def test_recomputed_parts_see_the_masks(blocks: list[Block], reentrant: bool, nested: bool) -> None:
     wanted, got = gradients(blocks, None), gradients(blocks, reentrant, nested)
     assert got.keys() == wanted.keys()
     for name, gradient in wanted.items():
