@@ -32,7 +32,7 @@ __all__ = ["Compressor"]
 
 #: Memory of the running importance, in steps.
 _IMPORTANCE_STEPS = 200
-#: What a state dict of version 0.1 calls what has another name now.
+#: Older state dicts call what is trained by these names.
 _FORMER_NAMES = {
     "alpha": "masks.alpha",
     "start": "masks.start",

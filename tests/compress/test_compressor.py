@@ -223,9 +223,9 @@ def test_a_group_about_to_vanish_is_named_once(caplog: pytest.LogCaptureFixture)
     assert all("\n" not in text for text in named)
 
 
-def test_a_state_dict_of_version_0_1_is_loaded() -> None:
+def test_a_state_dict_with_former_names_is_loaded() -> None:
     """Half of a mask phase, saved when masks and lambda had other names."""
-    former = torch.load(GOLDEN / "compressor_v0.1.pt", weights_only=True)
+    former = torch.load(GOLDEN / "compressor_former.pt", weights_only=True)
     comp = Compressor(Plain(), PLAIN_EXAMPLE, None, "macs=60%", steps=60)
     missing, unexpected = comp.load_state_dict(former, strict=False)
     assert not unexpected
