@@ -51,6 +51,7 @@ class TransformersCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
+        """Check the Trainer, load the masks of a checkpoint, and mask the model."""
         if kwargs["model"] is not self.comp.model:
             raise UsageError(
                 f"the Trainer's model is a {type(kwargs['model']).__name__}, and not the "
@@ -70,6 +71,7 @@ class TransformersCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Add the penalty's gradient to the masks', and average them over processes."""
         if not self.comp.fixed:
             self.comp.penalty().backward()  # type: ignore[no-untyped-call]
             if self.comp.alpha.grad is not None:
@@ -78,6 +80,7 @@ class TransformersCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Step the masks."""
         self._attachment.detach()  # step may shrink a copy, to measure it
         try:
             self.comp.step()
@@ -88,18 +91,21 @@ class TransformersCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Save the masks beside the model."""
         if state.is_world_process_zero:
             save_state(_folder(args, state) / _FILE, _masks(self.comp))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Add the masks' figures to what is logged."""
         for shown in (kwargs["logs"], *state.log_history[-1:]):
             shown.update(status(self.comp))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Fix the masks and fold them into the weights."""
         self._attachment.detach()
         if not self.comp.fixed:
             self.comp.fix()
