@@ -3,7 +3,7 @@
     python -P benchmarks/quantisation_study.py [FOLDER] [--data DIR]
 
 Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 and 16 bits by the
-penalty's strength alone; and latprof's ``Quantise`` to budgets of bytes. Scaled down to minutes on
+penalty's strength alone; and latprof's ``Quantize`` to budgets of bytes. Scaled down to minutes on
 one core: a quarter of the filters (16, 32, 64, 32), 2x2 max pooling after the first three
 convolutions, the first 8,000 training images, 6 epochs; tested on all 10,000 test images. Every run
 that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) is what
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from latprof.compress import Compressor, Quantise
+from latprof.compress import Compressor, Quantize
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
@@ -175,7 +175,7 @@ def _budgeted(
     steps = EPOCHS * (IMAGES // BATCH)
     total = sum(p.numel() for p in net.parameters())
     held = sum(c.weight.numel() for c in net.convs)
-    block = Quantise(bits=WIDTHS, layers=("convs.*",))
+    block = Quantize(bits=WIDTHS, layers=("convs.*",))
     budget = f"bytes={4 * (total - held) + 2 * size * held:.0f}"
     example = (torch.zeros(1, 3, 32, 32),)
     comp = Compressor(

@@ -32,7 +32,7 @@ __all__ = ["Compressor"]
 
 #: Memory of the running importance, in steps.
 _IMPORTANCE_STEPS = 200
-#: What a state dict of version 0.1 calls what has another name now.
+#: Older state dicts call what is trained by these names.
 _FORMER_NAMES = {
     "alpha": "masks.alpha",
     "start": "masks.start",
@@ -91,8 +91,7 @@ class Compressor(nn.Module):
         space, goals: the groups of units that may go, and the budgets.
         masks, alpha: one mask per unit, and the same end to end, (N,); 0 is removed.
         importance: running mean of the squared gradient of each unit's scale, (N,).
-        steps, steps_taken: length of the mask phase, and how much of it is over.
-        fixed: True once the masks are fixed.
+        steps, steps_taken, fixed: length of the mask phase, how much of it is over, and its end.
         measure: {target: seconds of a shrunk model}; empty where nothing is measured.
 
     Raises:
@@ -173,8 +172,7 @@ class Compressor(nn.Module):
             return float(self.cost_model(self.masks.true_counts()))
 
     def budget_ratio(self, progress: float = 1.0) -> float:
-        """The largest cost at the true counts over its target at this share of the way from the
-        original to the budgets; at most 1 where every budget is met."""
+        """Largest cost over its target at this share of the way to the budgets; met at 1 or less."""
         with torch.no_grad():
             return float(self.goals.ratio(self.masks.true_counts(), progress))
 
@@ -238,10 +236,10 @@ class Compressor(nn.Module):
 
     @torch.no_grad()
     def fix(self) -> None:
-        """End the mask phase: keep the most important units that fit the budgets.
+        """End the mask phase: keep the most important units that fit the budgets; lambda is 0.
 
-        Afterwards lambda is 0 and the masks stay. With ``measure`` the shrunk model is timed, the
-        cost corrected, and the choice made again, until a measurement lies just under the budget.
+        With ``measure`` the shrunk model is timed, the cost corrected, and the choice made again,
+        until a measurement lies just under the budget.
         """
         before = self.alpha.clone()
         correction = Correction(self.goals, self.measure)

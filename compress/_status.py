@@ -8,7 +8,7 @@ __all__ = ["status"]
 
 
 def status(comp: Compressor) -> dict[str, float]:
-    """The figures of a run that are worth a line each time.
+    """The figures of a run that a log or a plot shows.
 
     Returns:
         ``latency_s`` and, where it has one, ``budget_s``: predicted on the first target, seconds;

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from latprof.compress.cost._budget import Budget
 from latprof.compress.cost._goals import Goals
 from latprof.compress.cost._latency import Latency
+from latprof.compress.cost._uncounted import check_counted
 from latprof.compress.graph import Graph
 from latprof.compress.space import Block, LowRank, Space, space_of
 
@@ -29,12 +31,14 @@ def space_and_goals(
     makes dearer at every rank, whose factors would cost training time for nothing.
 
     Where LowRank is all there is and pays nowhere, the goals refuse the budget as out of reach.
+    Ops that are in no figure are named, see ``check_counted``.
 
     Args:
         trace: graph of the model where the modules given by name or pattern keep their channels.
         latencies, budgets: see ``Goals``.
     """
     space, of_group = space_of(model, trace, blocks)
+    check_counted(space.graph, [Budget.parse(text) for text in budgets], latencies)
     goals = Goals(space, latencies, budgets)
     paying = goals.ever_paying()
     idle = [o.layer.path for o in space.ranks if o.layer.path not in paying]

@@ -41,20 +41,20 @@ def as_int8(space: Space, choice: str, surrogate: Surrogate) -> Space:
             "profile it with an int8 file: latprof profile ... --for FILE"
         )
     tflite = surrogate.target.runtime == "tflite"
-    made: list[Workload | None] = []
+    forms: list[Workload | None] = []
     for op in space.graph.ops:
-        before = next((w for w in reversed(made) if w is not None), None)
+        before = next((w for w in reversed(forms) if w is not None), None)
         clips = isinstance(op.workload, Elementwise) and op.workload.op in _CLIPS
         if clips and before is not None and before.dtype == "int8":
-            made.append(None if choice == "all" or tflite else op.workload)
+            forms.append(None if choice == "all" or tflite else op.workload)
         else:
-            made.append(_form(op.workload, choice, tflite))
+            forms.append(_form(op.workload, choice, tflite))
     ops = [
         dataclasses.replace(op, workload=w)
-        for op, w in zip(space.graph.ops, made, strict=True)
+        for op, w in zip(space.graph.ops, forms, strict=True)
         if w is not None
     ]
-    left = [n for n, w in enumerate(made) if w is not None]
+    left = [n for n, w in enumerate(forms) if w is not None]
     place = {n: k for k, n in enumerate(left)}
     options = tuple(
         dataclasses.replace(
@@ -74,7 +74,7 @@ def _form(workload: Workload, choice: str, tflite: bool) -> Workload:
         return workload if depthwise and choice == "dense" else workload.with_dtype("int8")
     assert isinstance(workload, (Elementwise, Pool))
     if workload.op == "hard_swish" and not tflite:
-        # The quantiser takes it apart; the product that is left is small beside its float part.
+        # The quantizer takes it apart; the product that is left is small beside its float part.
         return dataclasses.replace(workload, op="hard_sigmoid")
     kernel = workload.op not in _NOT_TFLITE if tflite else workload.op in _ONNX
     return workload.with_dtype("int8") if choice == "all" and kernel else workload

@@ -53,9 +53,11 @@ class Schedule:
         return min(1.0, (step - self.warm_up) / self._moving / _RAMP)
 
     def steers(self, step: int) -> bool:
+        """Whether lambda is steered at this step."""
         return (step - self.warm_up) % self.steering_interval == 0
 
     def projects(self, step: int) -> bool:
+        """Whether the masks are projected at this step."""
         return (step - self.warm_up) % max(1, self._moving // _PROJECTIONS) == 0
 
     @property

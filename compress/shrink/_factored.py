@@ -27,7 +27,10 @@ def factored(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
         if not isinstance(layer, (nn.Linear, nn.Conv2d)):
             raise TypeError(f"{path} is {type(layer).__name__}; expected Linear or Conv2d")
         left, right = split(layer.weight, rank)
-        model.set_submodule(path, _pair(layer, left, right).train(layer.training))
+        pair = _pair(layer, left, right).train(layer.training)
+        if not path:  # the model is this layer
+            return pair
+        model.set_submodule(path, pair)
     return model
 
 
@@ -35,9 +38,9 @@ def ranks_of(model: nn.Module, small: nn.Module) -> dict[str, int]:
     """{layer: rank} of the layers that ``factored`` turned into two."""
     inner = dict(small.named_modules())
     return {
-        path: inner[f"{path}.reduce"].weight.shape[0]
+        path: inner[f"{path}.reduce".lstrip(".")].weight.shape[0]
         for path, layer in model.named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d)) and f"{path}.reduce" in inner
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and f"{path}.reduce".lstrip(".") in inner
     }
 
 

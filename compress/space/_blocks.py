@@ -49,6 +49,10 @@ class Prune(Block):
     divisor: int = 4
     exclude: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_divisor(self.divisor)
+
 
 @dataclass(frozen=True)
 class LowRank(Block):
@@ -63,6 +67,10 @@ class LowRank(Block):
 
     divisor: int = 4
     layers: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_divisor(self.divisor)
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,11 @@ class Quantize(Block):
         super().__post_init__()
         if not self.bits or list(self.bits) != sorted({b for b in self.bits if 1 <= b <= 16}):
             raise UsageError(f"bits are {self.bits}; expected ascending widths from 1 to 16")
+
+
+def _check_divisor(divisor: int) -> None:
+    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
+        raise UsageError(f"divisor is {divisor!r}; expected a whole number of at least 1")
 
 
 #: The former spelling.

@@ -39,10 +39,12 @@ class Layer:
 
     @property
     def weight(self) -> str:
+        """Name of its parameter."""
         return f"{self.path}.weight" if self.path else "weight"  # a model may be one layer
 
     @property
     def full_rank(self) -> int:
+        """Of the weight as a matrix (out, in * area)."""
         return min(self.shape[0], math.prod(self.shape[1:]))
 
 
@@ -66,6 +68,7 @@ class Option:
 
     @property
     def weights_per_unit(self) -> int:
+        """Weights that one unit of zeros holds."""
         return self.tile[0] * self.tile[1]
 
 
@@ -97,23 +100,28 @@ class Space:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
+        """Of channels, then of options, then of residual blocks, (G,)."""
         of_options = (o.group for o in self.options)
         return (*self.graph.groups, *of_options, *(r.group for r in self.residuals))
 
     @property
     def sizes(self) -> list[int]:
+        """Units of each group, (G,)."""
         return [g.size for g in self.groups]
 
     @cached_property
     def ranks(self) -> tuple[Option, ...]:
+        """Layers that may be factored."""
         return tuple(o for o in self.options if isinstance(o.block, LowRank))
 
     @cached_property
     def sparse(self) -> tuple[Option, ...]:
+        """Layers whose weights may become zeros."""
         return tuple(o for o in self.options if isinstance(o.block, Sparse))
 
     @cached_property
     def bits(self) -> tuple[Option, ...]:
+        """Layers whose weights may have fewer bits."""
         return tuple(o for o in self.options if isinstance(o.block, Quantize))
 
     def holder(self, name: str) -> int | None:

@@ -45,7 +45,7 @@ def load_state(path: Path, map_location: str | torch.device | None = None) -> di
         raise UsageError(f"checkpoint {path} cannot be read: {exc.strerror}") from exc
     magic, version, digest = [*head.split(b" "), b"", b"", b""][:3]
     if magic != _MAGIC and head.startswith(b"PK"):
-        raise UsageError(f"checkpoint {path} was written by latprof 0.1; {_HINT}")
+        raise UsageError(f"checkpoint {path} is of an older format without a checksum; {_HINT}")
     if magic != _MAGIC or digest != hashlib.sha256(body).hexdigest().encode():
         raise UsageError(f"checkpoint {path} is damaged or incomplete; {_HINT}")
     if version != str(_VERSION).encode():

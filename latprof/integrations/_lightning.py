@@ -45,15 +45,17 @@ class LightningCallback(Callback):
         self._grad: Tensor | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        found = [m for m in pl_module.modules() if isinstance(m, Compressor)]
-        if len(found) != 1:
+        """Find the Compressor."""
+        compressors = [m for m in pl_module.modules() if isinstance(m, Compressor)]
+        if len(compressors) != 1:
             raise UsageError(
-                f"{type(pl_module).__name__} holds {len(found)} Compressors; expected one, "
+                f"{type(pl_module).__name__} holds {len(compressors)} Compressors; expected one, "
                 "in the place of the network"
             )
-        (self._comp,) = found
+        (self._comp,) = compressors
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Add the penalty's gradient, and keep the masks' from the optimizer and from clipping."""
         comp = self._comp
         assert comp is not None
         if not comp.fixed:
@@ -63,6 +65,7 @@ class LightningCallback(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Step the masks, once per optimizer step, and log them."""
         comp = self._comp
         assert comp is not None
         if self._grad is None:

@@ -27,7 +27,7 @@ class TensorBoard(Closing):
         self._writer = SummaryWriter(str(folder))
 
     def log(self, step: int, comp: Compressor | None = None, **scalars: float) -> None:
-        """``latprof/latency_s``, ``budget_s``, ``strength`` and ``channels`` of the compressor,
+        """Write what ``latprof.compress.status`` gives of the compressor, each under ``latprof/``,
         and the scalars by their own names."""
         if comp is not None:
             scalars |= {f"latprof/{name}": value for name, value in status(comp).items()}
@@ -35,5 +35,5 @@ class TensorBoard(Closing):
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is still in memory."""
         self._writer.close()

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from latprof.compress import Attachment, Compressor, fold, status
 from latprof.compress.masks import average
+from latprof.compress.train import load_state, save_state
 from latprof.errors import UsageError
 
 __all__ = ["TransformersCallback"]
@@ -25,8 +26,8 @@ class TransformersCallback(TrainerCallback):
         trainer.train()
         small = comp.shrink()
 
-    The Trainer keeps the model itself: its loss, its optimiser, its checkpoints. From the
-    beginning of ``train`` to its end the model's forward is the masked one. Before each optimiser
+    The Trainer keeps the model itself: its loss, its optimizer, its checkpoints. From the
+    beginning of ``train`` to its end the model's forward is the masked one. Before each optimizer
     step, once per accumulation, the penalty's gradient joins the masks'; after it they step. In
     several processes their gradients are averaged as the model's are.
 
@@ -35,9 +36,8 @@ class TransformersCallback(TrainerCallback):
     ``latprof.pt``, and ``train(resume_from_checkpoint=...)`` goes on from them.
 
     Raises:
-        UsageError: when training begins: it is another model, it trains in fp16 or with gradient
-            checkpointing, a best checkpoint (of larger masks) is to be loaded at the end, or one to
-            resume has no masks.
+        UsageError: when training begins: it is another model, it trains in fp16, a best checkpoint
+            (of larger masks) is to be loaded at the end, or one to resume has no masks.
     """
 
     def __init__(self, comp: Compressor) -> None:
@@ -51,6 +51,7 @@ class TransformersCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
+        """Check the Trainer, load the masks of a checkpoint, and mask the model."""
         if kwargs["model"] is not self.comp.model:
             raise UsageError(
                 f"the Trainer's model is a {type(kwargs['model']).__name__}, and not the "
@@ -58,10 +59,6 @@ class TransformersCallback(TrainerCallback):
             )
         if args.fp16:
             raise UsageError("fp16 scales the masks' gradients with the loss; use bf16=True")
-        if args.gradient_checkpointing:
-            raise UsageError(
-                "gradient checkpointing computes layers again without their masks; turn it off"
-            )
         if args.load_best_model_at_end:
             raise UsageError(
                 "load_best_model_at_end would bring back weights of a larger network; turn it off"
@@ -74,6 +71,7 @@ class TransformersCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Add the penalty's gradient to the masks', and average them over processes."""
         if not self.comp.fixed:
             self.comp.penalty().backward()  # type: ignore[no-untyped-call]
             if self.comp.alpha.grad is not None:
@@ -82,6 +80,7 @@ class TransformersCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Step the masks."""
         self._attachment.detach()  # step may shrink a copy, to measure it
         try:
             self.comp.step()
@@ -92,35 +91,33 @@ class TransformersCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Save the masks beside the model."""
         if state.is_world_process_zero:
-            path = _folder(args, state) / _FILE
-            part = path.with_suffix(".part")
-            torch.save(_masks(self.comp), part)
-            part.replace(path)
+            save_state(_folder(args, state) / _FILE, _masks(self.comp))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Add the masks' figures to what is logged."""
         for shown in (kwargs["logs"], *state.log_history[-1:]):
             shown.update(status(self.comp))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Fix the masks and fold them into the weights."""
         self._attachment.detach()
         if not self.comp.fixed:
             self.comp.fix()
         fold(self.comp)
 
     def _load(self, path: Path, state: TrainerState) -> None:
-        try:
-            masks = torch.load(path, weights_only=True, map_location="cpu")
-        except OSError as exc:
+        if not path.exists():
             raise UsageError(
-                f"training resumes at step {state.global_step}, and {path} with its masks cannot "
-                f"be read ({exc.strerror}); resume from a checkpoint of output_dir"
-            ) from exc
-        self.comp.load_state_dict(masks, strict=False)
+                f"training resumes at step {state.global_step}, and {path} with its masks is not "
+                "there; resume from a checkpoint of output_dir"
+            )
+        self.comp.load_state_dict(load_state(path, "cpu"), strict=False)
 
 
 def _masks(comp: Compressor) -> dict[str, torch.Tensor]:

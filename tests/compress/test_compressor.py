@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import copy
 import itertools
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.compressor import EXAMPLE, Net, batches, network, run, surrogate
+from support.training import EXAMPLE as PLAIN_EXAMPLE
+from support.training import Plain
 from torch import nn
 
 from latprof import Compressor, Prune
-from latprof.compress import Goals, Latency, Tick, TrainSettings, trace, train
+from latprof.compress import (
+    Goals,
+    Latency,
+    LowRank,
+    Quantize,
+    Sparse,
+    Tick,
+    TrainSettings,
+    load_shrunk,
+    recipe_of,
+    status,
+    trace,
+    train,
+)
 from latprof.compress.masks import Masks
 from latprof.compress.methods import Regularizer
 from latprof.errors import InfeasibleBudgetError, UsageError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
@@ -202,3 +221,90 @@ def test_a_group_about_to_vanish_is_named_once(caplog: pytest.LogCaptureFixture)
     for group in bare:
         assert sum(f"{group.name} ({group.minimum} of" in text for text in named) == 1
     assert all("\n" not in text for text in named)
+
+
+def test_a_state_dict_with_former_names_is_loaded() -> None:
+    """Half of a mask phase, saved when masks and lambda had other names."""
+    former = torch.load(GOLDEN / "compressor_former.pt", weights_only=True)
+    comp = Compressor(Plain(), PLAIN_EXAMPLE, None, "macs=60%", steps=60)
+    missing, unexpected = comp.load_state_dict(former, strict=False)
+    assert not unexpected
+    assert all(name.startswith(("model.", "goals.")) for name in missing)  # they are not in it
+    assert int(comp.steps_taken) == 30
+    assert float(comp.regularizer.weight) == pytest.approx(0.001360293, rel=1e-6)
+    assert float(comp.penalty().detach()) == pytest.approx(0.00092268, rel=1e-5)
+    assert not torch.equal(comp.masks.start, torch.ones(len(comp.alpha)))
+    holder = nn.ModuleDict({"net": Compressor(Plain(), PLAIN_EXAMPLE, None, "macs=60%", steps=60)})
+    holder.load_state_dict({f"net.{name}": value for name, value in former.items()}, strict=False)
+    for name, value in comp.masks.state_dict().items():
+        assert torch.equal(holder["net"].masks.state_dict()[name], value)
+
+
+def test_costs_carry_their_unit() -> None:
+    of_macs = Compressor(Plain(), PLAIN_EXAMPLE, None, ["macs=60%", "params=80%"])
+    assert (of_macs.cost_unit, of_macs.original_cost) == ("MACs", 16 * 48 + 48 * 64 + 64 * 4)
+    assert of_macs.budget_cost == pytest.approx(0.6 * of_macs.original_cost)
+    assert set(status(of_macs)) == {"cost", "budget_cost", "penalty_weight", "channels"}
+    of_bytes = Compressor(Plain(), PLAIN_EXAMPLE, None, "bytes=60%")
+    assert (of_bytes.cost_unit, of_bytes.cost()) == ("bytes", of_bytes.original_cost)
+    in_seconds = Compressor(network(), EXAMPLE, Latency(surrogate(), original_s=2.0), "params=80%")
+    assert (in_seconds.cost_unit, in_seconds.budget_cost) == ("s", None)
+    assert in_seconds.original_cost == pytest.approx(2.0)
+    assert set(status(in_seconds)) == {"latency_s", "penalty_weight", "channels"}
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(16, 32), nn.Conv2d(16, 32, 1)])
+def test_a_model_of_one_layer(layer: nn.Module) -> None:
+    """Its channels are the model's own inputs and outputs; its weight may be made smaller."""
+    x = torch.randn(2, 16) if isinstance(layer, nn.Linear) else torch.randn(2, 16, 3, 3)
+    with pytest.raises(InfeasibleBudgetError, match="less than the least that these blocks reach"):
+        Compressor(copy.deepcopy(layer), x, None, "macs=50%")
+    tries = [("macs=60%", LowRank()), ("params=50%", Sparse()), ("bytes=40%", Quantize())]
+    for budget, block in tries:
+        comp = Compressor(copy.deepcopy(layer), x, None, budget, blocks=[block], steps=4)
+        comp.fix()
+        with torch.no_grad():
+            torch.testing.assert_close(comp.shrink()(x), comp(x), rtol=1e-5, atol=1e-5)
+        assert comp.budget_ratio() <= 1
+        small = comp.shrink()
+        again = load_shrunk(copy.deepcopy(layer), recipe_of(comp.model, small))
+        again.load_state_dict(small.state_dict())
+        assert torch.equal(again(x), small(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_bit_widths_of_half_precision_are_computed_in_more(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4)).to(dtype)
+    x = torch.randn(4, 16).to(dtype)
+    comp = Compressor(model, x, None, "bytes=30%", blocks=[Quantize()], steps=4)
+    with torch.no_grad():
+        assert comp(x).dtype == dtype
+        torch.testing.assert_close(comp(x), model(x), rtol=0.02, atol=0.02)
+
+
+class Recurrent(nn.Module):
+    """A network whose arithmetic is mostly in an op that no workload describes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.rnn, self.out = nn.Linear(8, 16), nn.LSTM(16, 64), nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.out(self.rnn(torch.relu(self.enter(x)))[0].relu())
+        return out
+
+
+def test_a_budget_that_ops_in_no_figure_would_break_is_refused() -> None:
+    x = torch.randn(1, 20, 8)
+    with pytest.raises(UsageError, match=r"macs=80% cannot be kept: 1 lstm of Recurrent are in no"):
+        Compressor(Recurrent(), x, None, "macs=80%")
+
+
+def test_the_example_in_the_help_runs() -> None:
+    text = Compressor.__doc__
+    assert text is not None
+    code = textwrap.dedent(text[text.index("        import torch\n") :].split("\n\n    After")[0])
+    known: dict[str, Any] = {}
+    exec(code, known)
+    assert known["comp"].fixed
+    assert known["comp"].cost() <= known["comp"].budget_cost

@@ -78,7 +78,7 @@ def test_snippet(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         folder = tmp_path / "runs/first/trail"
         folder.mkdir(parents=True)
         comp = plain_compressor()
-        save_small(folder / "2", Plain(), *comp.snapshot(0.85 * comp.original_cost))
+        save_small(folder / "2", Plain(), *comp.snapshot(0.5))
     exec(SNIPPETS[heading], known)
     if "comp" in known:
         assert known["comp"].fixed

@@ -26,9 +26,9 @@ def events(path: Path) -> Iterator[Event]:
 
 def scalars_in(folder: Path) -> dict[str, dict[int, float]]:
     """{tag: {step: value}} of every event file in the folder."""
-    found: dict[str, dict[int, float]] = {}
+    scalars: dict[str, dict[int, float]] = {}
     for path in folder.glob("events.*"):
         for event in events(path):
             for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+                scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return scalars

@@ -45,8 +45,8 @@ class Plain(nn.Module):
         self.head = nn.Linear(64, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(torch.relu(self.second(torch.relu(self.first(x.flatten(1))))))
-        return found
+        logits: Tensor = self.head(torch.relu(self.second(torch.relu(self.first(x.flatten(1))))))
+        return logits
 
 
 def fake_surrogate(model: nn.Module, inputs: Any, n_shapes: int = 80) -> Surrogate:
@@ -69,9 +69,9 @@ def plain_compressor(steps: int = 60, **more: Any) -> Compressor:
 
 def task(n: int = 512) -> tuple[Tensor, Tensor]:
     """Inputs (n, 16) and labels (n,) that a small network can learn."""
-    dice = torch.Generator().manual_seed(7)
-    x = torch.randn(n, 16, generator=dice)
-    return x, (x @ torch.randn(16, 4, generator=dice)).argmax(1)
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(n, 16, generator=generator)
+    return x, (x @ torch.randn(16, 4, generator=generator)).argmax(1)
 
 
 def batch(step: int, size: int = BATCH) -> tuple[Tensor, Tensor]:
@@ -93,12 +93,12 @@ def run(comp: Compressor, steps: int = STEPS, **how: Any) -> Compressor:
         inputs, labels = (torch.chunk(t, parts) for t in batch(step))
         for micro in range(accumulate):
             last = micro == accumulate - 1
-            mine = micro * ranks + rank
+            part = micro * ranks + rank
             wait = net.no_sync() if ranks > 1 and not last else contextlib.nullcontext()
             with wait:
                 with torch.autocast("cpu", precision, enabled=precision is not None):
-                    logits = net(inputs[mine])
-                    loss = nn.functional.cross_entropy(logits, labels[mine]) / accumulate
+                    logits = net(inputs[part])
+                    loss = nn.functional.cross_entropy(logits, labels[part]) / accumulate
                     if last:
                         loss = loss + comp.penalty()
                 scaler.scale(loss).backward()
@@ -124,6 +124,6 @@ def train_in_two(rank: int, folder: str) -> None:
         comp.measure = {"latency": measure}
         torch.manual_seed(100 + rank)
         run(comp, ranks=(rank, 2))
-        found = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
-        torch.save(found, f"{folder}/{init}{rank}.pt")
+        result = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
+        torch.save(result, f"{folder}/{init}{rank}.pt")
     distributed.destroy_process_group()

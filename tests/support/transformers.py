@@ -32,8 +32,8 @@ def build(kind: str = "bert") -> nn.Module:
 
 def rows(kind: str, n: int = 128) -> list[dict[str, Tensor]]:
     """Is the token 1 more frequent than 2?"""
-    dice = torch.Generator().manual_seed(1)
-    ids = torch.randint(1, 3, (n, 12), generator=dice)
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 3, (n, 12), generator=generator)
     labels = ((ids == 1).sum(1) > 6).long() if kind == "bert" else ids
     mask = torch.ones_like(ids)
     return [

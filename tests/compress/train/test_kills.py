@@ -51,7 +51,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     assert (comp.alpha == 0).any()
     killed = tmp_path / "killed"
     killed.mkdir()
-    dice = random.Random(5)
+    generator = random.Random(5)
     command = [sys.executable, __file__, str(killed)]
     starts = []
     while not (killed / "end.pt").exists():
@@ -59,7 +59,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         assert child.stdout is not None
         starts.append(int(child.stdout.readline()))
         if len(starts) <= KILLS:
-            time.sleep(dice.uniform(0.02, 0.5))
+            time.sleep(generator.uniform(0.02, 0.5))
             os.kill(child.pid, signal.SIGKILL)
         child.communicate()
     assert len(starts) == KILLS + 1, starts
