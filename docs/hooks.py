@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-#: Modules whose public names the API reference lists.
-MODULES = ("latprof", "latprof.errors", "latprof.integrations")
+#: Sections of the API reference: title, module, and whether only its types are listed.
+SECTIONS = (
+    ("latprof", "latprof", False),
+    ("latprof.table", "latprof.pipeline.table", False),
+    ("latprof.pipeline: what the functions return", "latprof.pipeline", True),
+    ("latprof.errors", "latprof.errors", False),
+    ("latprof.integrations", "latprof.integrations", False),
+)
 API_PAGE = "reference/api.md"
 LAYERS_PAGE = "internals/index.md"
 #: Where a page wants what is generated.
@@ -32,39 +38,62 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     return markdown
 
 
-def public_names(module: str) -> list[str]:
-    """``__all__`` of a module, read without importing it."""
+def source_of(module: str) -> Path:
+    """The file that lists a module's names: a stub where names load lazily."""
     base = ROOT.joinpath(*module.split("."))
     candidates = (base / "__init__.pyi", base / "__init__.py", base.with_suffix(".py"))
-    source = next(path for path in candidates if path.is_file())
-    for node in ast.parse(source.read_text()).body:
+    return next(path for path in candidates if path.is_file())
+
+
+def public_names(module: str) -> list[str]:
+    """``__all__`` of a module, functions first, read without importing it."""
+    for node in ast.parse(source_of(module).read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return sorted(ast.literal_eval(node.value), key=lambda name: (name[0].isupper(), name))
-    raise ValueError(f"{source} has no literal __all__; the API reference needs one")
+    raise ValueError(f"{source_of(module)} has no literal __all__; the API reference needs one")
+
+
+def definition_of(module: str, name: str) -> str:
+    """Dotted path of the definition of ``module.name``, through what re-exports it.
+
+    ``latprof.devices`` is a function and a package; its definition is unmistakable.
+    """
+    source = source_of(module)
+    is_package = source.stem == "__init__"
+    for node in ast.walk(ast.parse(source.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for alias in node.names:
+            if (alias.asname or alias.name) != name:
+                continue
+            origin = node.module or ""
+            if node.level:
+                parent = module if is_package else module.rpartition(".")[0]
+                if not origin:
+                    return f"{parent}.{alias.name}"
+                origin = f"{parent}.{origin}"
+            return definition_of(origin, alias.name)
+    return f"{module}.{name}"
+
+
+def is_module(path: str) -> bool:
+    """Whether a dotted path is a module or a package of this checkout."""
+    base = ROOT.joinpath(*path.split("."))
+    return base.is_dir() or base.with_suffix(".py").is_file()
 
 
 def api_reference() -> str:
-    """One mkdocstrings block for each public name.
-
-    Raises:
-        ValueError: a public name has no docstring, so mkdocs ends with this error.
-    """
-    import griffe
-
-    package = griffe.load("latprof", search_paths=[ROOT], resolve_aliases=True)
-    blocks, missing = [], []
-    for module in MODULES:
-        blocks.append(f"## `{module}`")
+    """One mkdocstrings block for each public name."""
+    blocks = []
+    for title, module, types_only in SECTIONS:
+        blocks.append(f"## {title}")
         for name in public_names(module):
-            path = f"{module}.{name}"
-            found = package[path.removeprefix("latprof.")]
-            if found.is_module:
-                continue  # it has a section of its own
-            if not found.has_docstring:
-                missing.append(path)
-            blocks.append(f"::: {path}\n    options:\n      heading_level: 3\n")
-    if missing:
-        raise ValueError(f"public names without a docstring: {', '.join(missing)}")
+            path = definition_of(module, name)
+            if is_module(path) or name.isupper() or (types_only and not name[0].isupper()):
+                continue  # a module has a section of its own
+            shown = f"{title.partition(':')[0]}.{name}"
+            options = f'      heading_level: 3\n      heading: "{shown}"\n      toc_label: "{name}"'
+            blocks.append(f"::: {path}\n    options:\n{options}\n")
     return "\n\n".join(blocks)
 
 
