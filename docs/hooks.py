@@ -1,4 +1,4 @@
-"""What the site takes from the code: the API reference and the graph of packages."""
+"""What the site takes from the code: the references of commands and of Python, the packages."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ SECTIONS = (
     ("latprof.integrations", "latprof.integrations", False),
 )
 API_PAGE = "reference/api.md"
+COMMANDS_PAGE = "reference/command-line.md"
 LAYERS_PAGE = "internals/index.md"
 #: Where a page wants what is generated.
-API_MARK, LAYERS_MARK, IMPORTS_MARK = "<!-- api -->", "<!-- layers -->", "<!-- imports -->"
+API_MARK, COMMANDS_MARK = "<!-- api -->", "<!-- commands -->"
+LAYERS_MARK, IMPORTS_MARK = "<!-- layers -->", "<!-- imports -->"
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """mkdocs calls this for each page before it is turned into HTML."""
     if page.file.src_uri == API_PAGE:
         return markdown.replace(API_MARK, api_reference())
+    if page.file.src_uri == COMMANDS_PAGE:
+        return markdown.replace(COMMANDS_MARK, command_reference())
     if page.file.src_uri == LAYERS_PAGE:
         contracts = layer_contracts()
         figures = "\n\n".join(
@@ -82,8 +86,20 @@ def is_module(path: str) -> bool:
     return base.is_dir() or base.with_suffix(".py").is_file()
 
 
+def has_docstring(path: str) -> bool:
+    """Whether the function or class at a dotted path has one."""
+    module, _, name = path.rpartition(".")
+    tree = ast.parse(source_of(module).read_text())
+    named = (n for n in tree.body if getattr(n, "name", None) == name)
+    return any(ast.get_docstring(node) for node in named)
+
+
 def api_reference() -> str:
-    """One mkdocstrings block for each public name."""
+    """One mkdocstrings block for each public name.
+
+    Raises:
+        ValueError: a public name has no docstring; mkdocs ends with it.
+    """
     blocks = []
     for title, module, types_only in SECTIONS:
         blocks.append(f"## {title}")
@@ -91,10 +107,32 @@ def api_reference() -> str:
             path = definition_of(module, name)
             if is_module(path) or name.isupper() or (types_only and not name[0].isupper()):
                 continue  # a module has a section of its own
+            if not has_docstring(path):
+                raise ValueError(f"{path} has no docstring; every public name needs one")
             shown = f"{title.partition(':')[0]}.{name}"
             options = f'      heading_level: 3\n      heading: "{shown}"\n      toc_label: "{name}"'
             blocks.append(f"::: {path}\n    options:\n{options}\n")
     return "\n\n".join(blocks)
+
+
+def command_reference() -> str:
+    """The help of each command, under a heading."""
+    return "\n\n".join(f"## {name}\n\n```text\n{text}\n```" for name, text in command_helps())
+
+
+def command_helps() -> Iterator[tuple[str, str]]:
+    """(``latprof ...``, its help) of each command and each command of a group."""
+    from latprof._cli import cli
+
+    yield from _helps(cli, None, "latprof")
+
+
+def _helps(command: Any, parent: Any, name: str) -> Iterator[tuple[str, str]]:
+    context = command.context_class(command, parent=parent, info_name=name, terminal_width=92)
+    path = context.command_path
+    yield path, command.get_help(context)
+    for sub in getattr(command, "list_commands", lambda context: [])(context):
+        yield from _helps(command.get_command(context, sub), context, sub)
 
 
 def layer_contracts() -> dict[str, list[list[str]]]:

@@ -73,6 +73,9 @@ def site_hooks() -> ModuleType:
     return module
 
 
+HELPS = list(site_hooks().command_helps())
+
+
 def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:
     """(comment above it, code) of each fenced block."""
     found = re.findall(
@@ -331,16 +334,6 @@ def test_pages_use_the_words_of_the_glossary(page: Path) -> None:
     in_plain_words(text, name_of(page))
 
 
-def helps(command: click.Command, path: str = "latprof") -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=path)
-    yield path, command.get_help(context)
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            sub = command.get_command(context, name)
-            assert sub is not None
-            yield from helps(sub, f"{path} {name}")
-
-
-@pytest.mark.parametrize(("path", "text"), list(helps(cli)), ids=[path for path, _ in helps(cli)])
+@pytest.mark.parametrize(("path", "text"), HELPS, ids=[path for path, _ in HELPS])
 def test_help_uses_the_words_of_the_glossary(path: str, text: str) -> None:
     in_plain_words(text, path)
