@@ -128,7 +128,7 @@ def command_helps() -> Iterator[tuple[str, str]]:
 
 
 def _helps(command: Any, parent: Any, name: str) -> Iterator[tuple[str, str]]:
-    context = command.context_class(command, parent=parent, info_name=name, terminal_width=92)
+    context = command.context_class(command, parent=parent, info_name=name, terminal_width=84)
     path = context.command_path
     yield path, command.get_help(context)
     for sub in getattr(command, "list_commands", lambda context: [])(context):
