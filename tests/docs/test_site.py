@@ -231,9 +231,8 @@ def documented_keys() -> dict[str, set[str]]:
             section = named[1]
             found[section] = set()
         if first == "each":
-            of_all = set(re.findall(r"`(\w+)`", second))
-            for block in ("prune", "depth", "low_rank", "sparse", "quantise"):
-                found[block] |= of_all
+            for block in found.keys() - {""}:  # the blocks are the sections so far
+                found[block] |= set(re.findall(r"`(\w+)`", second))
         elif first == "" or named:
             found[section] |= set(re.findall(r"`(\w+)`", second))
         elif key := re.fullmatch(r"`(\w+)`", first):
