@@ -65,9 +65,10 @@ def definition_of(module: str, name: str) -> str:
     source = source_of(module)
     is_package = source.stem == "__init__"
     for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            if isinstance(node.value, ast.Name):  # another name of the same thing
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            if ast.unparse(node.targets[0]) == name:  # another name of the same thing
                 return definition_of(module, node.value.id)
+            continue
         if not isinstance(node, ast.ImportFrom):
             continue
         for alias in node.names:
