@@ -138,7 +138,7 @@ def test_an_option_that_does_not_exist_is_noticed() -> None:
 
 @each_page
 def test_each_script_that_is_named_exists(page: Path) -> None:
-    pattern = r"\b(?:scripts/\w+|(?:benchmarks|examples|tests)/[\w/]+\.\w+)"
+    pattern = r"\b(?:scripts/[\w-]+|(?:benchmarks|examples|tests)/[\w/]+\.\w+)"
     for name in re.findall(pattern, page.read_text()):
         assert (ROOT / name).exists(), name
 
