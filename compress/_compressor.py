@@ -172,7 +172,7 @@ class Compressor(nn.Module):
             return float(self.cost_model(self.masks.true_counts()))
 
     def budget_ratio(self, progress: float = 1.0) -> float:
-        """Largest cost over its target at this share of the way to the budgets; met at 1 or less."""
+        """Largest cost over its target at this progress to the budgets; met at 1 or less."""
         with torch.no_grad():
             return float(self.goals.ratio(self.masks.true_counts(), progress))
 

@@ -131,7 +131,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
         bar.update(task, completed=completed, total=total)
         whole = bar.tasks[task].total
         now = int(10 * completed / whole) if whole else tenth
-        if not _err.is_terminal and now != tenth:
+        if not _err.is_terminal and whole and now != tenth:
             tenth = now
             left = bar.tasks[task].time_remaining
             ending = f", {left:.0f} s left" if left else ""
