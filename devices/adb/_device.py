@@ -1,4 +1,4 @@
-"""A phone over adb, timed by TFLite's benchmark_model: one process per job, many jobs per command.
+"""A phone over adb, timed by benchmark_model: one process per job, many jobs per command.
 
 A round costs one push for the models the phone does not hold yet and one shell command per window
 of jobs. Each window ends with the phone's thermal state; a throttled one is thrown away and run
@@ -18,7 +18,7 @@ from typing import Any
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 from latprof.devices.adb._bench import FOLDER, Bench
-from latprof.devices.adb._benchmark_model import check_run, command_line
+from latprof.devices.adb._benchmark_model import DELEGATES, check_run, command_line
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
 from latprof.devices.adb._numerics import read_layout, split_outputs
@@ -44,6 +44,10 @@ _WINDOW = 10  # jobs per shell command, and per look at the sentinel and the the
 _ATTEMPTS = 5  # at one window, the phone throttling in each
 _LOW_BATTERY = 20
 _PRECISIONS = ("float32", "float16", "int8")
+_NO_OUTPUTS = (
+    "LiteRT's benchmark_model saves no outputs; to compare them with the reference, give TFLite's "
+    "with --benchmark-model PATH"
+)
 
 
 class AdbDevice(Device):
@@ -55,7 +59,9 @@ class AdbDevice(Device):
         threads: of the runtime; at most the cluster's cores.
         precision: what float32 workloads are computed in: ``float32``, ``float16`` (float32 files
             too) or ``int8``. Workloads of dtype float16 and int8 are timed as such whatever it is.
-        delegate: ``XNNPACK``, ``GPU``, ``NNAPI`` or ``none``.
+        delegate: ``XNNPACK`` or ``GPU``; ``NPU`` with LiteRT's tool, ``NNAPI`` or ``none`` with
+            TFLite's.
+        npu: values of NPU_FLAGS, for ``NPU``.
         benchmark_model, benchmark_model_sha256: as find_tool takes them.
         fixed_performance, stay_awake: as Knobs takes them.
         pause_s, poll_s: as Thermals takes them.
@@ -75,6 +81,7 @@ class AdbDevice(Device):
         threads: int = 1,
         precision: str = "float32",
         delegate: str = "XNNPACK",
+        npu: Mapping[str, str] | None = None,
         benchmark_model: str = "",
         benchmark_model_sha256: str = "",
         fixed_performance: bool = True,
@@ -86,7 +93,9 @@ class AdbDevice(Device):
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
-        self._jobs = Jobs(delegate, precision)
+        if delegate not in DELEGATES:
+            raise UsageError(f"delegate is {delegate!r}; expected one of {', '.join(DELEGATES)}")
+        self._npu = dict(npu or {})
         self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
         self._lost, self._return_s, self._poll_s = 0, return_s, poll_s
@@ -101,6 +110,8 @@ class AdbDevice(Device):
                     f"threads is {threads}; {name} has {len(self._cluster.cpus)} cores"
                 )
             self._tool = find_tool(self._facts.abi, benchmark_model, benchmark_model_sha256)
+            self._jobs = Jobs(delegate, precision, litert=self._tool.litert, npu=self._npu)
+            self.no_outputs = _NO_OUTPUTS if self._tool.litert else ""
             self._thermals = Thermals(name, self._cluster, pause_s=pause_s, poll_s=poll_s)
             self._before = read_state(self._transport)
             self._set_up()
@@ -119,6 +130,7 @@ class AdbDevice(Device):
             settings=(
                 ("fixed_performance", self._knobs.read_back().get("fixed_performance", "off")),
                 ("statistics", "p5 median p95" if percentiles else "min mean max"),
+                *self._npu.items(),
             ),
         )
 
@@ -134,6 +146,8 @@ class AdbDevice(Device):
             yield from self._window(jobs[start : start + _WINDOW], refused, measure_s)
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
+        if self.no_outputs:
+            raise UsageError(self.no_outputs)
         layout = read_layout(existing(path))
         values = layout.ordered(inputs)
         keys = [f"i{i}" for i in range(len(values))]  # the tool takes any names, in order
@@ -226,7 +240,10 @@ class AdbDevice(Device):
         transport = self._live
         self._touched = True
         clean_up(transport, FOLDER)
-        self._bench = Bench(transport, self._tool, self._cluster.mask, self._threads, self._limit_s)
+        self._bench = Bench(
+            transport, self._tool, self._cluster.mask, self._threads, self._limit_s,
+            self._npu.get("dispatch_library_path", ""),
+        )  # fmt: skip
         self._jobs.bench = self._bench
         self._knobs = Knobs(transport, FOLDER, **self._want)
         self._thermals.start(transport)
