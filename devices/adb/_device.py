@@ -18,11 +18,11 @@ from typing import Any
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
 from latprof.devices.adb._bench import FOLDER, Bench
-from latprof.devices.adb._benchmark_model import DELEGATES, check_run, command_line
+from latprof.devices.adb._benchmark_model import check_run, command_line
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
-from latprof.devices.adb._numerics import read_layout, split_outputs
-from latprof.devices.adb._state import read_facts, read_state
+from latprof.devices.adb._numerics import io_flags, read_layout, split_outputs
+from latprof.devices.adb._state import State, read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._tool import find_tool
 from latprof.devices.adb._transport import Transport, quote
@@ -93,8 +93,6 @@ class AdbDevice(Device):
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
-        if delegate not in DELEGATES:
-            raise UsageError(f"delegate is {delegate!r}; expected one of {', '.join(DELEGATES)}")
         self._npu = dict(npu or {})
         self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
@@ -119,7 +117,7 @@ class AdbDevice(Device):
         except BaseException:
             self.close()
             raise
-        self._warn_of_battery()
+        _warn_of_battery(self._before)
         self._target = Target(
             device=name,
             runtime="tflite",
@@ -127,12 +125,12 @@ class AdbDevice(Device):
             threads=threads,
             precision=precision,
             delegate=delegate,
-            settings=(
-                ("fixed_performance", self._knobs.read_back().get("fixed_performance", "off")),
-                ("statistics", "p5 median p95" if percentiles else "min mean max"),
-                *self._npu.items(),
-            ),
-        )
+            settings=tuple(sorted({
+                "fixed_performance": self._knobs.read_back().get("fixed_performance", "off"),
+                "statistics": "p5 median p95" if percentiles else "min mean max",
+                **self._npu,
+            }.items())),
+        )  # fmt: skip
 
     @property
     def target(self) -> Target:
@@ -156,16 +154,9 @@ class AdbDevice(Device):
             transport = self._live
             files = [("model", path.read_bytes()), *zip(keys, values, strict=True)]
             names = self._bench.hold(files)
-            flags = [
-                f"--input_layer={','.join(keys)}",
-                "--input_layer_shape="
-                + ":".join(",".join(str(n) for n in t.shape) for t in layout.inputs),
-                "--input_layer_value_files=" + ",".join(f"{key}:{names[key]}" for key in keys),
-                "--output_filepath=outputs",
-            ]
             command = command_line(
                 names["model"], threads=self._threads, measure_s=0, warmup_s=0,
-                limit_s=self._limit_s, flags=[*self._jobs.flags, *flags],
+                limit_s=self._limit_s, flags=[*self._jobs.flags, *io_flags(layout, keys, names)],
             )  # fmt: skip
             told = transport.run(
                 f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
@@ -310,12 +301,13 @@ class AdbDevice(Device):
             "slower cluster keep it cooler: nothing measured is lost"
         )
 
-    def _warn_of_battery(self) -> None:
-        level = self._before.battery_percent
-        if level is not None and level < _LOW_BATTERY:
-            _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
-        if self._before.battery_saver:
-            _log.warning("battery saver is on and caps the clocks; switch it off")
+
+def _warn_of_battery(state: State) -> None:
+    level = state.battery_percent
+    if level is not None and level < _LOW_BATTERY:
+        _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
+    if state.battery_saver:
+        _log.warning("battery saver is on and caps the clocks; switch it off")
 
 
 def _beside_sentinels(readings: Mapping[int, Reading], count: int) -> Iterator[Reading]:

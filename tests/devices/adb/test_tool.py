@@ -233,9 +233,7 @@ def test_a_release_must_have_the_digits_that_are_known_of_it(
     assert find_tool("arm64-v8a", "download", digest).litert
     monkeypatch.setitem(DOWNLOADS, "arm64-v8a", (served, digest[:8]))
     assert not find_tool("arm64-v8a", "download").source.startswith("http")
-    with pytest.raises(
-        UsageError, match="no benchmark_model for ABI x86; it has one for arm64"
-    ):
+    with pytest.raises(UsageError, match="no benchmark_model for ABI x86; it has one for arm64"):
         find_tool("x86", "download")
 
 
