@@ -137,8 +137,8 @@ def _record(abi: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text())
-        return {str(address): str(digest) for address, digest in found.items()}
+        digests = json.loads(path.read_text())
+        return {str(address): str(digest) for address, digest in digests.items()}
     except (ValueError, AttributeError) as exc:
         raise UsageError(f"{path} is no record of digests ({exc}); remove it") from exc
 
