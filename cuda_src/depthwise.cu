@@ -109,12 +109,12 @@ extern "C" __global__ void __launch_bounds__(256) depthwise_f16_nchw(Depthwise d
 extern "C" __global__ void __launch_bounds__(256) depthwise_f32_nhwc(Depthwise d) {
     pixels<float, 4>(d);
 }
-extern "C" __global__ void __launch_bounds__(256) depthwise_f32_nhwc_ragged(Depthwise d) {
+extern "C" __global__ void __launch_bounds__(256) depthwise_f32_nhwc_unaligned(Depthwise d) {
     pixels<float, 1>(d);
 }
 extern "C" __global__ void __launch_bounds__(256) depthwise_f16_nhwc(Depthwise d) {
     pixels<half_t, 8>(d);
 }
-extern "C" __global__ void __launch_bounds__(256) depthwise_f16_nhwc_ragged(Depthwise d) {
+extern "C" __global__ void __launch_bounds__(256) depthwise_f16_nhwc_unaligned(Depthwise d) {
     pixels<half_t, 1>(d);
 }

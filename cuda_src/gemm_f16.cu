@@ -131,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(128) gemm_f16_128x128(Gemm g) {
     DYNAMIC_SHARED(shared);
     multiply<4, 4, true>(g, shared);
 }
-extern "C" __global__ void __launch_bounds__(128) gemm_f16_128x128_ragged(Gemm g) {
+extern "C" __global__ void __launch_bounds__(128) gemm_f16_128x128_unaligned(Gemm g) {
     DYNAMIC_SHARED(shared);
     multiply<4, 4, false>(g, shared);
 }
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(128) gemm_f16_64x64(Gemm g) {
     DYNAMIC_SHARED(shared);
     multiply<2, 2, true>(g, shared);
 }
-extern "C" __global__ void __launch_bounds__(128) gemm_f16_64x64_ragged(Gemm g) {
+extern "C" __global__ void __launch_bounds__(128) gemm_f16_64x64_unaligned(Gemm g) {
     DYNAMIC_SHARED(shared);
     multiply<2, 2, false>(g, shared);
 }

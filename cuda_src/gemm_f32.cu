@@ -103,14 +103,14 @@ __device__ __forceinline__ void multiply(const Gemm& g) {
 extern "C" __global__ void __launch_bounds__(256, 2) gemm_f32_128x128(Gemm g) {
     multiply<4, 2, true>(g);
 }
-extern "C" __global__ void __launch_bounds__(256, 2) gemm_f32_128x128_ragged(Gemm g) {
+extern "C" __global__ void __launch_bounds__(256, 2) gemm_f32_128x128_unaligned(Gemm g) {
     multiply<4, 2, false>(g);
 }
 extern "C" __global__ void __launch_bounds__(64) gemm_f32_64x64(Gemm g) { multiply<2, 1, true>(g); }
-extern "C" __global__ void __launch_bounds__(64) gemm_f32_64x64_ragged(Gemm g) {
+extern "C" __global__ void __launch_bounds__(64) gemm_f32_64x64_unaligned(Gemm g) {
     multiply<2, 1, false>(g);
 }
 extern "C" __global__ void __launch_bounds__(32) gemm_f32_32x64(Gemm g) { multiply<1, 1, true>(g); }
-extern "C" __global__ void __launch_bounds__(32) gemm_f32_32x64_ragged(Gemm g) {
+extern "C" __global__ void __launch_bounds__(32) gemm_f32_32x64_unaligned(Gemm g) {
     multiply<1, 1, false>(g);
 }

@@ -36,7 +36,7 @@ extern "C" __global__ void flush_l2(const uint4* from, long long count, uint4* s
         const uint4 word = from[i];
         all = make_uint4(all.x ^ word.x, all.y ^ word.y, all.z ^ word.z, all.w ^ word.w);
     }
-    // Practically never true, which the compiler cannot know: the reads must be made.
+    // Practically never true, which the compiler cannot know: it must read.
     if ((all.x & all.y & all.z & all.w) == 0xffffffffu) *sink = all;
 }
 

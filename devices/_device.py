@@ -79,6 +79,9 @@ class Device(Closing):
     #: What the sentinels take undisturbed, as far as profiles of this device have seen.
     best: Pace = Pace()
 
+    #: Why ``run`` gives no outputs here; "" where it does.
+    no_outputs: str = ""
+
     @property
     @abstractmethod
     def target(self) -> Target:

@@ -18,10 +18,10 @@ def list_gpus() -> list[DeviceInfo]:
     """One line per GPU; without a driver, one line that says so. Nothing is measured."""
     try:
         gpus = [describe_gpu(index) for index in range(gpu_count())]
-        found = [_line(gpu) for gpu in gpus]
+        lines = [_line(gpu) for gpu in gpus]
     except (NoDevice, CudaError, Lost) as exc:
         return [DeviceInfo("cuda", "NVIDIA GPU", missing=(("all", str(exc)),))]
-    return found or [DeviceInfo("cuda", "NVIDIA GPU", missing=(("all", "the driver sees none"),))]
+    return lines or [DeviceInfo("cuda", "NVIDIA GPU", missing=(("all", "the driver sees none"),))]
 
 
 def _line(gpu: GpuInfo) -> DeviceInfo:

@@ -1,4 +1,4 @@
-"""Phones over adb: transports, the phone's state, and TFLite's benchmark_model on it."""
+"""Phones over adb: transports, the phone's state, and benchmark_model on it."""
 
 from latprof.devices.adb._open import SETTINGS, list_phones, open_phone, settings_of
 from latprof.devices.adb._transport import Transport

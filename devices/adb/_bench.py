@@ -50,13 +50,20 @@ class Bench:
     Args:
         mask: the cluster's, for taskset.
         process_s: one process is killed after this long.
+        libraries: as command_line takes it.
     """
 
     def __init__(
-        self, transport: Transport, tool: Tool, mask: str, threads: int, process_s: float
+        self,
+        transport: Transport,
+        tool: Tool,
+        mask: str,
+        threads: int,
+        process_s: float,
+        libraries: str = "",
     ) -> None:
         self._transport, self._mask, self._threads = transport, mask, threads
-        self._process_s = process_s
+        self._process_s, self._libraries = process_s, libraries
         self._held: dict[str, str] = {}  # digest of a file -> its name in FOLDER
         self.pushes = 0
         #: True once another run has taken the work folder: the phone is not ours to restore.
@@ -144,7 +151,12 @@ class Bench:
         """
         limit_s = max(1.0, self._process_s / 3)
         tool = command_line(
-            "MODEL", threads=self._threads, measure_s=measure_s, warmup_s=warmup_s, limit_s=limit_s
+            "MODEL",
+            threads=self._threads,
+            measure_s=measure_s,
+            warmup_s=warmup_s,
+            limit_s=limit_s,
+            libraries=self._libraries,
         ).replace("MODEL", '"$g"')
         lines = [
             self._enter,

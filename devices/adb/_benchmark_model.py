@@ -1,44 +1,73 @@
-"""TFLite's ``benchmark_model``: its command line, and what its versions print.
+"""``benchmark_model``: its command lines, and what its versions print.
 
-Read from its sources (tensorflow/lite/tools/benchmark and xla/tsl/util/stats_calculator.h; since
-2024 in google-ai-edge/LiteRT under tflite/). What matters here:
+There are two tools of this name: TFLite's, which runs an interpreter with delegates, and LiteRT's,
+which runs a CompiledModel on accelerators. They share what times and prints. Read from their
+sources (tensorflow/lite/tools/benchmark and xla/tsl/util/stats_calculator.h; since 2024 in
+google-ai-edge/LiteRT under tflite/, LiteRT's own under litert/tools). What matters here:
 
 - It times one Invoke at a time, in whole microseconds. The mean is over all runs; since 2024 it
   also prints p5, median and p95. Before, minimum, mean and maximum are all there is.
 - ``num_runs``, ``min_secs``, ``warmup_runs`` and ``warmup_min_secs`` are lower bounds (50, 1 s, 1
   and 0.5 s unless given); ``max_secs`` stops it between runs.
 - A flag it does not know is only warned of, and the run goes on as if it had not been given.
-- A delegate that takes none of the graph is only mentioned.
+- A delegate that takes none of the graph is only mentioned by TFLite's. LiteRT's refuses a graph
+  that an accelerator does not take whole, where it is told to.
+- LiteRT's prints no line of "Inference timings", and saves no outputs.
 - It prints no version: the binary's digest is the only name it has.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from latprof.devices.adb._transport import quote
 from latprof.errors import DeviceError, ProtocolError, UsageError, WorkloadError
 
-__all__ = ["DELEGATES", "ToolRun", "check_run", "command_line", "delegate_flags", "parse_run"]
+__all__ = [
+    "DELEGATES",
+    "NPU_FLAGS",
+    "ToolRun",
+    "check_run",
+    "command_line",
+    "delegate_flags",
+    "parse_run",
+]
 
-#: Delegate names (as targets spell them) and the flag that asks for each.
-DELEGATES = {
+_NO_NPU: Mapping[str, str] = MappingProxyType({})
+
+#: Delegate names (as targets spell them) and the flags that ask TFLite's tool for each.
+_TFLITE = {
     "XNNPACK": ("--use_xnnpack=true",),
     "none": ("--use_xnnpack=false",),
     "GPU": ("--use_gpu=true", "--use_xnnpack=false"),
     "NNAPI": ("--use_nnapi=true", "--use_xnnpack=false"),
 }
+_WHOLE = ("--use_cpu=false", "--require_full_delegation=true")
+#: The same of LiteRT's, whose CPU is XNNPACK.
+_LITERT = {
+    "XNNPACK": ("--use_cpu=true",),
+    "GPU": ("--use_gpu=true", *_WHOLE),
+    "NPU": ("--use_npu=true", *_WHOLE),
+}
+#: Every delegate that some tool has.
+DELEGATES = tuple({**_TFLITE, **_LITERT})
+#: Flags of LiteRT's tool for NPUs, which are settings of a phone by the same names.
+NPU_FLAGS = (
+    "compiler_plugin_library_path", "dispatch_library_path", "mediatek_nerun_pilot_version",
+)  # fmt: skip
 
 #: What makes each delegate compute in half precision, or keeps it from doing so.
-_HALF = {
+_TFLITE_HALF = {
     ("XNNPACK", True): ("--xnnpack_force_fp16=true",),
     ("GPU", True): ("--gpu_precision_loss_allowed=true",),
     ("GPU", False): ("--gpu_precision_loss_allowed=false",),
     ("NNAPI", True): ("--nnapi_allow_fp16=true",),
     ("NNAPI", False): ("--nnapi_allow_fp16=false",),
 }
+_LITERT_HALF = {("GPU", True): ("--allow_fp16=true",), ("GPU", False): ("--allow_fp16=false",)}
 
 _STATS = re.compile(r"(?:^|\s)count=(\d+)(?:\s|$)(.*)")
 _FIELD = re.compile(r"(\w+)=(-?[\d.]+(?:e[+-]?\d+)?)")
@@ -68,20 +97,44 @@ class ToolRun:
     percentiles: bool
 
 
-def delegate_flags(delegate: str, precision: str) -> tuple[str, ...]:
+def delegate_flags(
+    delegate: str, precision: str, *, litert: bool = False, npu: Mapping[str, str] = _NO_NPU
+) -> tuple[str, ...]:
     """Flags for a delegate of DELEGATES computing in ``precision``.
 
+    Args:
+        litert: for LiteRT's tool, not TFLite's.
+        npu: values of NPU_FLAGS.
+
     Raises:
-        UsageError: an unknown delegate, or one that cannot compute in that precision.
+        UsageError: a delegate that the tool has not, or that cannot compute in that precision; an
+            NPU without its libraries, or their settings without an NPU.
     """
     if delegate not in DELEGATES:
         raise UsageError(f"delegate is {delegate!r}; expected one of {', '.join(DELEGATES)}")
-    half = precision == "float16"
-    if half and (delegate, True) not in _HALF:
+    known, halves = (_LITERT, _LITERT_HALF) if litert else (_TFLITE, _TFLITE_HALF)
+    here, other = ("LiteRT's", "TFLite's") if litert else ("TFLite's", "LiteRT's")
+    if delegate not in known:
         raise UsageError(
-            f"delegate {delegate!r} does not compute in float16; expected XNNPACK, GPU or NNAPI"
+            f"this is {here} benchmark_model, which has no delegate {delegate!r}; expected one of "
+            f"{', '.join(known)}, or give {other} with --benchmark-model PATH"
         )
-    return DELEGATES[delegate] + _HALF.get((delegate, half), ())
+    if npu and delegate != "NPU":
+        raise UsageError(f"{next(iter(npu))} is for delegate=NPU; the delegate is {delegate!r}")
+    if delegate == "NPU" and not npu.get("dispatch_library_path"):
+        raise UsageError(
+            "delegate 'NPU' needs dispatch_library_path: the folder on the phone that holds "
+            "libLiteRtDispatch_*.so of its maker"
+        )
+    half = precision == "float16"
+    if half and (delegate, True) not in halves:
+        able = ", ".join(name for name, on in halves if on)
+        raise UsageError(
+            f"delegate {delegate!r} of {here} benchmark_model does not compute in float16; "
+            f"expected {able}"
+        )
+    libraries = tuple(f"--{name}={value}" for name, value in sorted(npu.items()))
+    return known[delegate] + halves.get((delegate, half), ()) + libraries
 
 
 def command_line(
@@ -93,9 +146,16 @@ def command_line(
     limit_s: float,
     flags: Sequence[str] = (),
     tool: str = "./benchmark_model",
+    libraries: str = "",
 ) -> str:
-    """One run of the tool: at least 10 timed runs and ``measure_s``, stopped after ``limit_s``."""
+    """One run of the tool: at least 10 timed runs and ``measure_s``, stopped after ``limit_s``.
+
+    Args:
+        libraries: a folder on the phone whose libraries are found, by its signal processor too.
+    """
+    paths = [f"{name}={libraries}" for name in ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")]
     return quote(
+        *(["env", *paths] if libraries else []),
         tool,
         f"--graph={model}",
         f"--num_threads={threads}",
@@ -126,8 +186,8 @@ def check_run(text: str, code: int, *, delegate: str = "XNNPACK") -> None:
         raise WorkloadError(f"the {unused[1]} delegate takes none of this model")
 
 
-def parse_run(text: str, code: int, *, delegate: str = "XNNPACK") -> ToolRun:
-    """What one run printed, as any version prints it.
+def parse_run(text: str, code: int, *, delegate: str = "XNNPACK", litert: bool = False) -> ToolRun:
+    """What one run printed, as any version of TFLite's tool prints it, or LiteRT's.
 
     Raises:
         DeviceError, WorkloadError: as check_run; WorkloadError too where the mean is 0 us.
@@ -136,13 +196,23 @@ def parse_run(text: str, code: int, *, delegate: str = "XNNPACK") -> ToolRun:
     check_run(text, code, delegate=delegate)
     lines = [line for line in text.splitlines() if line.strip()]
     stats = [found for line in lines if (found := _STATS.search(line))]
-    averages = [found for line in lines if (found := _AVERAGE.search(line))]
+    averages = [float(found[1]) for line in lines if (found := _AVERAGE.search(line))]
+    if litert and stats:
+        averages = _mean(stats[-1][2])
     if len(stats) < 2 or not averages:
         raise ProtocolError(
             f"benchmark_model's output ends early ({_tail(text)!r}); expected warm-up figures, "
-            "run figures and 'Inference timings'; is the binary for another system?"
+            "run figures and their mean; is the binary for another system?"
         )
-    return _figures(int(stats[-1][1]), stats[-1][2], float(averages[-1][1]))
+    return _figures(int(stats[-1][1]), stats[-1][2], averages[-1])
+
+
+def _mean(rest: str) -> list[float]:
+    """The mean in a line of figures that is whole, which ends in the last percentile."""
+    named = dict(_FIELD.findall(rest))
+    if "p95" not in named:
+        return []
+    return [float(named[key]) for key in ("avg", "curr") if key in named][:1]
 
 
 def _figures(count: int, rest: str, mean_us: float) -> ToolRun:

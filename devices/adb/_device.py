@@ -1,4 +1,4 @@
-"""A phone over adb, timed by TFLite's benchmark_model: one process per job, many jobs per command.
+"""A phone over adb, timed by benchmark_model: one process per job, many jobs per command.
 
 A round costs one push for the models the phone does not hold yet and one shell command per window
 of jobs. Each window ends with the phone's thermal state; a throttled one is thrown away and run
@@ -21,8 +21,8 @@ from latprof.devices.adb._bench import FOLDER, Bench
 from latprof.devices.adb._benchmark_model import check_run, command_line
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
-from latprof.devices.adb._numerics import read_layout, split_outputs
-from latprof.devices.adb._state import read_facts, read_state
+from latprof.devices.adb._numerics import io_flags, read_layout, split_outputs
+from latprof.devices.adb._state import State, read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._tool import find_tool
 from latprof.devices.adb._transport import Transport, quote
@@ -44,6 +44,10 @@ _WINDOW = 10  # jobs per shell command, and per look at the sentinel and the the
 _ATTEMPTS = 5  # at one window, the phone throttling in each
 _LOW_BATTERY = 20
 _PRECISIONS = ("float32", "float16", "int8")
+_NO_OUTPUTS = (
+    "LiteRT's benchmark_model saves no outputs; to compare them with the reference, give TFLite's "
+    "with --benchmark-model PATH"
+)
 
 
 class AdbDevice(Device):
@@ -55,7 +59,9 @@ class AdbDevice(Device):
         threads: of the runtime; at most the cluster's cores.
         precision: what float32 workloads are computed in: ``float32``, ``float16`` (float32 files
             too) or ``int8``. Workloads of dtype float16 and int8 are timed as such whatever it is.
-        delegate: ``XNNPACK``, ``GPU``, ``NNAPI`` or ``none``.
+        delegate: ``XNNPACK`` or ``GPU``; ``NPU`` with LiteRT's tool, ``NNAPI`` or ``none`` with
+            TFLite's.
+        npu: values of NPU_FLAGS, for ``NPU``.
         benchmark_model, benchmark_model_sha256: as find_tool takes them.
         fixed_performance, stay_awake: as Knobs takes them.
         pause_s, poll_s: as Thermals takes them.
@@ -75,6 +81,7 @@ class AdbDevice(Device):
         threads: int = 1,
         precision: str = "float32",
         delegate: str = "XNNPACK",
+        npu: Mapping[str, str] | None = None,
         benchmark_model: str = "",
         benchmark_model_sha256: str = "",
         fixed_performance: bool = True,
@@ -86,7 +93,7 @@ class AdbDevice(Device):
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
-        self._jobs = Jobs(delegate, precision)
+        self._npu = dict(npu or {})
         self._connect, self._threads, self._limit_s = connect, threads, limit_s
         self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
         self._lost, self._return_s, self._poll_s = 0, return_s, poll_s
@@ -101,6 +108,8 @@ class AdbDevice(Device):
                     f"threads is {threads}; {name} has {len(self._cluster.cpus)} cores"
                 )
             self._tool = find_tool(self._facts.abi, benchmark_model, benchmark_model_sha256)
+            self._jobs = Jobs(delegate, precision, litert=self._tool.litert, npu=self._npu)
+            self.no_outputs = _NO_OUTPUTS if self._tool.litert else ""
             self._thermals = Thermals(name, self._cluster, pause_s=pause_s, poll_s=poll_s)
             self._before = read_state(self._transport)
             self._set_up()
@@ -108,7 +117,7 @@ class AdbDevice(Device):
         except BaseException:
             self.close()
             raise
-        self._warn_of_battery()
+        _warn_of_battery(self._before)
         self._target = Target(
             device=name,
             runtime="tflite",
@@ -116,11 +125,12 @@ class AdbDevice(Device):
             threads=threads,
             precision=precision,
             delegate=delegate,
-            settings=(
-                ("fixed_performance", self._knobs.read_back().get("fixed_performance", "off")),
-                ("statistics", "p5 median p95" if percentiles else "min mean max"),
-            ),
-        )
+            settings=tuple(sorted({
+                "fixed_performance": self._knobs.read_back().get("fixed_performance", "off"),
+                "statistics": "p5 median p95" if percentiles else "min mean max",
+                **self._npu,
+            }.items())),
+        )  # fmt: skip
 
     @property
     def target(self) -> Target:
@@ -134,6 +144,8 @@ class AdbDevice(Device):
             yield from self._window(jobs[start : start + _WINDOW], refused, measure_s)
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
+        if self.no_outputs:
+            raise UsageError(self.no_outputs)
         layout = read_layout(existing(path))
         values = layout.ordered(inputs)
         keys = [f"i{i}" for i in range(len(values))]  # the tool takes any names, in order
@@ -142,16 +154,9 @@ class AdbDevice(Device):
             transport = self._live
             files = [("model", path.read_bytes()), *zip(keys, values, strict=True)]
             names = self._bench.hold(files)
-            flags = [
-                f"--input_layer={','.join(keys)}",
-                "--input_layer_shape="
-                + ":".join(",".join(str(n) for n in t.shape) for t in layout.inputs),
-                "--input_layer_value_files=" + ",".join(f"{key}:{names[key]}" for key in keys),
-                "--output_filepath=outputs",
-            ]
             command = command_line(
                 names["model"], threads=self._threads, measure_s=0, warmup_s=0,
-                limit_s=self._limit_s, flags=[*self._jobs.flags, *flags],
+                limit_s=self._limit_s, flags=[*self._jobs.flags, *io_flags(layout, keys, names)],
             )  # fmt: skip
             told = transport.run(
                 f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
@@ -226,7 +231,10 @@ class AdbDevice(Device):
         transport = self._live
         self._touched = True
         clean_up(transport, FOLDER)
-        self._bench = Bench(transport, self._tool, self._cluster.mask, self._threads, self._limit_s)
+        self._bench = Bench(
+            transport, self._tool, self._cluster.mask, self._threads, self._limit_s,
+            self._npu.get("dispatch_library_path", ""),
+        )  # fmt: skip
         self._jobs.bench = self._bench
         self._knobs = Knobs(transport, FOLDER, **self._want)
         self._thermals.start(transport)
@@ -293,12 +301,13 @@ class AdbDevice(Device):
             "slower cluster keep it cooler: nothing measured is lost"
         )
 
-    def _warn_of_battery(self) -> None:
-        level = self._before.battery_percent
-        if level is not None and level < _LOW_BATTERY:
-            _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
-        if self._before.battery_saver:
-            _log.warning("battery saver is on and caps the clocks; switch it off")
+
+def _warn_of_battery(state: State) -> None:
+    level = state.battery_percent
+    if level is not None and level < _LOW_BATTERY:
+        _log.warning("battery at %d%%: phones slow down when it is low; charge it", level)
+    if state.battery_saver:
+        _log.warning("battery saver is on and caps the clocks; switch it off")
 
 
 def _beside_sentinels(readings: Mapping[int, Reading], count: int) -> Iterator[Reading]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from latprof.devices._device import Job, Reading
@@ -12,7 +12,7 @@ from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_
 from latprof.devices.adb._models import RESOLVED_S, Repeated, Speed, write_repeated
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.agent.runtimes._base import Refused
-from latprof.errors import ModelLoadError, WorkloadError
+from latprof.errors import ModelLoadError, UsageError, WorkloadError
 from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 __all__ = ["Jobs", "existing"]
@@ -33,13 +33,22 @@ class Jobs:
         delegate: of DELEGATES.
         precision: ``float32``, ``float16`` or ``int8``: what float32 workloads are computed in;
             float16 holds for float32 files too.
+        litert, npu: as delegate_flags takes them.
 
     Raises:
         UsageError: as delegate_flags.
     """
 
-    def __init__(self, delegate: str, precision: str) -> None:
-        self.delegate, self.flags = delegate, delegate_flags(delegate, precision)
+    def __init__(
+        self, delegate: str, precision: str, *, litert: bool, npu: Mapping[str, str]
+    ) -> None:
+        self.delegate, self.litert = delegate, litert
+        self.flags = delegate_flags(delegate, precision, litert=litert, npu=npu)
+        self._half_flags, self._no_half = self.flags, ""
+        try:
+            self._half_flags = delegate_flags(delegate, "float16", litert=litert, npu=npu)
+        except UsageError as exc:
+            self._no_half = str(exc)
         self._precision = precision
         self.overhead_s, self.spent_s, self.pushes = 0.0, 0.0, 0
         self._speed = Speed()
@@ -69,6 +78,9 @@ class Jobs:
         def missing() -> Iterator[tuple[Repeated | Path, bytes]]:
             for job in dict.fromkeys(jobs):
                 key = self._key(job)
+                if self._half(job) and self._no_half:
+                    refused[job] = self._no_half
+                    continue
                 try:
                     if isinstance(key, Path):
                         yield key, existing(key).read_bytes()
@@ -137,7 +149,7 @@ class Jobs:
         for i, output in zip(todo, window.outputs, strict=False):
             job = jobs[i]
             try:
-                run = parse_run(output.text, output.code, delegate=self.delegate)
+                run = self.parse(output)
             except WorkloadError as exc:
                 readings[i] = Reading(error=str(exc))
                 continue
@@ -177,9 +189,14 @@ class Jobs:
             self.spent_s += time.monotonic() - start_s
 
     def _flags_of(self, job: Job) -> Sequence[str]:
-        if isinstance(job, Workload) and job.dtype == "float16":
-            return delegate_flags(self.delegate, "float16")
-        return self.flags
+        return self._half_flags if self._half(job) else self.flags
+
+    def _half(self, job: Job) -> bool:
+        return isinstance(job, Workload) and job.dtype == "float16"
+
+    def parse(self, output: Output) -> ToolRun:
+        """What the tool's output says; raises as parse_run."""
+        return parse_run(output.text, output.code, delegate=self.delegate, litert=self.litert)
 
     def probe(self, thermals: Thermals) -> bool:
         """Learn what an Invoke takes besides its ops, and how fast ops run, to guess at copies by.
@@ -194,7 +211,7 @@ class Jobs:
             [(names[probe], self.flags) for probe in probes] * 2,
             window, measure_s=0.02, warmup_s=0.03, after=thermals.command,
         )  # fmt: skip
-        runs = [parse_run(o.text, o.code, delegate=self.delegate) for o in window.outputs]
+        runs = [self.parse(output) for output in window.outputs]
         # The mean of what is shorter than the clock's step; the low end of the rest: other work on
         # the phone must not make its ops look slow.
         self.overhead_s = min(run.mean_us for run in runs[:: len(probes)]) * 1e-6

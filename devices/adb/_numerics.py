@@ -12,7 +12,7 @@ from latprof.devices._device import Array
 from latprof.errors import ModelLoadError, ProtocolError
 from latprof.vocabulary import require
 
-__all__ = ["Layout", "Tensor", "read_layout", "split_outputs"]
+__all__ = ["Layout", "Tensor", "io_flags", "read_layout", "split_outputs"]
 
 #: TensorType of the schema -> numpy.
 _DTYPES = {
@@ -85,6 +85,17 @@ def read_layout(path: Path) -> Layout:
         return tuple(found)
 
     return Layout(tensors(graph.InputsAsNumpy()), tensors(graph.OutputsAsNumpy()))
+
+
+def io_flags(layout: Layout, keys: Sequence[str], files: Mapping[str, str]) -> list[str]:
+    """Flags: read ``files``, by key, in the model's order, and save its outputs to a file."""
+    shapes = [",".join(str(n) for n in tensor.shape) for tensor in layout.inputs]
+    return [
+        f"--input_layer={','.join(keys)}",
+        f"--input_layer_shape={':'.join(shapes)}",
+        "--input_layer_value_files=" + ",".join(f"{key}:{files[key]}" for key in keys),
+        "--output_filepath=outputs",
+    ]
 
 
 def split_outputs(layout: Layout, data: bytes) -> list[Array]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof.devices._device import DeviceInfo
+from latprof.devices.adb._benchmark_model import NPU_FLAGS
 from latprof.devices.adb._direct import DirectTransport, usb_serials
 from latprof.devices.adb._server import (
     STATE_HINTS,
@@ -39,9 +40,12 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "benchmark_model": str,
     "benchmark_model_sha256": str,
     "cluster": str,
+    "compiler_plugin_library_path": str,
     "delegate": str,
+    "dispatch_library_path": str,
     "fixed_performance": lambda text: _on(text, "fixed_performance"),
     "key": lambda text: Path(text).expanduser(),
+    "mediatek_nerun_pilot_version": str,
     "pause_s": lambda text: _seconds(text, "pause_s"),
     "poll_s": lambda text: _seconds(text, "poll_s"),
     "precision": str,
@@ -76,6 +80,7 @@ def open_phone(
         serial, values.pop("backend", "auto"), values.pop("key", None), connect_s=5.0
     )
     values.setdefault("cluster", cluster)
+    values["npu"] = {name: values.pop(name) for name in NPU_FLAGS if name in values}
     require("flatbuffers", extra="adb", why="writing models for a phone")
     from latprof.devices.adb._device import AdbDevice
 
@@ -84,11 +89,13 @@ def open_phone(
 
 def settings_of(target: Target) -> dict[str, str]:
     """Settings that open a phone as the target of an earlier table has it."""
+    kept = dict(target.settings)
     return {
         "cluster": target.device.rpartition("/")[2],
         "delegate": target.delegate,
         "precision": target.precision,
-        "fixed_performance": dict(target.settings).get("fixed_performance", "on"),
+        "fixed_performance": kept.get("fixed_performance", "on"),
+        **{name: kept[name] for name in NPU_FLAGS if name in kept},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import urllib.error
 import urllib.request
@@ -10,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latprof.errors import DeviceError, UsageError
-from latprof.vocabulary import cache_dir
+from latprof.vocabulary import cache_dir, replace_file
 
-__all__ = ["DOWNLOADS", "Tool", "cache_path", "find_tool"]
+__all__ = ["DOWNLOADS", "RELEASE", "Tool", "cache_path", "find_tool"]
 
 _log = logging.getLogger("latprof")
 
-_NIGHTLY = (
-    "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
-    "nightly/latest/"
-)
+#: The release of LiteRT whose tool is downloaded, and where Google keeps them
+#: (developers.google.com/edge/litert/next/benchmark).
+RELEASE = "2.2.0"
+_RELEASES = f"https://storage.googleapis.com/litert/binaries/{RELEASE}"
 
-#: TensorFlow's own nightly binaries by ABI. They change daily, so no checksum can stand here: the
-#: one downloaded is kept, its digest is shown and becomes the target's runtime version.
-DOWNLOADS = {
-    "arm64-v8a": f"{_NIGHTLY}android_aarch64_benchmark_model",
-    "armeabi-v7a": f"{_NIGHTLY}android_arm_benchmark_model",
-}
+#: ABI -> (its address, the first digits of its sha256). Google publishes no digest of it; these
+#: digits are what google-ai-edge/LiteRT-CLI's tests and edge-compat's device runs show of it. They
+#: tell a damaged file and another build. The whole digest is kept with the first download, and
+#: what comes later must have it.
+DOWNLOADS = {"arm64-v8a": (f"{_RELEASES}/android_arm64/benchmark_model", "f3729eaf")}
 
 #: ELF's e_machine by ABI.
 _MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3, "riscv64": 243}
 
 _DOWNLOAD_S = 60.0
+_KEPT = "kept"  # in the record of digests, beside addresses
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Tool:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def litert(self) -> bool:
+        """Whether it is LiteRT's own tool, which knows other flags than TFLite's."""
+        return b"dispatch_library_path" in self.data
 
     @property
     def version(self) -> str:
@@ -60,18 +66,21 @@ def find_tool(abi: str, given: str = "", sha256: str = "") -> Tool:
     """The tool for a phone of this ABI.
 
     Args:
-        given: a file; ``download`` for DOWNLOADS' address; another address; "" for the cache.
-        sha256: what it must digest to; "" accepts what comes and shows its digest.
+        given: a file; ``download`` for LiteRT's release; another address; "" for the cache.
+        sha256: what it must digest to; "" accepts what DOWNLOADS and the first download say.
 
     Raises:
         UsageError: there is none, or it is for another ABI or has another digest.
         DeviceError: the download failed.
     """
-    address = DOWNLOADS.get(abi, "") if given == "download" else given
-    if given == "download" and not address:
-        raise UsageError(
-            f"no download of benchmark_model for ABI {abi}; build it, and give its path"
-        )
+    address, digits = (given, "")
+    if given == "download":
+        if abi not in DOWNLOADS:
+            raise UsageError(
+                f"LiteRT {RELEASE} has no benchmark_model for ABI {abi}; it has one for "
+                f"{', '.join(DOWNLOADS)}: build it, and give its path"
+            )
+        address, digits = DOWNLOADS[abi]
     if "://" in address:
         tool = _download(address, abi)
     else:
@@ -79,11 +88,20 @@ def find_tool(abi: str, given: str = "", sha256: str = "") -> Tool:
         if not path.is_file():
             raise UsageError(_missing(path, abi, bool(address)))
         tool = Tool(path.read_bytes(), str(path))
-    if sha256 and tool.sha256 != sha256.lower():
+    if sha256:
+        if tool.sha256 != sha256.lower():
+            raise UsageError(
+                f"benchmark_model from {tool.source} has sha256 {tool.sha256}; expected {sha256}; "
+                "get the right one, or leave benchmark_model_sha256 away"
+            )
+    elif not tool.sha256.startswith(digits):
         raise UsageError(
-            f"benchmark_model from {tool.source} has sha256 {tool.sha256}; expected {sha256}; "
-            "get the right one, or leave benchmark_model_sha256 away"
+            f"benchmark_model from {tool.source} has sha256 {tool.sha256}; LiteRT {RELEASE}'s "
+            f"begins with {digits}: download it again, or demand this one with "
+            f"--set benchmark_model_sha256={tool.sha256}"
         )
+    elif not given or "://" in address:
+        _compare_with_first(tool, abi, address)
     _check_abi(tool, abi)
     if "://" in address:
         _keep(tool, abi)
@@ -92,8 +110,8 @@ def find_tool(abi: str, given: str = "", sha256: str = "") -> Tool:
 
 def _missing(path: Path, abi: str, given: bool) -> str:
     where = f"no file {path}" if given else f"no benchmark_model for {abi} in {path.parent}"
-    fetch = f", or --benchmark-model download for {DOWNLOADS[abi]}" if abi in DOWNLOADS else ""
-    return f"{where}; give --benchmark-model PATH of TFLite's tool built for {abi}{fetch}"
+    fetch = f", or --benchmark-model download for LiteRT {RELEASE}'s" if abi in DOWNLOADS else ""
+    return f"{where}; give --benchmark-model PATH of LiteRT's or TFLite's tool for {abi}{fetch}"
 
 
 def _download(address: str, abi: str) -> Tool:
@@ -107,6 +125,32 @@ def _download(address: str, abi: str) -> Tool:
             f"cannot download benchmark_model from {address}: {reason}; check the address, or "
             "fetch it yourself and give --benchmark-model PATH"
         ) from exc
+
+
+def _record_path(abi: str) -> Path:
+    """The digest of each address's first download, and of the file that is kept."""
+    return cache_path(abi).with_name("sha256.json")
+
+
+def _record(abi: str) -> dict[str, str]:
+    path = _record_path(abi)
+    if not path.is_file():
+        return {}
+    try:
+        digests = json.loads(path.read_text())
+        return {str(address): str(digest) for address, digest in digests.items()}
+    except (ValueError, AttributeError) as exc:
+        raise UsageError(f"{path} is no record of digests ({exc}); remove it") from exc
+
+
+def _compare_with_first(tool: Tool, abi: str, address: str) -> None:
+    """The same address gives the same file, and the kept file stays as it was."""
+    first = _record(abi).get(address or _KEPT, tool.sha256)
+    if first != tool.sha256:
+        raise UsageError(
+            f"benchmark_model from {tool.source} has sha256 {tool.sha256}; the first download had "
+            f"{first}: if you trust this one, give --set benchmark_model_sha256={tool.sha256}"
+        )
 
 
 def _check_abi(tool: Tool, abi: str) -> None:
@@ -125,9 +169,7 @@ def _check_abi(tool: Tool, abi: str) -> None:
 
 
 def _keep(tool: Tool, abi: str) -> None:
-    path = cache_path(abi)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_bytes(tool.data)
-    partial.replace(path)
+    path = replace_file(cache_path(abi), tool.data)
+    record = {**_record(abi), tool.source: tool.sha256, _KEPT: tool.sha256}
+    replace_file(_record_path(abi), json.dumps(record, indent=1).encode())
     _log.warning("kept %s, sha256 %s", path, tool.sha256)

@@ -26,7 +26,7 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--benchmark-model",
         metavar="PATH",
-        help="For phones: TFLite's benchmark_model for their ABI, an address of one, or download.",
+        help="For phones: benchmark_model for their ABI, its address, or download for LiteRT's.",
     )
     @functools.wraps(command)
     def wrapped(*args: Any, pairs: tuple[str, ...], benchmark_model: str | None, **kw: Any) -> None:

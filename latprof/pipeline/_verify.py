@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from latprof.tables import LatencyTable
 from latprof.vocabulary import Target
 
 __all__ = ["Verification", "verify"]
+
+_log = logging.getLogger("latprof")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ def verify(
         if not timing.usable:
             raise DeviceError(f"{file} could not be timed on {device}: {timing.detail}")
         checked = check_path(file).is_file()
+        if checked and opened.no_outputs:
+            _log.warning("the outputs of %s are not compared: %s", file, opened.no_outputs)
+            checked = False
         error = _largest_error(opened, file) if checked else None
     predicted = fit(table).predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))

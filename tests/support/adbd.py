@@ -189,7 +189,8 @@ def elf(version: str = "litert1.0", machine: int = 183) -> bytes:
     header = bytearray(64)
     header[:6] = b"\x7fELF" + bytes([2 if machine in (62, 183) else 1, 1])
     header[16:20] = struct.pack("<HH", 3, machine)
-    return bytes(header) + version.encode() + b"\0" * 64
+    flag = b"dispatch_library_path" if version == "litert2.2" else b""
+    return bytes(header) + version.encode() + b"\0" * 64 + flag
 
 
 def rewrite(script: str, root: Path) -> str:

@@ -37,8 +37,8 @@ SHAPES: list[Workload] = [
     MatMul(1, 1, 1),
     MatMul(33, 70, 65),
     MatMul(64, 64, 128),
-    MatMul(130, 41, 259),  # large tiles, ragged
-    MatMul(260, 40, 264),  # large tiles, whole chunks
+    MatMul(130, 41, 259),  # large tiles, unaligned
+    MatMul(260, 40, 264),  # large tiles, aligned
     MatMul(9, 24, 40, batch=3),
     MatMul(37, 19, 50, batch=3, weights=False),
     MatMul(32, 48, 72, batch=2, weights=False),

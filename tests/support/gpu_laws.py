@@ -166,8 +166,8 @@ LAWS = {
 }
 
 
-def a_lost_context_is_told(gpu: Gpu) -> None:
-    """Only the stand-in loses it when told to (STANDIN_SYNC=700)."""
+def a_lost_context_is_named(gpu: Gpu) -> None:
+    """Only the stand-in loses it, when set to (STANDIN_SYNC=700)."""
     event = gpu.event()
     event.record()
     with pytest.raises(Lost, match="cuEventSynchronize"):
@@ -176,14 +176,14 @@ def a_lost_context_is_told(gpu: Gpu) -> None:
 
 def judge(driver: str, laws: list[str]) -> dict[str, str]:
     gpu = open_gpu(0, driver)
-    found = {"driven_by": gpu.driven_by}
+    outcomes = {"driven_by": gpu.driven_by}
     for name in laws or LAWS:
-        found[name] = ""
+        outcomes[name] = ""
         try:
             globals()[name](gpu)
         except Exception:  # noqa: BLE001  the test that reads it fails with it
-            found[name] = traceback.format_exc()
-    return found
+            outcomes[name] = traceback.format_exc()
+    return outcomes
 
 
 if __name__ == "__main__":

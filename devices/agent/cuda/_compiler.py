@@ -130,17 +130,17 @@ class Nvrtc(Compiler):
 
 def find_compilers() -> list[Compiler]:
     """Those on this machine, in the order they are tried."""
-    found: list[Compiler] = []
+    compilers: list[Compiler] = []
     nvcc = shutil.which("nvcc")
     paths = [str(folder / "bin/nvcc") for folder in toolkit_folders()]
     paths = [nvcc, *paths] if nvcc else paths
     real = dict.fromkeys(str(Path(p).resolve()) for p in paths if Path(p).is_file())
-    found += [Nvcc(path) for path in real]
+    compilers += [Nvcc(path) for path in real]
     for version in NVRTC_VERSIONS:
         library = load_library("nvrtc", (version,))
         if library is not None:
-            found.append(Nvrtc(library))
-    return found
+            compilers.append(Nvrtc(library))
+    return compilers
 
 
 def choose(

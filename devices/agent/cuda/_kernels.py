@@ -16,7 +16,7 @@ __all__ = ["FILES", "SHARED_BYTES", "Launch", "plan_launch"]
 FILES = ("depthwise.cu", "gemm_f16.cu", "gemm_f32.cu", "utility.cu")
 _SHORT = {"float32": "f32", "float16": "f16"}
 _CHUNK_BYTES = 16
-_MOST_Y = 65535  # of a grid
+_MAX_GRID_Y = 65535
 _DEPTHWISE_THREADS = 256
 _DEPTHWISE_SHARED_BYTES = 32 << 10  # so that several blocks fit on a multiprocessor
 _DEPTHWISE_TILE = 32
@@ -69,8 +69,10 @@ def plan_launch(workload: Workload, *, layout: str, multiprocessors: int) -> Lau
         launch = _planes(workload) if layout == "nchw" else _pixels(workload)
     else:
         launch = _gemm(workload, layout, multiprocessors)
-    if launch.grid[1] > _MOST_Y:
-        raise Refused(f"{workload.label}: {launch.grid[1]} blocks along y; expected <= {_MOST_Y}")
+    if launch.grid[1] > _MAX_GRID_Y:
+        raise Refused(
+            f"{workload.label}: {launch.grid[1]} blocks along y; expected <= {_MAX_GRID_Y}"
+        )
     return launch
 
 
@@ -84,10 +86,10 @@ def _gemm(workload: Workload, layout: str, multiprocessors: int) -> Launch:
         if blocks * product.z >= multiprocessors:
             break
     chunk = _CHUNK_BYTES // DTYPE_BYTES[dtype]
-    whole = not (gemm.k % chunk or gemm.n % chunk or gemm.ldb % chunk or gemm.picks_columns)
+    aligned = not (gemm.k % chunk or gemm.n % chunk or gemm.ldb % chunk or gemm.picks_columns)
     threads, shared = _TILES[dtype][tile]
     return Launch(
-        kernel=f"gemm_{_SHORT[dtype]}_{tile[0]}x{tile[1]}{'' if whole else '_ragged'}",
+        kernel=f"gemm_{_SHORT[dtype]}_{tile[0]}x{tile[1]}{'' if aligned else '_unaligned'}",
         grid=(blocks, product.z),
         block=threads,
         shared_bytes=shared,
@@ -102,11 +104,11 @@ def _planes(w: Conv2d) -> Launch:
     tile_h, tile_w = min(w.h_out, _DEPTHWISE_TILE), min(w.w_out, _DEPTHWISE_TILE)
     while tile_h > 1 and _planes_bytes(w, 1, tile_h, tile_w) > _DEPTHWISE_SHARED_BYTES:
         tile_h = -(-tile_h // 2)
-    wanted = max(1, _DEPTHWISE_THREADS // (tile_h * tile_w))
+    planes = max(1, _DEPTHWISE_THREADS // (tile_h * tile_w))
     fitting = _DEPTHWISE_SHARED_BYTES // _planes_bytes(w, 1, tile_h, tile_w)
     if not fitting:
         raise Refused(f"{w.label}: one row of outputs needs more shared memory than a block has")
-    tile_c = min(wanted, fitting, w.batch * w.c_out)
+    tile_c = min(planes, fitting, w.batch * w.c_out)
     argument.tile_c, argument.tile_h, argument.tile_w = tile_c, tile_h, tile_w
     grid = (-(-w.batch * w.c_out // tile_c), -(-w.h_out // tile_h) * -(-w.w_out // tile_w))
     arrays = Arrays(
@@ -146,7 +148,7 @@ def _pixels(w: Conv2d) -> Launch:
         ("y", (w.batch, w.h_out, w.w_out, w.c_out)),
         w.kernel**2,
     )
-    kernel = f"depthwise_{_SHORT[w.dtype]}_nhwc{'' if wide > 1 else '_ragged'}"
+    kernel = f"depthwise_{_SHORT[w.dtype]}_nhwc{'' if wide > 1 else '_unaligned'}"
     grid = (-(-threads // _DEPTHWISE_THREADS), 1)
     return Launch(kernel, grid, _DEPTHWISE_THREADS, 0, _sizes(w), arrays)
 

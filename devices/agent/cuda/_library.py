@@ -29,8 +29,8 @@ def load_library(name: str, versions: tuple[str, ...]) -> ctypes.CDLL | None:
 def toolkit_folders() -> list[Path]:
     """Where CUDA toolkits usually are; the environment's choice first."""
     chosen = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    found = sorted(Path("/usr/local").glob("cuda*"), reverse=True)
-    return [*map(Path, chosen), *found]
+    usual = sorted(Path("/usr/local").glob("cuda*"), reverse=True)
+    return [*map(Path, chosen), *usual]
 
 
 def _installed(file: str) -> Iterator[Path]:

@@ -40,7 +40,7 @@ def open_gpu(index: int, driver: str = "auto") -> Gpu:
 
 @functools.cache
 def choose_driver() -> tuple[type[Gpu], str]:
-    """What drives GPUs unless told otherwise, and why it is not pycuda ("" where it is)."""
+    """What drives GPUs unless a setting names it, and why it is not pycuda ("" where it is)."""
     if importlib.util.find_spec("pycuda") is None:
         return CtypesGpu, "pycuda is not installed: pip install 'latprof[pycuda]'"
     try:

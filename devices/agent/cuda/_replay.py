@@ -21,7 +21,7 @@ __all__ = ["EVENT_RESOLUTION_S", "Replayer", "flush_bytes", "time_replays", "war
 #: cudaEventElapsedTime, as NVIDIA documents it.
 EVENT_RESOLUTION_S = 0.5e-6
 _REPLAY_S = 1000 * EVENT_RESOLUTION_S
-_MOST_COPIES = 1024
+_MAX_COPIES = 1024
 _MIN_SAMPLES, _KEEP = 5, 40
 _WARM_SHARE = 0.1
 _WARM_UP_S = 0.25
@@ -74,7 +74,7 @@ def time_replays(
         (samples_s, cost_s): at most 40 samples in seconds per copy; seconds spent in all.
 
     Raises:
-        Refused: cold, and the work is not to be told from the flush's own scatter.
+        Refused: cold, and the work cannot be separated from the flush's own scatter.
     """
     begin = time.perf_counter()
     # Outside of any graph: libraries choose, load and allocate in their first call.
@@ -96,10 +96,10 @@ def time_replays(
     gpu.elapsed_s(replay)  # the first one loads
     while True:
         once_s = min(gpu.elapsed_s(replay) for _ in range(3))
-        if once_s >= 0.7 * _REPLAY_S or count == _MOST_COPIES:
+        if once_s >= 0.7 * _REPLAY_S or count == _MAX_COPIES:
             break
-        wanted = math.ceil(count * _REPLAY_S / max(once_s, EVENT_RESOLUTION_S))
-        count = min(_MOST_COPIES, max(2 * count, wanted))
+        needed = math.ceil(count * _REPLAY_S / max(once_s, EVENT_RESOLUTION_S))
+        count = min(_MAX_COPIES, max(2 * count, needed))
         replay = copies(count, flushed=cold, worked=True)
     flushes = copies(count, flushed=True, worked=False) if cold else None
 

@@ -1,4 +1,4 @@
-"""What every runtime on a GPU can be told. Part of the agent."""
+"""Settings of every runtime on a GPU. Part of the agent."""
 
 from __future__ import annotations
 

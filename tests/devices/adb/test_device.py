@@ -17,7 +17,7 @@ from support.adbd import Phone, elf
 from support.phone_jobs import JOBS, QUICK, Open
 
 from latprof.devices import measure_files, run_file
-from latprof.devices.adb import SETTINGS, list_phones, open_phone
+from latprof.devices.adb import SETTINGS, list_phones, open_phone, settings_of
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import (
     DeviceError,
@@ -148,6 +148,32 @@ def test_delegates_are_part_of_the_target(phone: Phone, open_device: Open, deleg
     assert flag[delegate] in phone.commands[-1]
 
 
+def test_litert_s_own_tool(phone: Phone, open_device: Open, tmp_path: Path) -> None:
+    device = open_device(phone, tool="litert2.2")
+    assert dict(device.target.settings)["statistics"] == "p5 median p95"
+    half = dataclasses.replace(JOBS[0], dtype="float16")  # type: ignore[call-arg]
+    first, refused = device.round([JOBS[0], half], measure_s=0.02)
+    assert first.samples_s
+    assert "--use_cpu=true" in phone.commands[-1]
+    assert "LiteRT's benchmark_model does not compute in float16" in refused.error
+    with pytest.raises(UsageError, match="saves no outputs"):
+        device.run(tmp_path / "m.tflite", {})
+
+
+def test_an_npu_is_given_its_libraries(phone: Phone, open_device: Open) -> None:
+    npu = {"delegate": "NPU", "dispatch_library_path": "/data/local/tmp/npu"}
+    device = open_device(phone, tool="litert2.2", **npu)
+    assert device.target.delegate == "NPU"
+    assert dict(device.target.settings)["dispatch_library_path"] == "/data/local/tmp/npu"
+    assert settings_of(device.target).items() >= npu.items()
+    (reading,) = device.round(JOBS[:1], measure_s=0.02)
+    assert reading.samples_s
+    assert "ADSP_LIBRARY_PATH=/data/local/tmp/npu ./benchmark_model" in phone.commands[-1]
+    assert "--use_npu=true --use_cpu=false --require_full_delegation=true" in phone.commands[-1]
+    phone.set("refuses_NPU", "")
+    assert "Some ops are not accelerated" in next(device.round(JOBS, measure_s=0.02)).error
+
+
 def test_half_precision_by_workload(phone: Phone, open_device: Open) -> None:
     device = open_device(phone)
     half = Conv2d(14, 14, 64, 80, dtype="float16")
@@ -205,6 +231,8 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
         ({"cluster": "huge"}, UnknownDeviceError, "no cluster 'huge'"),
         ({"threads": "3"}, UsageError, "Pixel 6/big has 2 cores"),
         ({"precision": "int4"}, UsageError, "expected float32, float16, int8"),
+        ({"delegate": "NPU"}, UsageError, "has no delegate 'NPU'"),
+        ({"dispatch_library_path": "/npu"}, UsageError, "is for delegate=NPU"),
         ({"delegate": "HEXAGON"}, UsageError, "expected one of XNNPACK"),
         ({"fixed_performance": "maybe"}, UsageError, "expected on or off"),
         ({"pause_s": "long"}, UsageError, "expected seconds"),

@@ -13,7 +13,7 @@ from support.adbd import elf
 
 from latprof.devices.adb._benchmark_model import ToolRun, command_line, delegate_flags, parse_run
 from latprof.devices.adb._models import Repeated, Speed, _most_copies, write_repeated
-from latprof.devices.adb._tool import cache_path, find_tool
+from latprof.devices.adb._tool import DOWNLOADS, RELEASE, cache_path, find_tool
 from latprof.errors import DeviceError, ProtocolError, UsageError, WorkloadError
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
@@ -32,6 +32,27 @@ GOLDEN = Path(__file__).parents[2] / "golden/benchmark_model"
 )
 def test_every_versions_output_is_read(name: str, expected: ToolRun) -> None:
     assert parse_run((GOLDEN / f"{name}.txt").read_text(), 0) == expected
+
+
+def test_the_output_of_litert_s_own_tool_is_read() -> None:
+    text = (GOLDEN / "litert2.2.txt").read_text()
+    expected = ToolRun(214, 231.159, 229, 230, 236, percentiles=True)
+    assert parse_run(text, 0, litert=True) == expected
+    same = text.replace(
+        "first=231 curr=230 min=228 max=262 avg=231.159 std=3 p5=229 median=230 p95=236",
+        "curr=230(all same) p5=230 median=230 p95=230",
+    )
+    assert parse_run(same, 0, litert=True) == ToolRun(214, 230, 230, 230, 230, percentiles=True)
+    with pytest.raises(ProtocolError, match="output ends early"):
+        parse_run(text, 0)  # it is not what TFLite's tool prints
+
+
+@given(st.integers(0, 640))
+def test_an_output_of_litert_s_tool_cut_anywhere_is_never_taken_for_figures(cut: int) -> None:
+    text = (GOLDEN / "litert2.2.txt").read_text()
+    figures = text.rindex(" p95=")
+    with pytest.raises(ProtocolError):
+        parse_run(text[: max(0, figures - cut)], 0, litert=True)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +111,39 @@ def test_delegates_and_their_precision() -> None:
     assert "--gpu_precision_loss_allowed=false" in delegate_flags("GPU", "float32")
     with pytest.raises(UsageError, match="does not compute in float16"):
         delegate_flags("none", "float16")
-    with pytest.raises(UsageError, match="expected one of XNNPACK, none, GPU, NNAPI"):
+    with pytest.raises(UsageError, match="expected one of XNNPACK, none, GPU, NNAPI, NPU"):
         delegate_flags("HEXAGON", "float32")
+    with pytest.raises(UsageError, match="TFLite's benchmark_model, which has no delegate 'NPU'"):
+        delegate_flags("NPU", "float32", npu={"dispatch_library_path": "/npu"})
+
+
+def test_delegates_of_litert_s_own_tool() -> None:
+    assert delegate_flags("XNNPACK", "float32", litert=True) == ("--use_cpu=true",)
+    whole = ("--use_cpu=false", "--require_full_delegation=true")
+    half = delegate_flags("GPU", "float16", litert=True)
+    assert half == ("--use_gpu=true", *whole, "--allow_fp16=true")
+    npu = {"mediatek_nerun_pilot_version": "version9", "dispatch_library_path": "/npu"}
+    assert delegate_flags("NPU", "int8", litert=True, npu=npu) == (
+        "--use_npu=true",
+        *whole,
+        "--dispatch_library_path=/npu",
+        "--mediatek_nerun_pilot_version=version9",
+    )
+    with pytest.raises(UsageError, match="needs dispatch_library_path"):
+        delegate_flags("NPU", "float32", litert=True)
+    with pytest.raises(UsageError, match="mediatek_nerun_pilot_version is for delegate=NPU"):
+        delegate_flags("GPU", "float32", litert=True, npu=npu)
+    with pytest.raises(UsageError, match=r"does not compute in float16; expected GPU$"):
+        delegate_flags("XNNPACK", "float16", litert=True)
+    with pytest.raises(UsageError, match="no delegate 'NNAPI'; expected one of XNNPACK, GPU, NPU"):
+        delegate_flags("NNAPI", "float32", litert=True)
+
+
+def test_libraries_are_found_by_the_loader_and_by_the_signal_processor() -> None:
+    limits = {"threads": 1, "measure_s": 0.0, "warmup_s": 0.0, "limit_s": 1.0}
+    line = command_line("m", libraries="/a b", **limits)  # type: ignore[arg-type]
+    assert line.startswith("env 'LD_LIBRARY_PATH=/a b' 'ADSP_LIBRARY_PATH=/a b' ./benchmark_model ")
+    assert command_line("m", **limits).startswith("./benchmark_model ")  # type: ignore[arg-type]
 
 
 # -- the binary ------------------------------------------------------------------------------------
@@ -119,7 +171,7 @@ def test_a_binary_of_another_abi(tmp_path: Path) -> None:
 
 def test_no_binary_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="--benchmark-model download for https://storage"):
+    with pytest.raises(UsageError, match="--benchmark-model download for LiteRT 2"):
         find_tool("arm64-v8a")
     with pytest.raises(UsageError, match=r"no file .*nowhere"):
         find_tool("arm64-v8a", str(tmp_path / "nowhere"))
@@ -140,6 +192,49 @@ def test_a_download_is_shown_checked_and_kept(
     assert find_tool("arm64-v8a").data == elf()
     with pytest.raises(DeviceError, match="cannot download"):
         find_tool("arm64-v8a", (tmp_path / "gone").as_uri())
+
+
+def test_a_file_that_changed_since_its_first_download_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    served = tmp_path / "served"
+    served.write_bytes(elf())
+    address = served.as_uri()
+    first = find_tool("arm64-v8a", address)
+    served.write_bytes(elf("tf2.17"))
+    digest = hashlib.sha256(elf("tf2.17")).hexdigest()
+    with pytest.raises(
+        UsageError, match=f"has sha256 {digest}; the first download had {first.sha256}"
+    ):
+        find_tool("arm64-v8a", address)
+    assert find_tool("arm64-v8a").data == elf()  # what is kept stays
+    assert find_tool("arm64-v8a", address, digest).data == elf("tf2.17")  # asked for by its digest
+    assert find_tool("arm64-v8a", address).sha256 == digest
+    cache_path("arm64-v8a").write_bytes(elf())
+    with pytest.raises(UsageError, match=f"the first download had {digest}"):
+        find_tool("arm64-v8a")
+
+
+def test_a_release_must_have_the_digits_that_are_known_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "served").write_bytes(elf("litert2.2"))
+    digest = hashlib.sha256(elf("litert2.2")).hexdigest()
+    address, digits = DOWNLOADS["arm64-v8a"]
+    assert f"/{RELEASE}/android_arm64/" in address
+    assert len(digits) == 8
+    served = (tmp_path / "served").as_uri()
+    monkeypatch.setitem(DOWNLOADS, "arm64-v8a", (served, digits))
+    with pytest.raises(UsageError, match=f"has sha256 {digest}; LiteRT {RELEASE}'s begins with"):
+        find_tool("arm64-v8a", "download")
+    assert not cache_path("arm64-v8a").exists()
+    assert find_tool("arm64-v8a", "download", digest).litert
+    monkeypatch.setitem(DOWNLOADS, "arm64-v8a", (served, digest[:8]))
+    assert not find_tool("arm64-v8a", "download").source.startswith("http")
+    with pytest.raises(UsageError, match="no benchmark_model for ABI x86; it has one for arm64"):
+        find_tool("x86", "download")
 
 
 # -- repeated ops ----------------------------------------------------------------------------------

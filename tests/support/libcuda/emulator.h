@@ -126,17 +126,17 @@ std::function<void()>* bound(void (*f)(A...), void** p, std::index_sequence<I...
 // A launch names its arguments one by one, or gives them packed, each at its alignment.
 template <typename... A>
 std::function<void()>* bind(void (*f)(A...), void** p, char* packed, size_t bytes) {
-    std::vector<void*> found;
+    std::vector<void*> addresses;
     size_t at = 0;
     auto next = [&](size_t size, size_t alignment) {
         at = (at + alignment - 1) / alignment * alignment;
-        found.push_back(packed + at);
+        addresses.push_back(packed + at);
         at += size;
     };
     if (packed) {
         (next(sizeof(std::decay_t<A>), alignof(std::decay_t<A>)), ...);
         if (at != bytes) return nullptr;
-        p = found.data();
+        p = addresses.data();
     }
     return bound(f, p, std::index_sequence_for<A...>{});
 }

@@ -66,7 +66,7 @@ inline void store(float* tile, const Accumulator& c, int row_length) {
 struct Copy { void* to; const void* from; bool valid; };
 namespace emulator {
 static std::vector<std::vector<std::vector<Copy>>> copies;  // thread, group, copy
-inline std::vector<std::vector<Copy>>& mine() {
+inline std::vector<std::vector<Copy>>& of_this_thread() {
     if (copies.size() <= current) copies.resize(current + 1);
     if (copies[current].empty()) copies[current].emplace_back();
     return copies[current];
@@ -77,11 +77,11 @@ inline void copy_async(void* to, const void* from, bool valid) {
         std::fprintf(stderr, "emulator: a copy that is not aligned\n");
         std::abort();
     }
-    emulator::mine().back().push_back({to, from, valid});
+    emulator::of_this_thread().back().push_back({to, from, valid});
 }
-inline void close_copies() { emulator::mine().emplace_back(); }
+inline void close_copies() { emulator::of_this_thread().emplace_back(); }
 template <int LATER> void wait_copies() {
-    auto& groups = emulator::mine();
+    auto& groups = emulator::of_this_thread();
     while (groups.size() > LATER + 1) {
         for (const Copy& copy : groups.front())
             if (copy.valid) std::memcpy(copy.to, copy.from, 16);

@@ -1,8 +1,9 @@
-"""What TFLite's benchmark_model does and prints, on the installed LiteRT interpreter.
+"""What benchmark_model does and prints, on the installed LiteRT interpreter.
 
-Three versions of its text, by the name in the stand-in ELF: ``tf1.14``, ``tf2.17`` (since then
-lines begin with INFO:) and ``litert1.0`` (adds percentiles). Written from its sources; the golden
-files in tests/golden/benchmark_model show each.
+Three versions of TFLite's text, by the name in the stand-in ELF: ``tf1.14``, ``tf2.17`` (since then
+lines begin with INFO:) and ``litert1.0`` (adds percentiles); and ``litert2.2`` for LiteRT's own
+tool, which knows other flags. Written from their sources; the golden files in
+tests/golden/benchmark_model show each.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ FLAGS_NEW = FLAGS_OLD | {
     "op_profiling_output_mode", "op_profiling_output_file", "input_layer_value_files",
     "output_filepath", "result_file_path",
 }  # fmt: skip
+FLAGS_LITERT = {
+    "graph", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs",
+    "run_delay", "use_cpu", "use_gpu", "use_npu", "allow_fp16", "require_full_delegation",
+    "dispatch_library_path", "compiler_plugin_library_path", "mediatek_nerun_pilot_version",
+    "result_file_path", "signature_to_run_for",
+}  # fmt: skip
 
 
 def main(argv: list[str], version: str, state: str) -> int:
@@ -37,7 +44,8 @@ class _Tool:
         self.warn = "" if version == "tf1.14" else "WARN: "
         self.percentiles = version.startswith("litert")
         self.version, self.state = version, state
-        known = FLAGS_OLD if version == "tf1.14" else FLAGS_NEW
+        self.litert = version == "litert2.2"
+        known = FLAGS_OLD if version == "tf1.14" else FLAGS_LITERT if self.litert else FLAGS_NEW
         self.flags: dict[str, str] = {}
         self.unknown: list[str] = []
         for argument in argv:
@@ -87,7 +95,13 @@ class _Tool:
             arrays = [runner.get_tensor(detail["index"]) for detail in details]
             Path(flags["output_filepath"]).write_bytes(b"".join(a.tobytes() for a in arrays))
         mean, warm_mean = f"{np.mean(timed):g}", f"{np.mean(warm):g}"
-        if self.version == "tf1.14":
+        if self.litert:
+            where = "[./litert/tools/benchmark_litert_model.h:"
+            self.log(f"{where}81] \n========== BENCHMARK RESULTS ==========")
+            self.log(f"{where}82] Model initialization: {self.init_us / 1e3:.2f} ms")
+            average = f"{np.mean(timed) / 1e3:.2f} ms ({len(timed)} runs)"
+            self.log(f"{where}88] Inference (avg):      {average}")
+        elif self.version == "tf1.14":
             print(
                 f"Average inference timings in us: Warmup: {warm_mean}, "
                 f"Init: {self.init_us}, no stats: {mean}"
@@ -117,7 +131,16 @@ class _Tool:
             experimental_op_resolver_type=resolver,
         )
         runner.allocate_tensors()
-        for name in ("GPU", "NNAPI", "XNNPACK"):
+        for name in ("GPU", "NPU") if self.litert else ():
+            if self.flags.get(f"use_{name.lower()}") != "true":
+                continue
+            partial = self.flags.get("require_full_delegation") != "true"
+            if (self.state / f"refuses_{name}").exists() and not partial:
+                print(
+                    "ERROR: Some ops are not accelerated. Add kLiteRtHwAcceleratorCpu to the set."
+                )
+                raise ValueError("Failed to compile model.")
+        for name in () if self.litert else ("GPU", "NNAPI", "XNNPACK"):
             if self.flags.get(f"use_{name.lower()}") == "true":
                 if (self.state / f"refuses_{name}").exists():
                     self.log(

@@ -96,7 +96,7 @@ def test_cold_hot_and_cublas_are_three_targets(host: dict[str, str]) -> None:
         ),
         ("cuda:0", {}, {"STANDIN_CAPABILITY": "61"}, UnknownDeviceError, "sm_70 or later"),
         ("cuda:0", {"cache": "warm"}, {}, UsageError, "expected one of hot, cold"),
-        ("cuda:0", {"kernels": "mine"}, {}, UsageError, "expected one of own, cublas"),
+        ("cuda:0", {"kernels": "unknown"}, {}, UsageError, "expected one of own, cublas"),
         ("cuda:0", {"driver": "rocm"}, {}, UsageError, "expected one of auto, pycuda, ctypes"),
         ("cuda:0", {"precision": "tf32"}, {}, UsageError, "float32 and float16"),
         ("cuda:0", {"colour": "red"}, {}, UsageError, "no setting 'colour'"),

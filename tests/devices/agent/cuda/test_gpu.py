@@ -31,9 +31,9 @@ def judged(driver: str, environment: dict[str, str], *laws: str) -> dict[str, st
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # pycuda says there what it does not give back
-    found: dict[str, str] = json.loads(done.stdout)
-    assert found.pop("driven_by").startswith("the driver" if driver == "ctypes" else driver)
-    return found
+    outcomes: dict[str, str] = json.loads(done.stdout)
+    assert outcomes.pop("driven_by").startswith("the driver" if driver == "ctypes" else driver)
+    return outcomes
 
 
 @pytest.fixture(scope="module", params=DRIVERS)
@@ -54,9 +54,9 @@ def test_the_laws_hold_on_a_real_gpu(driver: str) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_lost_context_is_told(host: dict[str, str], driver: str) -> None:
-    found = judged(driver, {**host, "STANDIN_SYNC": "700"}, "a_lost_context_is_told")
-    assert found == {"a_lost_context_is_told": ""}
+def test_a_lost_context_is_named(host: dict[str, str], driver: str) -> None:
+    outcomes = judged(driver, {**host, "STANDIN_SYNC": "700"}, "a_lost_context_is_named")
+    assert outcomes == {"a_lost_context_is_named": ""}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_kernels_through_pycuda_equal_those_through_ctypes(
     np.testing.assert_array_equal(by_ctypes, by_pycuda)
 
 
-def test_a_pycuda_that_does_not_load_is_told_and_ctypes_drives(
+def test_a_pycuda_that_does_not_load_is_named_and_ctypes_drives(
     host: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "pycuda").mkdir()

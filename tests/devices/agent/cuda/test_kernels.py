@@ -1,4 +1,4 @@
-"""The CUDA kernels compute their op at ragged shapes: here on the host, thread by thread.
+"""The CUDA kernels compute their op at shapes that fill no tile, on the host, thread by thread.
 
 The product's own path (compile, launch geometry, arguments, graphs) runs against a stand-in for
 driver and compiler. Blocks' threads run in a random order between barriers, memory ends at a page
@@ -98,9 +98,9 @@ def test_a_broken_kernel_is_noticed(
     host: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file, right, wrong, workload = fault
-    assert right in SOURCES[file]
-    monkeypatch.setitem(SOURCES, file, SOURCES[file].replace(right, wrong))
+    file, correct, broken, workload = fault
+    assert correct in SOURCES[file]
+    monkeypatch.setitem(SOURCES, file, SOURCES[file].replace(correct, broken))
     for name, value in {**host, "STANDIN_CAPABILITY": "80"}.items():
         monkeypatch.setenv(name, value)
     opened = Kernels()

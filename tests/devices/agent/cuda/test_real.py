@@ -67,7 +67,7 @@ def test_vendors_runtimes_take_every_kind(runtime: str) -> None:
 @pytest.mark.parametrize("runtime", ["cuda", "torch"])
 def test_cold_is_slower_where_l2_matters_and_equal_where_it_cannot(runtime: str) -> None:
     pytest.importorskip("torch") if runtime == "torch" else None
-    found: dict[str, list[float]] = {}
+    latencies_s: dict[str, list[float]] = {}
     for cache in ("hot", "cold"):
         with open_device("cuda:0", runtime=runtime, cache=cache) as device:
             l2 = device.environment()["gpu"]["l2_bytes"]
@@ -77,8 +77,10 @@ def test_cold_is_slower_where_l2_matters_and_equal_where_it_cannot(runtime: str)
             rows = {
                 r.workload: r for r in profile(device, [MatMul(1, side, side), MatMul(1, far, far)])
             }
-            found[cache] = [rows[w].latency_s for w in (MatMul(1, side, side), MatMul(1, far, far))]
-    small, large = (np.array(found["cold"]) / np.array(found["hot"])).tolist()
+            latencies_s[cache] = [
+                rows[w].latency_s for w in (MatMul(1, side, side), MatMul(1, far, far))
+            ]
+    small, large = (np.array(latencies_s["cold"]) / np.array(latencies_s["hot"])).tolist()
     assert small > 1.15
     assert 0.9 < large < 1.15
 
@@ -87,13 +89,13 @@ def test_the_cards_state_is_read_and_left_alone() -> None:
     pytest.importorskip("pynvml")
     with open_device("cuda:0", runtime="cuda") as device:
         list(device.round([MatMul(256, 256, 256)], measure_s=0.01))
-        found = device.environment()
+        environment = device.environment()
     for when in ("gpu", "gpu_after"):
-        assert found[when]["sm_hz"] > 0
-        assert found[when]["power_cap_w"] > 0
-        assert isinstance(found[when]["reasons"], list)
-        assert found[when]["clock_locked"] is False
-    assert found["gpu"]["power_cap_w"] == found["gpu_after"]["power_cap_w"]
+        assert environment[when]["sm_hz"] > 0
+        assert environment[when]["power_cap_w"] > 0
+        assert isinstance(environment[when]["reasons"], list)
+        assert environment[when]["clock_locked"] is False
+    assert environment["gpu"]["power_cap_w"] == environment["gpu_after"]["power_cap_w"]
 
 
 @pytest.mark.slow
