@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from latprof.errors import FitError, UsageError
-from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
+from latprof.surrogate._conformal import NORMAL_WIDTH, HeldOut, cross_validate, quantile
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
@@ -31,9 +31,6 @@ _FEW_ROWS = 4
 
 #: Below this many held-out scores a label's interval leans on the other labels' too.
 _ENOUGH_SCORES = 20
-
-#: Half-width of the log latency's interval where a label has no held-out score at all.
-_UNSCORED_WIDTH = 0.7
 
 Rows = tuple[Shapes, Floats]
 
@@ -114,7 +111,7 @@ def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) 
         method=method,
         law=law,
         held_out=held_out,
-        width=_UNSCORED_WIDTH,
+        width=NORMAL_WIDTH,
         positions=(float(shapes.m_out.min()), float(shapes.m_out.max())),
         highest=(float(shapes.c_in.max()), float(shapes.c_out.max())),
         rows=len(shapes),

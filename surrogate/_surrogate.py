@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latprof.surrogate._conformal import HeldOut
+from latprof.surrogate._conformal import NORMAL_WIDTH, HeldOut
 from latprof.surrogate._prediction import Prediction
 from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate.compose import Composition
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelFit", "Surrogate"]
 
-#: Ops of a label without any row: the interval is this factor either way.
-_BLIND_FACTOR = 3.0
+#: Where a label's rows carry a law of its own, its intervals are at most this factor either way.
+_MAX_FACTOR = 3.0
 
 #: Counts beyond the measured ones by more than this part are extrapolation, and warned of.
 _BEYOND = 1.25
@@ -76,7 +76,7 @@ class Surrogate:
         warnings: list[str] = []
         for label, rows, shapes in _columns(workloads):
             latency_s[rows], log_width[rows] = self._read(label, shapes)
-            warnings += self._warnings(label, shapes)
+            warnings += self._warnings(label, shapes, float(np.exp(log_width[rows].max())))
         low, high = latency_s * np.exp(-log_width), latency_s * np.exp(log_width)
         return Prediction(latency_s, low, high, tuple(warnings))
 
@@ -171,16 +171,22 @@ class Surrogate:
         """(latency in seconds, half-width of the interval of its log), (N,) each."""
         fit = self.labels.get(label)
         if fit is None:
-            return self.elsewhere.latency_s(shapes), np.full(len(shapes), np.log(_BLIND_FACTOR))
-        width = np.minimum(fit.width * fit.law.spread(shapes), np.log(_BLIND_FACTOR))
+            return self.elsewhere.latency_s(shapes), NORMAL_WIDTH * self.elsewhere.spread(shapes)
+        width = fit.width * fit.law.spread(shapes)
+        if fit.held_out is not None:
+            width = np.minimum(width, np.log(_MAX_FACTOR))
         return fit.law.latency_s(shapes), width
 
-    def _warnings(self, label: str, shapes: Shapes) -> list[str]:
+    def _warnings(self, label: str, shapes: Shapes, factor: float) -> list[str]:
+        """Args:
+        factor: of the widest of the ops' intervals, either way.
+        """
         fit = self.labels.get(label)
-        if fit is None:
+        if fit is None or fit.held_out is None:
+            rows = "no row" if fit is None else f"only {fit.rows} row(s)"
             return [
-                f"{label}: {len(shapes)} op(s) and no row in the table; read off the table's other "
-                f"ops, within a factor of {_BLIND_FACTOR:g}; profile with this model to measure it"
+                f"{label}: {len(shapes)} op(s) and {rows} in the table; estimated from its other "
+                f"ops, within a factor of {factor:.2g}; profile with this model to measure it"
             ]
         found = []
         axes = zip(("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True)
