@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from latprof.errors import FitError, UsageError
-from latprof.surrogate._conformal import NORMAL_WIDTH, HeldOut, cross_validate, quantile
+from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
@@ -26,8 +26,8 @@ LAWS: dict[str, type[Law]] = {
 }
 METHODS = ("auto", *LAWS)
 
-#: Labels with fewer rows than this get the roofline, scaled to them.
-_FEW_ROWS = 4
+#: Labels with fewer rows than this get the roofline, moved to them.
+_FEW_ROWS = len(FEW_WIDTHS)
 
 #: Below this many held-out scores a label's interval leans on the other labels' too.
 _ENOUGH_SCORES = 20
@@ -111,7 +111,7 @@ def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) 
         method=method,
         law=law,
         held_out=held_out,
-        width=NORMAL_WIDTH,
+        width=FEW_WIDTHS[min(len(shapes), len(FEW_WIDTHS) - 1)],
         positions=(float(shapes.m_out.min()), float(shapes.m_out.max())),
         highest=(float(shapes.c_in.max()), float(shapes.c_out.max())),
         rows=len(shapes),

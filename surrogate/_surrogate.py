@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latprof.surrogate._conformal import NORMAL_WIDTH, HeldOut
+from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut
 from latprof.surrogate._prediction import Prediction
 from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate.compose import Composition
@@ -171,7 +171,7 @@ class Surrogate:
         """(latency in seconds, half-width of the interval of its log), (N,) each."""
         fit = self.labels.get(label)
         if fit is None:
-            return self.elsewhere.latency_s(shapes), NORMAL_WIDTH * self.elsewhere.spread(shapes)
+            return self.elsewhere.latency_s(shapes), FEW_WIDTHS[0] * self.elsewhere.spread(shapes)
         width = fit.width * fit.law.spread(shapes)
         if fit.held_out is not None:
             width = np.minimum(width, np.log(_MAX_FACTOR))
