@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from latprof.errors import FitError, UsageError
 from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
@@ -32,15 +33,24 @@ _FEW_ROWS = len(FEW_WIDTHS)
 #: Below this many held-out scores a label's interval leans on the other labels' too.
 _ENOUGH_SCORES = 20
 
+#: A law is fitted to at most this many rows of a kind of op, drawn at random, and where a table has
+#: more than so many in all to its part of them; a Gaussian process costs their cube. As many of the
+#: others as this score it.
+_MAX_ROWS, _MAX_IN_ALL, _MAX_SCORED = 3000, 9000, 2000
+
 Rows = tuple[Shapes, Floats]
 
 
 def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogate:
     """Fit a surrogate to a table's usable rows.
 
+    Of more than 3,000 rows of one kind of op, or 9,000 in all, it takes a random part; the other
+    rows score it. Linear algebra runs on one thread, for matrices are small and threads that wait
+    for each other on a busy machine take twenty times as long.
+
     Args:
         method: one of METHODS; ``auto`` takes each label's best by cross-validation.
-        seed: of folds, and of the rows hyperparameters are chosen on.
+        seed: of folds, and of the rows that are chosen.
 
     Raises:
         UsageError: unknown method, or a table without usable rows (TableError).
@@ -48,14 +58,22 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
     """
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    with threadpool_limits(1, user_api="blas"):
+        return _fit(table, method, seed)
+
+
+def _fit(table: LatencyTable, method: str, seed: int) -> Surrogate:
     rows = _rows_by_label(table)
-    elsewhere = RooflineLaw.fit(*_rows(table.usable))
-    fits = {label: _fit_label(r, method, elsewhere, seed) for label, r in rows.items()}
+    every = _joined(list(rows.values()))
+    elsewhere = RooflineLaw.fit(*every)
+    fits = {
+        label: _fit_label(r, method, elsewhere, _limit(r, every), seed) for label, r in rows.items()
+    }
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    prior = uncalibrated(*_rows(table.usable), elsewhere, table.target.runtime)
+    prior = uncalibrated(*every, elsewhere, table.target.runtime)
     surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
     if not table.usable_models:
         return surrogate
@@ -66,7 +84,14 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
 def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitError]:
     """Each method's cross-validated predictions over all the table's labels that have enough
     rows, or why the method cannot read the table; ``auto`` is scored by what it chose."""
-    rows = {label: r for label, r in _rows_by_label(table).items() if len(r[0]) >= _FEW_ROWS}
+    with threadpool_limits(1, user_api="blas"):
+        return _compare(table, seed)
+
+
+def _compare(table: LatencyTable, seed: int) -> dict[str, HeldOut | FitError]:
+    every = _rows_by_label(table)
+    limits = {label: _limit(r, _joined(list(every.values()))) for label, r in every.items()}
+    rows = {label: r for label, r in every.items() if len(r[0]) >= _FEW_ROWS}
     if not rows:
         raise FitError(
             f"no kind of op has {_FEW_ROWS} usable rows or more, so nothing can be held out; "
@@ -77,8 +102,7 @@ def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitErr
     for name, law in LAWS.items():
         try:
             scored[name] = {
-                label: cross_validate(law.fit(*r, seed=seed), *r, seed=seed)
-                for label, r in rows.items()
+                label: _scored(law, r, limits[label], seed)[1] for label, r in rows.items()
             }
             results[name] = HeldOut.joined(list(scored[name].values()))
         except FitError as exc:
@@ -87,7 +111,28 @@ def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitErr
     return {"auto": HeldOut.joined(best), **results}
 
 
-def _fit_label(rows: Rows, method: str, elsewhere: Law, seed: int) -> LabelFit:
+def _limit(rows: Rows, every: Rows) -> int:
+    """How many of a label's rows its law is fitted to."""
+    share = _MAX_IN_ALL * len(rows[0]) // len(every[0])
+    return min(_MAX_ROWS, len(rows[0]) if len(every[0]) <= _MAX_IN_ALL else max(share, _FEW_ROWS))
+
+
+def _scored(law: type[Law], rows: Rows, limit: int, seed: int) -> tuple[Law, HeldOut]:
+    """The law fitted to so many rows, and its predictions of rows it has not seen: of folds, or
+    of those past the limit where there are some."""
+    shapes, latency_s = rows
+    if len(shapes) <= limit:
+        fitted = law.fit(shapes, latency_s, seed=seed)
+        return fitted, cross_validate(fitted, shapes, latency_s, seed=seed)
+    order = np.random.default_rng(seed).permutation(len(shapes))
+    known, others = order[:limit], order[limit : limit + _MAX_SCORED]
+    fitted = law.fit(shapes[known], latency_s[known], seed=seed)
+    predicted_s = fitted.latency_s(shapes[others])
+    spread = fitted.spread(shapes[others])
+    return fitted, HeldOut(others, predicted_s, latency_s[others], spread, limit)
+
+
+def _fit_label(rows: Rows, method: str, elsewhere: Law, limit: int, seed: int) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     if len(rows[0]) < _FEW_ROWS:
         return _label_fit("roofline", elsewhere.refit(*rows), None, rows[0])
@@ -95,8 +140,7 @@ def _fit_label(rows: Rows, method: str, elsewhere: Law, seed: int) -> LabelFit:
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):
         try:
-            law = LAWS[name].fit(*rows, seed=seed)
-            held_out = cross_validate(law, *rows, seed=seed)
+            law, held_out = _scored(LAWS[name], rows, limit, seed)
         except FitError as exc:
             refused.append(exc)
             continue
@@ -135,6 +179,10 @@ def _rows_by_label(table: LatencyTable) -> dict[str, Rows]:
     for m in table.usable:
         groups.setdefault(m.workload.label, []).append(m)
     return {label: _rows(group) for label, group in groups.items()}
+
+
+def _joined(rows: Sequence[Rows]) -> Rows:
+    return Shapes.joined([r[0] for r in rows]), np.concatenate([r[1] for r in rows])
 
 
 def _rows(measurements: Sequence[Measurement]) -> Rows:

@@ -62,6 +62,11 @@ class Shapes:
     def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Shapes]) -> Self:
+        """The ops of all parts, one part after the other."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
     def with_counts(self, counts: Floats) -> Self:
         """The same ops at other counts (N, 2)."""
         depthwise = (self.one_axis > 0) & (self.depth > 0)
