@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,7 +15,17 @@ from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, qu
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
-from latprof.surrogate.methods import CubicLaw, Law, LinearLaw, PchipLaw, RooflineLaw, TileLaw
+from latprof.surrogate.methods import (
+    ROWS_FOR_WAVES,
+    CubicLaw,
+    Law,
+    LinearLaw,
+    PchipLaw,
+    RooflineLaw,
+    TileLaw,
+    WaveBase,
+    common_waves,
+)
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Measurement
 
@@ -63,17 +75,14 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
 
 
 def _fit(table: LatencyTable, method: str, seed: int) -> Surrogate:
-    rows = _rows_by_label(table)
-    every = _joined(list(rows.values()))
-    elsewhere = RooflineLaw.fit(*every)
-    fits = {
-        label: _fit_label(r, method, elsewhere, _limit(r, every), seed) for label, r in rows.items()
-    }
+    kinds = _Kinds.of(table, seed)
+    elsewhere = RooflineLaw.fit(*kinds.joined)
+    fits = {label: _fit_label(kinds, label, method, elsewhere) for label in kinds.rows}
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    prior = uncalibrated(*every, elsewhere, table.target.runtime)
+    prior = uncalibrated(*kinds.joined, elsewhere, table.target.runtime)
     surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
     if not table.usable_models:
         return surrogate
@@ -89,62 +98,94 @@ def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitErr
 
 
 def _compare(table: LatencyTable, seed: int) -> dict[str, HeldOut | FitError]:
-    every = _rows_by_label(table)
-    limits = {label: _limit(r, _joined(list(every.values()))) for label, r in every.items()}
-    rows = {label: r for label, r in every.items() if len(r[0]) >= _FEW_ROWS}
-    if not rows:
+    kinds = _Kinds.of(table, seed)
+    labels = [label for label, rows in kinds.rows.items() if len(rows[0]) >= _FEW_ROWS]
+    if not labels:
         raise FitError(
             f"no kind of op has {_FEW_ROWS} usable rows or more, so nothing can be held out; "
             "measure more shapes with: latprof profile --budget-shapes N"
         )
     scored: dict[str, dict[str, HeldOut]] = {}
     results: dict[str, HeldOut | FitError] = {}
-    for name, law in LAWS.items():
+    for name in LAWS:
         try:
-            scored[name] = {
-                label: _scored(law, r, limits[label], seed)[1] for label, r in rows.items()
-            }
+            scored[name] = {label: kinds.scored(name, label)[1] for label in labels}
             results[name] = HeldOut.joined(list(scored[name].values()))
         except FitError as exc:
             results[name] = exc
-    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in rows]
+    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in labels]
     return {"auto": HeldOut.joined(best), **results}
 
 
-def _limit(rows: Rows, every: Rows) -> int:
-    """How many of a label's rows its law is fitted to."""
-    share = _MAX_IN_ALL * len(rows[0]) // len(every[0])
-    return min(_MAX_ROWS, len(rows[0]) if len(every[0]) <= _MAX_IN_ALL else max(share, _FEW_ROWS))
+@dataclass(frozen=True)
+class _Kinds:
+    """A table's usable rows by kind of op.
+
+    Args:
+        rows: label -> shapes and seconds.
+        seed: of folds, and of the rows that are chosen.
+    """
+
+    rows: dict[str, Rows]
+    seed: int
+
+    @classmethod
+    def of(cls, table: LatencyTable, seed: int) -> Self:
+        table.require_rows("fit")
+        groups: dict[str, list[Measurement]] = {}
+        for m in table.usable:
+            groups.setdefault(m.workload.label, []).append(m)
+        return cls({label: _rows(group) for label, group in groups.items()}, seed)
+
+    @cached_property
+    def joined(self) -> Rows:
+        """All of them."""
+        shapes = Shapes.joined([s for s, _ in self.rows.values()])
+        return shapes, np.concatenate([s for _, s in self.rows.values()])
+
+    @cached_property
+    def waves(self) -> WaveBase | None:
+        return common_waves(list(self.rows.values()))
+
+    def scored(self, method: str, label: str) -> tuple[Law, HeldOut]:
+        """The label's law by the method, and its predictions of rows it has not seen: of folds,
+        or where there are more rows than it is fitted to, of those."""
+        shapes, latency_s = self.rows[label]
+        limit = self._limit(len(shapes))
+        if len(shapes) <= limit:
+            law = self._law(method, shapes, latency_s)
+            return law, cross_validate(law, shapes, latency_s, seed=self.seed)
+        order = np.random.default_rng(self.seed).permutation(len(shapes))
+        known, others = order[:limit], order[limit : limit + _MAX_SCORED]
+        law = self._law(method, shapes[known], latency_s[known])
+        predicted_s, spread = law.latency_s(shapes[others]), law.spread(shapes[others])
+        return law, HeldOut(others, predicted_s, latency_s[others], spread, limit)
+
+    def _law(self, method: str, shapes: Shapes, latency_s: Floats) -> Law:
+        if method == "tile":
+            waves = self.waves if len(shapes) < ROWS_FOR_WAVES and len(self.rows) > 1 else None
+            return TileLaw.fit(shapes, latency_s, seed=self.seed, waves=waves)
+        return LAWS[method].fit(shapes, latency_s, seed=self.seed)
+
+    def _limit(self, rows: int) -> int:
+        """How many rows the law is fitted to of a kind of op that has so many."""
+        in_all = len(self.joined[0])
+        share = rows if in_all <= _MAX_IN_ALL else max(_MAX_IN_ALL * rows // in_all, _FEW_ROWS)
+        return min(_MAX_ROWS, share)
 
 
-def _scored(law: type[Law], rows: Rows, limit: int, seed: int) -> tuple[Law, HeldOut]:
-    """The law fitted to so many rows, and its predictions of rows it has not seen: of folds, or
-    of those past the limit where there are some."""
-    shapes, latency_s = rows
-    if len(shapes) <= limit:
-        fitted = law.fit(shapes, latency_s, seed=seed)
-        return fitted, cross_validate(fitted, shapes, latency_s, seed=seed)
-    order = np.random.default_rng(seed).permutation(len(shapes))
-    known, others = order[:limit], order[limit : limit + _MAX_SCORED]
-    fitted = law.fit(shapes[known], latency_s[known], seed=seed)
-    predicted_s = fitted.latency_s(shapes[others])
-    spread = fitted.spread(shapes[others])
-    return fitted, HeldOut(others, predicted_s, latency_s[others], spread, limit)
-
-
-def _fit_label(rows: Rows, method: str, elsewhere: Law, limit: int, seed: int) -> LabelFit:
+def _fit_label(kinds: _Kinds, label: str, method: str, elsewhere: Law) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
-    if len(rows[0]) < _FEW_ROWS:
-        return _label_fit("roofline", elsewhere.refit(*rows), None, rows[0])
+    shapes, latency_s = kinds.rows[label]
+    if len(shapes) < _FEW_ROWS:
+        return _label_fit("roofline", elsewhere.refit(shapes, latency_s), None, shapes)
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):
         try:
-            law, held_out = _scored(LAWS[name], rows, limit, seed)
+            candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))
         except FitError as exc:
             refused.append(exc)
-            continue
-        candidates.append(_label_fit(name, law, held_out, rows[0]))
     if not candidates:
         raise refused[0]
     return min(candidates, key=lambda c: c.held_out.mape if c.held_out else np.inf)
@@ -171,18 +212,6 @@ def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
         return quantile(own)
     alike = [o.held_out.scores for o in others if o.held_out and o.method == fitted.method]
     return max(quantile(np.concatenate(alike)), quantile(own))
-
-
-def _rows_by_label(table: LatencyTable) -> dict[str, Rows]:
-    table.require_rows("fit")
-    groups: dict[str, list[Measurement]] = {}
-    for m in table.usable:
-        groups.setdefault(m.workload.label, []).append(m)
-    return {label: _rows(group) for label, group in groups.items()}
-
-
-def _joined(rows: Sequence[Rows]) -> Rows:
-    return Shapes.joined([r[0] for r in rows]), np.concatenate([r[1] for r in rows])
 
 
 def _rows(measurements: Sequence[Measurement]) -> Rows:

@@ -6,14 +6,18 @@ from latprof.surrogate.methods._interpolate import CubicLaw, LinearLaw, PchipLaw
 from latprof.surrogate.methods._law import Law
 from latprof.surrogate.methods._roofline import RooflineLaw
 from latprof.surrogate.methods._steps import step_of
-from latprof.surrogate.methods._tile import TileLaw
+from latprof.surrogate.methods._tile import ROWS_FOR_WAVES, TileLaw, common_waves
+from latprof.surrogate.methods._waves import WaveBase
 
 __all__ = [
+    "ROWS_FOR_WAVES",
     "CubicLaw",
     "Law",
     "LinearLaw",
     "PchipLaw",
     "RooflineLaw",
     "TileLaw",
+    "WaveBase",
+    "common_waves",
     "step_of",
 ]

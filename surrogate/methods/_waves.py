@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Self
 
@@ -66,12 +66,12 @@ class WaveBase:
 
     Args:
         processors: that share a wave.
-        level: of the table's latencies over a middling GPU's, a log.
+        prior: (8,) what the weights are drawn to.
         weights: (8,) logs of what _TYPICAL lists.
     """
 
     processors: int
-    level: float
+    prior: Floats
     weights: Floats
 
     @classmethod
@@ -81,16 +81,22 @@ class WaveBase:
         """Count the processors by the misfit; then weights, maximum a posteriori."""
         few, few_s = _some(shapes, latency_s, _COUNT_ROWS)
         level = float(np.median(np.log(few_s) - _log_s(few, _TYPICALLY, _TYPICAL)))
-        tried = {n: _solve(few, few_s, n, level, _prior(n, level), 10) for n in processors}
+        priors = {n: _prior(n, level) for n in processors}
+        tried = {n: _solve(few, few_s, n, prior, prior, 10) for n, prior in priors.items()}
         count = min(tried, key=lambda n: tried[n][0])
         some, some_s = _some(shapes, latency_s, _FIT_ROWS)
-        return cls(count, level, _solve(some, some_s, count, level, tried[count][1], 30)[1])
+        prior = priors[count]
+        return cls(count, prior, _solve(some, some_s, count, prior, tried[count][1], 30)[1])
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """The same processors with weights from other rows."""
         some, some_s = _some(shapes, latency_s, _FIT_ROWS)
-        weights = _solve(some, some_s, self.processors, self.level, self.weights, 10)[1]
-        return type(self)(self.processors, self.level, weights)
+        weights = _solve(some, some_s, self.processors, self.prior, self.weights, 10)[1]
+        return type(self)(self.processors, self.prior, weights)
+
+    def of_kind(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """Of one kind of op, where this is of several: its rows move the weights of them all."""
+        return replace(self, prior=self.weights).refit(shapes, latency_s)
 
     def latency_s(self, shapes: Shapes) -> Floats:
         return np.asarray(np.exp(_log_s(shapes, self.processors, self.weights)))
@@ -141,10 +147,9 @@ def _prior(processors: int, level: float) -> Floats:
 
 
 def _solve(
-    shapes: Shapes, latency_s: Floats, processors: int, level: float, start: Floats, rounds: int
+    shapes: Shapes, latency_s: Floats, processors: int, centre: Floats, start: Floats, rounds: int
 ) -> tuple[float, Floats]:
     """(misfit, weights): least squares for small errors of the log, least errors for large."""
-    centre = _prior(processors, level)
 
     def misses(offset: Floats) -> Floats:
         error = _log_s(shapes, processors, centre + _DEVIATION * offset) - np.log(latency_s)
