@@ -15,6 +15,9 @@ __all__ = ["Floats", "Shapes", "by_label"]
 
 Floats = NDArray[np.float64]
 
+#: Of a kernel wider than this, so many taps stand for all.
+_MAX_TAPS = 4096
+
 _CONSTANTS = (
     "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met",
     "width", "batch", "one_axis",
@@ -163,10 +166,13 @@ def _on_the_map(w: Workload) -> tuple[float, float]:
 
 def _taps(size: int, out: int, w: Conv2d) -> tuple[float, float]:
     """Along one axis, the parts of (position, tap) pairs and of taps that lie on the map."""
-    first = np.arange(out)[:, None] * w.stride - w.padding
-    at = first + np.arange(w.kernel) * w.dilation  # (positions, taps)
-    on = (at >= 0) & (at < size)
-    return float(on.mean()), float(on.any(axis=0).mean())
+    taps = np.unique(np.linspace(0, w.kernel - 1, min(w.kernel, _MAX_TAPS)).round())
+    offset = taps * w.dilation - w.padding
+    # Of a tap, the first and the last position at which it lies on the map.
+    first = np.clip(np.ceil(-offset / w.stride), 0, out)
+    last = np.clip(np.floor((size - 1 - offset) / w.stride), -1, out - 1)
+    on = np.maximum(last - first + 1, 0)
+    return float(on.mean() / out), float((on > 0).mean())
 
 
 def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from latprof.errors import UsageError
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate.compose import LOST, Composition
 from latprof.vocabulary import require
@@ -35,6 +36,9 @@ __all__ = ["LatencyModule", "latency_module"]
 _Grid = tuple[Floats, Floats, Floats]
 
 _MB = 1e6
+
+#: An op's largest count: the look-up has an entry for each.
+_MAX_COUNT = 4_000_000
 
 #: Knots per axis at most; beyond, every second one is dropped until they fit.
 _MOST_KNOTS = 48
@@ -129,6 +133,11 @@ def latency_module(
     families: dict[tuple[str, int, int], _Grid] = {}
     grids = []
     for workload in workloads:
+        if max(workload.channels) > _MAX_COUNT:
+            raise UsageError(
+                f"{workload.label} has {max(workload.channels)} channels; a gradient is offered up "
+                f"to {_MAX_COUNT}; split the layer, or leave it out of what is compressed"
+            )
         key = (workload.family, *workload.channels)
         if key not in families:
             families[key] = _grid(surrogate, workload)

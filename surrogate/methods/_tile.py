@@ -27,6 +27,9 @@ _ONE_VECTOR = 16
 #: Knots are no closer than this: where the law has no steps it bends slowly.
 _FINEST = 8
 
+#: An axis has at most about this many knots.
+_MAX_KNOTS = 4096
+
 #: Part by which a shape's timing differs between sessions of measuring, which a table measured in
 #: one session does not show.
 _SESSION = 0.03
@@ -115,6 +118,7 @@ class TileLaw(Law):
             return self.latency_s(Shapes.at(member, *(pair if axis == 0 else pair[::-1])))
 
         step = max(step_of(along, limit), _FINEST)
+        step *= -(-limit // (step * _MAX_KNOTS))  # whole steps apart, where there are very many
         return np.unique([1.0, *np.arange(step, limit, step), float(limit)])
 
 
