@@ -76,14 +76,14 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
 
 def _fit(table: LatencyTable, method: str, seed: int) -> Surrogate:
     kinds = _Kinds.of(table, seed)
-    elsewhere = RooflineLaw.fit(*kinds.joined)
-    fits = {label: _fit_label(kinds, label, method, elsewhere) for label in kinds.rows}
+    fallback = RooflineLaw.fit(*kinds.joined)
+    fits = {label: _fit_label(kinds, label, method, fallback) for label in kinds.rows}
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    prior = uncalibrated(*kinds.joined, elsewhere, table.target.runtime)
-    surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
+    prior = uncalibrated(*kinds.joined, fallback, table.target.runtime)
+    surrogate = Surrogate(table.target, method, labels, fallback, prior)
     if not table.usable_models:
         return surrogate
     composition = calibrate(surrogate.predict, table.usable_models, prior)
@@ -174,11 +174,11 @@ class _Kinds:
         return min(_MAX_ROWS, share)
 
 
-def _fit_label(kinds: _Kinds, label: str, method: str, elsewhere: Law) -> LabelFit:
+def _fit_label(kinds: _Kinds, label: str, method: str, fallback: Law) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     shapes, latency_s = kinds.rows[label]
     if len(shapes) < _FEW_ROWS:
-        return _label_fit("roofline", elsewhere.refit(shapes, latency_s), None, shapes)
+        return _label_fit("roofline", fallback.refit(shapes, latency_s), None, shapes)
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):

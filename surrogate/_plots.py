@@ -163,10 +163,10 @@ def _held_out(surrogate: Surrogate) -> Figure | None:
         return None
     figure = _figure(10.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    colours = _colours(len(scored))
+    colors = _colors(len(scored))
     every = np.concatenate([h.latency_s for h in scored.values()])
-    for (label, held_out), colour in zip(scored.items(), colours, strict=True):
-        style: dict[str, Any] = {"s": 12, "alpha": 0.75, "color": colour, "lw": 0}
+    for (label, held_out), color in zip(scored.items(), colors, strict=True):
+        style: dict[str, Any] = {"s": 12, "alpha": 0.75, "color": color, "lw": 0}
         left.scatter(held_out.latency_s, held_out.predicted_s, label=label, **style)
         right.scatter(held_out.latency_s, 100 * held_out.errors, **style)
     _agreement(left, every)
@@ -231,7 +231,7 @@ def _plain(axes: Axes) -> None:
     axes.grid(alpha=0.25, lw=0.5)
 
 
-def _colours(n: int) -> Sequence[Any]:
+def _colors(n: int) -> Sequence[Any]:
     import matplotlib
 
     return [matplotlib.colormaps["tab20"](i % 20) for i in range(n)]

@@ -78,7 +78,7 @@ class GaussianProcess:
         root = cholesky(covariance, lower=True)
         return cls(x, p, theta, cho_solve((root, True), y), root)
 
-    def believing(self, x: Floats, p: Floats) -> Self:
+    def fantasize(self, x: Floats, p: Floats) -> Self:
         """With rows (x, p) added that hold what is predicted: the same mean, a smaller variance."""
         known = _kernel(self.x, self.p, x, p, self.theta)
         side = solve_triangular(self.root, known, lower=True)
@@ -103,7 +103,7 @@ class GaussianProcess:
         total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
         return np.asarray(np.sqrt(np.maximum(total - (explained**2).sum(axis=0), _JITTER)))
 
-    def gain(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
+    def variance_reduction(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
         """(C, R) fall of the posterior variance at rows (y, q), were a row (x, p) observed."""
         at_x = solve_triangular(self.root, _kernel(self.x, self.p, x, p, self.theta), lower=True)
         at_y = solve_triangular(self.root, _kernel(self.x, self.p, y, q, self.theta), lower=True)
@@ -166,16 +166,16 @@ def _negative_log_posterior(
     root = cholesky(covariance, lower=True)
     inverse = cho_solve((root, True), np.eye(n))
     alpha = inverse @ y
-    pull = 0.5 * (inverse - np.outer(alpha, alpha))  # d value / d covariance
+    by_covariance = 0.5 * (inverse - np.outer(alpha, alpha))  # d value / d covariance
     offset = (theta - mean) / sd
     value = 0.5 * y @ alpha + np.log(np.diag(root)).sum() + 0.5 * offset @ offset
     gradient = np.concatenate(
         [
-            [2 * np.vdot(pull, k0), 2 * np.vdot(pull, k1)],
-            _per_length(pull * amplitude[0] ** 2 * slope0, xs, l0),
-            _per_length(pull * amplitude[1] ** 2 * slope1 * mp, xs, l1),
-            _per_length(pull * amplitude[1] ** 2 * m1 * slope_p, ps, s),
-            [2 * noise * np.trace(pull)],
+            [2 * np.vdot(by_covariance, k0), 2 * np.vdot(by_covariance, k1)],
+            _per_length(by_covariance * amplitude[0] ** 2 * slope0, xs, l0),
+            _per_length(by_covariance * amplitude[1] ** 2 * slope1 * mp, xs, l1),
+            _per_length(by_covariance * amplitude[1] ** 2 * m1 * slope_p, ps, s),
+            [2 * noise * np.trace(by_covariance)],
         ]
     )
     return float(value), gradient + offset / sd

@@ -47,7 +47,7 @@ _FOLDS = 5
 _MIDDLING = (68,)
 
 #: The residual may move the base by at most this factor either way.
-_MOST = 4.0
+_MAX_RESIDUAL_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -77,37 +77,39 @@ class TileLaw(Law):
         logs = _logs(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
         x, p = _features(shapes, smooth, base)
-        y = base.missed(shapes, latency_s)
+        y = base.log_residual(shapes, latency_s)
         return cls(base, smooth, GaussianProcess.fit(x, p, y, seed=seed))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         base = self.base.refit(shapes, latency_s)
         x, p = _features(shapes, self.smooth, base)
-        y = base.missed(shapes, latency_s)
+        y = base.log_residual(shapes, latency_s)
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
         moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
         return np.asarray(
-            self.base.latency_s(shapes) * np.exp(np.clip(moved, -np.log(_MOST), np.log(_MOST)))
+            self.base.latency_s(shapes)
+            * np.exp(np.clip(moved, -np.log(_MAX_RESIDUAL_FACTOR), np.log(_MAX_RESIDUAL_FACTOR)))
         )
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
         return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), _SESSION)
 
-    def gain(self, candidates: Shapes, references: Shapes) -> Floats:
-        """(C, R) by how much the variance of each reference's log latency falls, were a candidate
+    def variance_reduction(self, candidates: Shapes, references: Shapes) -> Floats:
+        """(C, R) by how much the variance of each reference's log latency falls when a candidate is
         measured."""
-        return self.residual.gain(
+        return self.residual.variance_reduction(
             *_features(candidates, self.smooth, self.base),
             *_features(references, self.smooth, self.base),
         )
 
-    def believing(self, shapes: Shapes) -> Self:
-        """The law with these rows added and found as predicted: the same mean, less unsure."""
+    def fantasize(self, shapes: Shapes) -> Self:
+        """The law as if these rows had been measured as predicted: the same mean, a smaller
+        variance."""
         x, p = _features(shapes, self.smooth, self.base)
-        return type(self)(self.base, self.smooth, self.residual.believing(x, p))
+        return type(self)(self.base, self.smooth, self.residual.fantasize(x, p))
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """Tile tops: a gradient between them is that of the steps' envelope."""
@@ -178,13 +180,14 @@ def _better(
 ) -> PhysicalBase | WaveBase:
     """Which of the two predicts rows better that were left out of it."""
     folds = np.arange(len(shapes)) % min(len(shapes), _FOLDS)
-    errors = np.zeros(2)
+    lead = 0.0
     for fold in range(folds.max() + 1):
         known, left = folds != fold, folds == fold
-        for i, refit in enumerate((one.refit, waves.of_kind)):
-            base = refit(shapes[known], latency_s[known])
-            errors[i] += left.sum() * _mean_error(base, shapes[left], latency_s[left])
-    return one if errors[0] <= errors[1] else waves.of_kind(shapes, latency_s)
+        of_one = one.refit(shapes[known], latency_s[known])
+        of_many = waves.of_kind(shapes[known], latency_s[known])
+        lead += float(left.sum()) * _mean_error(of_one, shapes[left], latency_s[left])
+        lead -= float(left.sum()) * _mean_error(of_many, shapes[left], latency_s[left])
+    return one if lead <= 0 else waves.of_kind(shapes, latency_s)
 
 
 def _mean_error(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:

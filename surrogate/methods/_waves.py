@@ -48,7 +48,7 @@ _OVER_LATENCY, _OVER_MEMORY = 4.0, 2.5
 _TIE = 0.03
 
 #: The law misses by about this part; what it misses by more counts by size, not by square.
-_MISS = 0.07
+_SMALL_ERROR = 0.07
 
 #: Errors are outliers past this many standard deviations, as their median gives it.
 _OUTLIER = 2.0
@@ -101,9 +101,9 @@ class WaveBase:
     def latency_s(self, shapes: Shapes) -> Floats:
         return np.asarray(np.exp(_log_s(shapes, self.processors, self.weights)))
 
-    def missed(self, shapes: Shapes, latency_s: Floats) -> Floats:
+    def log_residual(self, shapes: Shapes, latency_s: Floats) -> Floats:
         """(N,) logs of measured over the base's, outliers drawn in: what is far off the fastest of
-        the kernels was run by another, for reasons its neighbours do not share."""
+        the kernels was run by another, for reasons its neighbors do not share."""
         error = np.log(latency_s / self.latency_s(shapes))
         most = _OUTLIER * 1.4826 * np.median(np.abs(error))
         return np.asarray(np.clip(error, -most, most))
@@ -147,17 +147,17 @@ def _prior(processors: int, level: float) -> Floats:
 
 
 def _solve(
-    shapes: Shapes, latency_s: Floats, processors: int, centre: Floats, start: Floats, rounds: int
+    shapes: Shapes, latency_s: Floats, processors: int, center: Floats, start: Floats, rounds: int
 ) -> tuple[float, Floats]:
     """(misfit, weights): least squares for small errors of the log, least errors for large."""
 
     def misses(offset: Floats) -> Floats:
-        error = _log_s(shapes, processors, centre + _DEVIATION * offset) - np.log(latency_s)
-        size = np.sqrt(2 * (np.sqrt(1 + (error / _MISS) ** 2) - 1))
+        error = _log_s(shapes, processors, center + _DEVIATION * offset) - np.log(latency_s)
+        size = np.sqrt(2 * (np.sqrt(1 + (error / _SMALL_ERROR) ** 2) - 1))
         return np.concatenate([np.sign(error) * size, offset])
 
-    solved = least_squares(misses, (start - centre) / _DEVIATION, max_nfev=rounds)
-    return float(solved.cost), centre + _DEVIATION * solved.x
+    solved = least_squares(misses, (start - center) / _DEVIATION, max_nfev=rounds)
+    return float(solved.cost), center + _DEVIATION * solved.x
 
 
 def _some(shapes: Shapes, latency_s: Floats, most: int) -> tuple[Shapes, Floats]:

@@ -45,7 +45,7 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
     unit = _unit(path, columns, separator)
 
     def measurement(row: dict[str, str]) -> Measurement:
-        fields = {"dtype": dtype}
+        fields: dict[str, object] = {"dtype": dtype}
         for name, value in row.items():
             if name in WORKLOAD_COLUMNS and value:
                 fields[name] = parse_field(name, value)

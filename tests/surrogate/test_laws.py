@@ -75,7 +75,7 @@ def test_linear_is_the_papers_equation() -> None:
     law = EVERY["linear"].fit(shapes, latency_s)
     d1, e1 = np.unique(shapes.c_in)[-3:-1]
     d2, e2 = np.unique(shapes.c_out)[-3:-1]
-    assert (e1, e2) == (d1 + 1, d2 + 1)  # the dense end of the plan: neighbouring counts
+    assert (e1, e2) == (d1 + 1, d2 + 1)  # the dense end of the plan: neighboring counts
     for x, y in ((d1 + 0.3, d2 + 0.8), (d1 + 0.5, d2), (d1, d2 + 0.1)):
         t1 = measured[d1, d2] + (measured[e1, d2] - measured[d1, d2]) * (x - d1)
         t2 = measured[d1, e2] + (measured[e1, e2] - measured[d1, e2]) * (x - d1)
@@ -250,4 +250,4 @@ def test_the_wave_law_draws_outliers_in() -> None:
     latency_s = _many_processors(shapes, 80)
     law = WaveBase.fit(shapes, latency_s)
     off = latency_s * np.where(np.arange(60) == 30, 3.0, 1.0)
-    assert law.missed(shapes, off)[30] < 0.5 * np.log(3)
+    assert law.log_residual(shapes, off)[30] < 0.5 * np.log(3)
