@@ -61,10 +61,9 @@ def command(
 def _latencies_s(path: Path | None, workloads: list[Workload]) -> list[float]:
     if path is None:
         return []
-    from latprof.surrogate import fit
-    from latprof.tables import LatencyTable
+    from latprof.surrogate import fit_file
 
-    predicted = fit(LatencyTable.load(path)).predict(workloads)
+    predicted = fit_file(path).predict(workloads)
     for warning in predicted.warnings:
         note(f"warning: {warning}")
     return [float(s) for s in predicted.latency_s]

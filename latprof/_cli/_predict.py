@@ -27,11 +27,10 @@ from latprof.vocabulary import format_count, format_s
 def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
     from latprof.models import at_batch, model_workloads
-    from latprof.surrogate import fit
-    from latprof.tables import LatencyTable, family_text
+    from latprof.surrogate import fit_file
+    from latprof.tables import family_text
 
-    table = LatencyTable.load(path)
-    surrogate = fit(table, method=method)
+    surrogate = fit_file(path, method=method)
     workloads = at_batch(model_workloads(model), batch)
     whole = surrogate.predict_model(workloads)
     each = surrogate.predict(workloads)
@@ -50,9 +49,9 @@ def command(model: str, path: Path, method: str, batch: int, as_json: bool) -> N
         figures = {"latency_s": latency_s, "lower_s": lower_s, "upper_s": upper_s,
                    "calibrated": whole.calibrated, "batch": batch,
                    "throughput_per_s": batch / latency_s}  # fmt: skip
-        print_json({**figures, "target": table.target.to_dict(), "ops": ops})
+        print_json({**figures, "target": surrogate.target.to_dict(), "ops": ops})
         return
-    click.echo(f"{model} on {table.target}")
+    click.echo(f"{model} on {surrogate.target}")
     click.echo(
         f"{format_s(latency_s)} +- {format_s((upper_s - lower_s) / 2)} (90% interval "
         f"{format_s(lower_s)} to {format_s(upper_s)}), {len(workloads)} ops, "

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from latprof.surrogate._shapes import Floats, Shapes
 
-__all__ = ["TILES", "PhysicalBase"]
+__all__ = ["TILES", "PhysicalBase", "Tiled"]
 
 #: Tile widths looked for along each channel axis.
 TILES = (1, 4, 8, 16, 32, 64, 128)
@@ -40,7 +40,7 @@ _MAX_ERROR_OF_ONE, _MAX_SHARE_OF_TWO, _ROWS_PER_REGIME = 0.10, 1 / 2, 5
 
 
 @dataclass(frozen=True)
-class _Tiled:
+class Tiled:
     """Args:
     tiles: (along c_in, along c_out); 1 where no step was found.
     weights: (10,) seconds per unit of each term of ``_terms``, never negative.
@@ -77,8 +77,8 @@ class PhysicalBase:
     """
 
     alignment: tuple[int, int]
-    aligned: _Tiled
-    unaligned: _Tiled
+    aligned: Tiled
+    unaligned: Tiled
 
     @classmethod
     def fit(
@@ -101,10 +101,10 @@ class PhysicalBase:
                     best, chosen = misfit, candidate
         inside = _aligned(shapes, chosen)
         pairs = tuple(tiles)
-        aligned = _Tiled.fit(shapes[inside], latency_s[inside], pairs)
+        aligned = Tiled.fit(shapes[inside], latency_s[inside], pairs)
         if inside.all():
             return cls(chosen, aligned, aligned)
-        return cls(chosen, aligned, _Tiled.fit(shapes[~inside], latency_s[~inside], pairs))
+        return cls(chosen, aligned, Tiled.fit(shapes[~inside], latency_s[~inside], pairs))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """The same alignment and tiles with weights from other rows; a regime that has no rows
@@ -113,7 +113,7 @@ class PhysicalBase:
         parts = []
         for part, rows in ((self.aligned, inside), (self.unaligned, ~inside)):
             weights = _solve(shapes[rows], latency_s[rows], part.tiles) if rows.any() else None
-            parts.append(part if weights is None else _Tiled(part.tiles, weights))
+            parts.append(part if weights is None else Tiled(part.tiles, weights))
         return type(self)(self.alignment, *parts)
 
     def latency_s(self, shapes: Shapes) -> Floats:
@@ -146,7 +146,7 @@ def _joint_misfit(
     """Root mean square of the relative error where each part has a law of its own."""
     squares = 0.0
     for rows in parts:
-        part = _Tiled.fit(shapes[rows], latency_s[rows], tiles)
+        part = Tiled.fit(shapes[rows], latency_s[rows], tiles)
         misfit = _misfit(shapes[rows], latency_s[rows], part.tiles, part.weights)
         squares += rows.sum() * misfit**2
     return float(np.sqrt(squares / len(shapes)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
@@ -35,11 +35,19 @@ class GaussianProcess:
         root: (N, N) lower Cholesky factor of the training covariance.
     """
 
+    #: What follows from the rest, and is not kept.
+    DERIVED: ClassVar = ("root",)
+
     x: Floats
     p: Floats
     theta: Floats
     alpha: Floats
     root: Floats
+
+    @classmethod
+    def restored(cls, x: Floats, p: Floats, theta: Floats, alpha: Floats) -> Self:
+        """From what is kept of it."""
+        return cls(x, p, theta, alpha, _root(x, p, theta))
 
     @classmethod
     def fit(cls, x: Floats, p: Floats, y: Floats, *, seed: int) -> Self:
@@ -73,9 +81,7 @@ class GaussianProcess:
 
     @classmethod
     def _conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:
-        covariance = _kernel(x, p, x, p, theta)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[-1]) + _JITTER
-        root = cholesky(covariance, lower=True)
+        root = _root(x, p, theta)
         return cls(x, p, theta, cho_solve((root, True), y), root)
 
     def fantasize(self, x: Floats, p: Floats) -> Self:
@@ -111,6 +117,13 @@ class GaussianProcess:
         total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
         variance = np.maximum(total - (at_x**2).sum(axis=0), _JITTER)
         return np.asarray(covariance**2 / variance[:, None])
+
+
+def _root(x: Floats, p: Floats, theta: Floats) -> Floats:
+    """(N, N) lower Cholesky factor of the covariance of these rows."""
+    covariance = _kernel(x, p, x, p, theta)
+    covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[-1]) + _JITTER
+    return np.asarray(cholesky(covariance, lower=True))
 
 
 def _split(theta: Floats, d: int) -> tuple[Floats, Floats, Floats, Floats]:
