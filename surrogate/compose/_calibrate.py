@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from latprof.surrogate._conformal import quantile
 from latprof.surrogate._shapes import Floats, Shapes, by_label
@@ -213,6 +212,8 @@ def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, assumed: _Assumed
 
 def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
     """(L + 4,) weights of the terms, shrunk to what is assumed."""
+    from scipy.optimize import lsq_linear  # loads slowly, and a kept fit does without
+
     relative = terms / measured_s[:, None]
     share = np.abs(relative).mean(axis=0)[len(assumed.factor_sd) :]
     # A term that no model has, such as weights where there are none, stays at its prior.

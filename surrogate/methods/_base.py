@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from latprof.surrogate._shapes import Floats, Shapes
 
@@ -178,6 +177,8 @@ def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
 
 def _solve(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int]) -> Floats:
     """(10,) weights of the least relative error."""
+    from scipy.optimize import nnls  # loads slowly, and a kept fit does without
+
     relative = _terms(shapes, tiles) / latency_s[:, None]
     size = np.sqrt((relative**2).mean(axis=0))
     used = size > 0

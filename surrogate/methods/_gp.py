@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import Bounds, minimize
 from scipy.spatial.distance import cdist
 
 from latprof.surrogate._shapes import Floats
@@ -64,6 +63,8 @@ class GaussianProcess:
     def _chosen(
         cls, x: Floats, p: Floats, y: Floats, start: Floats, iterations: int, seed: int
     ) -> Floats:
+        from scipy.optimize import Bounds, minimize  # loads slowly, and a kept fit does without
+
         rows = np.arange(len(y))
         if len(y) > _HYPER_ROWS:
             rows = np.random.default_rng(seed).choice(len(y), _HYPER_ROWS, replace=False)

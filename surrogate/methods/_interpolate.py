@@ -1,4 +1,7 @@
-"""The table read by interpolation: ``linear`` (the paper's), ``pchip`` and ``cubic`` (scipy)."""
+"""The table read by interpolation: ``linear`` (the paper's), ``pchip`` and ``cubic`` (scipy).
+
+scipy is imported where it is used: it loads slowly, and a kept fit of other methods does without.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,18 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy.interpolate import (
-    CloughTocher2DInterpolator,
-    CubicSpline,
-    LinearNDInterpolator,
-    PchipInterpolator,
-    PPoly,
-)
-from scipy.spatial import QhullError
 
 from latprof.errors import FitError
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate.methods._base import PhysicalBase
 from latprof.surrogate.methods._law import Law
 from latprof.workloads import Workload
+
+if TYPE_CHECKING:
+    from scipy.interpolate import PPoly
 
 __all__ = ["CubicLaw", "LinearLaw", "PchipLaw", "Rows"]
 
@@ -116,6 +114,8 @@ class _Interpolated(Law):
     @classmethod
     def _between(cls, counts: Floats, latency_s: Floats, tied: bool) -> Interpolant | None:
         """How rows of one family are read, or None where they are too few to read between."""
+        from scipy.spatial import QhullError
+
         if tied:
             order = np.argsort(counts[:, 1])
             if len(order) < 2:
@@ -148,10 +148,14 @@ class LinearLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import PPoly
+
         return PPoly(np.stack([np.diff(y, axis=0) / _column(np.diff(x), y), y[:-1]]), x)
 
     @staticmethod
     def _scattered(counts: Floats, latency_s: Floats) -> Interpolant:
+        from scipy.interpolate import LinearNDInterpolator
+
         return LinearNDInterpolator(counts, latency_s, rescale=True)
 
 
@@ -160,6 +164,8 @@ class PchipLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import PchipInterpolator
+
         return PchipInterpolator(x, y, axis=0)
 
     @staticmethod
@@ -175,10 +181,14 @@ class CubicLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import CubicSpline
+
         return CubicSpline(x, y, axis=0)
 
     @staticmethod
     def _scattered(counts: Floats, latency_s: Floats) -> Interpolant:
+        from scipy.interpolate import CloughTocher2DInterpolator
+
         return CloughTocher2DInterpolator(counts, latency_s, rescale=True)
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
-from scipy.special import logsumexp
 
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate.methods._law import Law
@@ -57,6 +55,8 @@ class RooflineLaw(Law):
 
     @classmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
+        from scipy.optimize import nnls  # loads slowly, and a kept fit does without
+
         relative = _terms(shapes) / latency_s[:, None]
         prior = _TYPICAL / np.median(relative @ _TYPICAL)  # a device as fast as this one
         # In units of the prior, and drawn to it with the weight of a tenth of a row.
@@ -70,6 +70,9 @@ class RooflineLaw(Law):
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """The likeliest weights given these rows, with this law's weights as the prior; and draws
         of weights that are possible, by importance sampling around the likeliest and the prior."""
+        from scipy.optimize import least_squares
+        from scipy.special import logsumexp
+
         terms = _terms(shapes)
 
         def misfits(offsets: Floats) -> Floats:

@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from latprof.surrogate._shapes import Floats, Shapes
 
@@ -150,6 +149,8 @@ def _solve(
     shapes: Shapes, latency_s: Floats, processors: int, center: Floats, start: Floats, rounds: int
 ) -> tuple[float, Floats]:
     """(misfit, weights): least squares for small errors of the log, least errors for large."""
+
+    from scipy.optimize import least_squares  # loads slowly, and a kept fit does without
 
     def misses(offset: Floats) -> Floats:
         error = _log_s(shapes, processors, center + _DEVIATION * offset) - np.log(latency_s)
