@@ -101,7 +101,7 @@ def _told(others: list[Measurement], train: list[Measurement]) -> TileLaw:
     law = TileLaw.fit(*_rows(others))
     shapes, latency_s = _rows(train)
     x, p = _features(shapes, law.smooth, law.base)
-    missed = law.base.missed(shapes, latency_s)
+    missed = law.base.log_residual(shapes, latency_s)
     residual = GaussianProcess._conditioned(x, p, missed, law.residual.theta)
     return replace(law, residual=residual)
 
@@ -116,9 +116,11 @@ def _chosen_first(rows: list[Measurement], order: Ints, size: int) -> Ints:
         offered = [int(i) for i in rng.permutation(len(rows))[:600] if i not in chosen]
         references = [rows[i].workload for i in rng.permutation(len(rows))[:200]]
         for _ in range(min(10, size - len(chosen))):
-            gains = oracle.gain([rows[i].workload for i in offered], references).sum(axis=1)
-            chosen.append(offered.pop(int(np.argmax(gains))))
-            oracle = oracle.believing(rows[chosen[-1]].workload)
+            falls = oracle.variance_reduction([rows[i].workload for i in offered], references).sum(
+                axis=1
+            )
+            chosen.append(offered.pop(int(np.argmax(falls))))
+            oracle = oracle.fantasize(rows[chosen[-1]].workload)
     return np.array(chosen + [i for i in order.tolist() if i not in set(chosen)])
 
 

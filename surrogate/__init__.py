@@ -1,5 +1,6 @@
 """Surrogates: a table to a differentiable latency, with its uncertainty."""
 
+from latprof.surrogate._cache import fit_file
 from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
 from latprof.surrogate._plots import plot_fit
@@ -21,6 +22,7 @@ __all__ = [
     "SurrogateOracle",
     "compare",
     "fit",
+    "fit_file",
     "measure_adaptively",
     "plot_fit",
 ]

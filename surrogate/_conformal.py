@@ -12,10 +12,14 @@ from latprof.errors import FitError
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate.methods import Law
 
-__all__ = ["COVERAGE", "HeldOut", "cross_validate", "quantile"]
+__all__ = ["COVERAGE", "FEW_WIDTHS", "HeldOut", "cross_validate", "quantile"]
 
 #: The part of new ops whose latency the intervals are to hold.
 COVERAGE = 0.90
+
+#: Widths of an interval of that coverage in standard deviations, where a kind of op has this many
+#: rows and none could be held out: a normal error's, and Student's for the few.
+FEW_WIDTHS = (1.645, 2.35, 2.13, 2.02)
 
 #: Folds of cross-validation; fewer where rows abound, for their cost grows with the cube.
 _FOLDS, _FOLDS_OF_MANY, _MANY = 10, 4, 600

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from latprof.errors import FitError, UsageError
-from latprof.surrogate._conformal import HeldOut, cross_validate, quantile
+from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
-from latprof.surrogate.methods import CubicLaw, Law, LinearLaw, PchipLaw, RooflineLaw, TileLaw
+from latprof.surrogate.methods import (
+    ROWS_FOR_WAVES,
+    CubicLaw,
+    Law,
+    LinearLaw,
+    PchipLaw,
+    RooflineLaw,
+    TileLaw,
+    WaveBase,
+    common_waves,
+)
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Measurement
 
@@ -26,14 +39,16 @@ LAWS: dict[str, type[Law]] = {
 }
 METHODS = ("auto", *LAWS)
 
-#: Labels with fewer rows than this get the roofline, scaled to them.
-_FEW_ROWS = 4
+#: Labels with fewer rows than this get the roofline, moved to them.
+_FEW_ROWS = len(FEW_WIDTHS)
 
 #: Below this many held-out scores a label's interval leans on the other labels' too.
 _ENOUGH_SCORES = 20
 
-#: Half-width of the log latency's interval where a label has no held-out score at all.
-_UNSCORED_WIDTH = 0.7
+#: A law is fitted to at most this many rows of a kind of op, drawn at random, and where a table has
+#: more than so many in all to its part of them; a Gaussian process costs their cube. As many of the
+#: others as this score it.
+_MAX_ROWS, _MAX_IN_ALL, _MAX_SCORED = 3000, 9000, 2000
 
 Rows = tuple[Shapes, Floats]
 
@@ -41,9 +56,13 @@ Rows = tuple[Shapes, Floats]
 def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogate:
     """Fit a surrogate to a table's usable rows.
 
+    Of more than 3,000 rows of one kind of op, or 9,000 in all, it takes a random part; the other
+    rows score it. Linear algebra runs on one thread, for matrices are small and threads that wait
+    for each other on a busy machine take twenty times as long.
+
     Args:
         method: one of METHODS; ``auto`` takes each label's best by cross-validation.
-        seed: of folds, and of the rows hyperparameters are chosen on.
+        seed: of folds, and of the rows that are chosen.
 
     Raises:
         UsageError: unknown method, or a table without usable rows (TableError).
@@ -51,15 +70,20 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
     """
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    rows = _rows_by_label(table)
-    elsewhere = RooflineLaw.fit(*_rows(table.usable))
-    fits = {label: _fit_label(r, method, elsewhere, seed) for label, r in rows.items()}
+    with threadpool_limits(1, user_api="blas"):
+        return _fit(table, method, seed)
+
+
+def _fit(table: LatencyTable, method: str, seed: int) -> Surrogate:
+    kinds = _Kinds.of(table, seed)
+    fallback = RooflineLaw.fit(*kinds.joined)
+    fits = {label: _fit_label(kinds, label, method, fallback) for label in kinds.rows}
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
     }
-    prior = uncalibrated(*_rows(table.usable), elsewhere, table.target.runtime)
-    surrogate = Surrogate(table.target, method, labels, elsewhere, prior)
+    prior = uncalibrated(*kinds.joined, fallback, table.target.runtime)
+    surrogate = Surrogate(table.target, method, labels, fallback, prior)
     if not table.usable_models:
         return surrogate
     composition = calibrate(surrogate.predict, table.usable_models, prior)
@@ -69,41 +93,99 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
 def compare(table: LatencyTable, *, seed: int = 0) -> dict[str, HeldOut | FitError]:
     """Each method's cross-validated predictions over all the table's labels that have enough
     rows, or why the method cannot read the table; ``auto`` is scored by what it chose."""
-    rows = {label: r for label, r in _rows_by_label(table).items() if len(r[0]) >= _FEW_ROWS}
-    if not rows:
+    with threadpool_limits(1, user_api="blas"):
+        return _compare(table, seed)
+
+
+def _compare(table: LatencyTable, seed: int) -> dict[str, HeldOut | FitError]:
+    kinds = _Kinds.of(table, seed)
+    labels = [label for label, rows in kinds.rows.items() if len(rows[0]) >= _FEW_ROWS]
+    if not labels:
         raise FitError(
             f"no kind of op has {_FEW_ROWS} usable rows or more, so nothing can be held out; "
             "measure more shapes with: latprof profile --budget-shapes N"
         )
     scored: dict[str, dict[str, HeldOut]] = {}
     results: dict[str, HeldOut | FitError] = {}
-    for name, law in LAWS.items():
+    for name in LAWS:
         try:
-            scored[name] = {
-                label: cross_validate(law.fit(*r, seed=seed), *r, seed=seed)
-                for label, r in rows.items()
-            }
+            scored[name] = {label: kinds.scored(name, label)[1] for label in labels}
             results[name] = HeldOut.joined(list(scored[name].values()))
         except FitError as exc:
             results[name] = exc
-    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in rows]
+    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in labels]
     return {"auto": HeldOut.joined(best), **results}
 
 
-def _fit_label(rows: Rows, method: str, elsewhere: Law, seed: int) -> LabelFit:
+@dataclass(frozen=True)
+class _Kinds:
+    """A table's usable rows by kind of op.
+
+    Args:
+        rows: label -> shapes and seconds.
+        seed: of folds, and of the rows that are chosen.
+    """
+
+    rows: dict[str, Rows]
+    seed: int
+
+    @classmethod
+    def of(cls, table: LatencyTable, seed: int) -> Self:
+        table.require_rows("fit")
+        groups: dict[str, list[Measurement]] = {}
+        for m in table.usable:
+            groups.setdefault(m.workload.label, []).append(m)
+        return cls({label: _rows(group) for label, group in groups.items()}, seed)
+
+    @cached_property
+    def joined(self) -> Rows:
+        """All of them."""
+        shapes = Shapes.joined([s for s, _ in self.rows.values()])
+        return shapes, np.concatenate([s for _, s in self.rows.values()])
+
+    @cached_property
+    def waves(self) -> WaveBase | None:
+        return common_waves(list(self.rows.values()))
+
+    def scored(self, method: str, label: str) -> tuple[Law, HeldOut]:
+        """The label's law by the method, and its predictions of rows it has not seen: of folds,
+        or where there are more rows than it is fitted to, of those."""
+        shapes, latency_s = self.rows[label]
+        limit = self._limit(len(shapes))
+        if len(shapes) <= limit:
+            law = self._law(method, shapes, latency_s)
+            return law, cross_validate(law, shapes, latency_s, seed=self.seed)
+        order = np.random.default_rng(self.seed).permutation(len(shapes))
+        known, others = order[:limit], order[limit : limit + _MAX_SCORED]
+        law = self._law(method, shapes[known], latency_s[known])
+        predicted_s, spread = law.latency_s(shapes[others]), law.spread(shapes[others])
+        return law, HeldOut(others, predicted_s, latency_s[others], spread, limit)
+
+    def _law(self, method: str, shapes: Shapes, latency_s: Floats) -> Law:
+        if method == "tile":
+            waves = self.waves if len(shapes) < ROWS_FOR_WAVES and len(self.rows) > 1 else None
+            return TileLaw.fit(shapes, latency_s, seed=self.seed, waves=waves)
+        return LAWS[method].fit(shapes, latency_s, seed=self.seed)
+
+    def _limit(self, rows: int) -> int:
+        """How many rows the law is fitted to of a kind of op that has so many."""
+        in_all = len(self.joined[0])
+        share = rows if in_all <= _MAX_IN_ALL else max(_MAX_IN_ALL * rows // in_all, _FEW_ROWS)
+        return min(_MAX_ROWS, share)
+
+
+def _fit_label(kinds: _Kinds, label: str, method: str, fallback: Law) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
-    if len(rows[0]) < _FEW_ROWS:
-        return _label_fit("roofline", elsewhere.refit(*rows), None, rows[0])
+    shapes, latency_s = kinds.rows[label]
+    if len(shapes) < _FEW_ROWS:
+        return _label_fit("roofline", fallback.refit(shapes, latency_s), None, shapes)
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):
         try:
-            law = LAWS[name].fit(*rows, seed=seed)
-            held_out = cross_validate(law, *rows, seed=seed)
+            candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))
         except FitError as exc:
             refused.append(exc)
-            continue
-        candidates.append(_label_fit(name, law, held_out, rows[0]))
     if not candidates:
         raise refused[0]
     return min(candidates, key=lambda c: c.held_out.mape if c.held_out else np.inf)
@@ -114,7 +196,7 @@ def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) 
         method=method,
         law=law,
         held_out=held_out,
-        width=_UNSCORED_WIDTH,
+        width=FEW_WIDTHS[min(len(shapes), len(FEW_WIDTHS) - 1)],
         positions=(float(shapes.m_out.min()), float(shapes.m_out.max())),
         highest=(float(shapes.c_in.max()), float(shapes.c_out.max())),
         rows=len(shapes),
@@ -130,14 +212,6 @@ def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
         return quantile(own)
     alike = [o.held_out.scores for o in others if o.held_out and o.method == fitted.method]
     return max(quantile(np.concatenate(alike)), quantile(own))
-
-
-def _rows_by_label(table: LatencyTable) -> dict[str, Rows]:
-    table.require_rows("fit")
-    groups: dict[str, list[Measurement]] = {}
-    for m in table.usable:
-        groups.setdefault(m.workload.label, []).append(m)
-    return {label: _rows(group) for label, group in groups.items()}
 
 
 def _rows(measurements: Sequence[Measurement]) -> Rows:

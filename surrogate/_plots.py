@@ -21,6 +21,9 @@ __all__ = ["plot_fit"]
 
 _INK, _FIT, _POINT = "#1f2430", "#2f6fb5", "#d9622b"
 
+#: Counts along a staircase at most.
+_MAX_COUNTS = 8192
+
 #: Pixels per axis of a heat map, about.
 _PIXELS = 160
 
@@ -93,7 +96,7 @@ def _staircase(axes: Axes, surrogate: Surrogate, table: LatencyTable, family: Fa
     rows = [m for m in table.usable if m.workload.family == family.member.family]
     counts = np.array([m.workload.channels for m in rows], dtype=float)
     latency_s = np.array([m.latency_s for m in rows])
-    c_out = np.arange(1, family.c_out + 1, dtype=float)
+    c_out = np.unique(np.linspace(1, family.c_out, min(family.c_out, _MAX_COUNTS)).round())
     fixed = c_out if family.tied else np.full_like(c_out, family.c_in)
     fit_s, low_s, high_s = surrogate.interval_at(family.member, fixed, c_out)
     axes.fill_between(c_out, low_s, high_s, color=_FIT, alpha=0.18, lw=0, label="90% interval")
@@ -148,9 +151,9 @@ def _heat_maps(surrogate: Surrogate, table: LatencyTable) -> Figure | None:
 
 
 def _every(limit: int, step: int) -> Floats:
-    """Counts up to the limit, each where they are few. Where they are many, whole blocks of 4, 8
-    or 16: uneven strides would draw a pattern that beats with the law's own."""
-    stride = next((s for s in (1, 4, 8, 16) if limit <= _PIXELS * s), 16)
+    """Counts up to the limit, each where they are few. Where they are many, whole blocks: uneven
+    strides would draw a pattern that beats with the law's own."""
+    stride = next((s for s in (1, 4, 8, 16) if limit <= _PIXELS * s), -(-limit // _PIXELS))
     return np.arange(max(stride, step), limit + 1, max(stride, step), dtype=float)
 
 
@@ -160,10 +163,10 @@ def _held_out(surrogate: Surrogate) -> Figure | None:
         return None
     figure = _figure(10.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    colours = _colours(len(scored))
+    colors = _colors(len(scored))
     every = np.concatenate([h.latency_s for h in scored.values()])
-    for (label, held_out), colour in zip(scored.items(), colours, strict=True):
-        style: dict[str, Any] = {"s": 12, "alpha": 0.75, "color": colour, "lw": 0}
+    for (label, held_out), color in zip(scored.items(), colors, strict=True):
+        style: dict[str, Any] = {"s": 12, "alpha": 0.75, "color": color, "lw": 0}
         left.scatter(held_out.latency_s, held_out.predicted_s, label=label, **style)
         right.scatter(held_out.latency_s, 100 * held_out.errors, **style)
     _agreement(left, every)
@@ -228,7 +231,7 @@ def _plain(axes: Axes) -> None:
     axes.grid(alpha=0.25, lw=0.5)
 
 
-def _colours(n: int) -> Sequence[Any]:
+def _colors(n: int) -> Sequence[Any]:
     import matplotlib
 
     return [matplotlib.colormaps["tab20"](i % 20) for i in range(n)]

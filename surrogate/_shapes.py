@@ -15,6 +15,9 @@ __all__ = ["Floats", "Shapes", "by_label"]
 
 Floats = NDArray[np.float64]
 
+#: Of a kernel wider than this, so many taps stand for all.
+_MAX_TAPS = 4096
+
 _CONSTANTS = (
     "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met",
     "width", "batch", "one_axis",
@@ -61,6 +64,11 @@ class Shapes:
 
     def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Shapes]) -> Self:
+        """The ops of all parts, one part after the other."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def with_counts(self, counts: Floats) -> Self:
         """The same ops at other counts (N, 2)."""
@@ -158,10 +166,13 @@ def _on_the_map(w: Workload) -> tuple[float, float]:
 
 def _taps(size: int, out: int, w: Conv2d) -> tuple[float, float]:
     """Along one axis, the parts of (position, tap) pairs and of taps that lie on the map."""
-    first = np.arange(out)[:, None] * w.stride - w.padding
-    at = first + np.arange(w.kernel) * w.dilation  # (positions, taps)
-    on = (at >= 0) & (at < size)
-    return float(on.mean()), float(on.any(axis=0).mean())
+    taps = np.unique(np.linspace(0, w.kernel - 1, min(w.kernel, _MAX_TAPS)).round())
+    offset = taps * w.dilation - w.padding
+    # Of a tap, the first and the last position at which it lies on the map.
+    first = np.clip(np.ceil(-offset / w.stride), 0, out)
+    last = np.clip(np.floor((size - 1 - offset) / w.stride), -1, out - 1)
+    on = np.maximum(last - first + 1, 0)
+    return float(on.mean() / out), float((on > 0).mean())
 
 
 def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:

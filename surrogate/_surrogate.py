@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latprof.surrogate._conformal import HeldOut
+from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut
 from latprof.surrogate._prediction import Prediction
 from latprof.surrogate._shapes import Floats, Shapes, by_label
 from latprof.surrogate.compose import Composition
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelFit", "Surrogate"]
 
-#: Ops of a label without any row: the interval is this factor either way.
-_BLIND_FACTOR = 3.0
+#: Where a label's rows carry a law of its own, its intervals are at most this factor either way.
+_MAX_FACTOR = 3.0
 
 #: Counts beyond the measured ones by more than this part are extrapolation, and warned of.
 _BEYOND = 1.25
@@ -58,12 +58,24 @@ class LabelFit:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Table -> latency in seconds. Made by ``fit``."""
+    """A fitted table: latency in seconds of any op, with an interval. Made by ``fit``.
+
+        surrogate = fit(LatencyTable.load("T.parquet"))
+        each = surrogate.predict(workloads)         # seconds of each op alone, (N,)
+        whole = surrogate.predict_model(workloads)  # of the model they make up, a scalar
+
+    Args:
+        target: of the table.
+        method: that ``fit`` was asked for.
+        labels: by kind of op, its law and what is known of its errors.
+        fallback: the law of kinds of op that have no row.
+        composition: how ops add up to a model.
+    """
 
     target: Target
     method: str
     labels: Mapping[str, LabelFit]
-    elsewhere: Law
+    fallback: Law
     composition: Composition
 
     def predict(self, workloads: Sequence[Workload]) -> Prediction:
@@ -76,7 +88,7 @@ class Surrogate:
         warnings: list[str] = []
         for label, rows, shapes in _columns(workloads):
             latency_s[rows], log_width[rows] = self._read(label, shapes)
-            warnings += self._warnings(label, shapes)
+            warnings += self._warnings(label, shapes, float(np.exp(log_width[rows].max())))
         low, high = latency_s * np.exp(-log_width), latency_s * np.exp(log_width)
         return Prediction(latency_s, low, high, tuple(warnings))
 
@@ -85,9 +97,11 @@ class Surrogate:
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
         columns = _columns(workloads)
-        shares_s, cold = np.empty(len(workloads)), self._cold(columns)
+        shares_s, reload_fraction = np.empty(len(workloads)), self._reload_fraction(columns)
         for label, rows, shapes in columns:
-            shares_s[rows] = self.composition.shares_s(label, ops.latency_s[rows], shapes, cold)
+            shares_s[rows] = self.composition.shares_s(
+                label, ops.latency_s[rows], shapes, reload_fraction
+            )
         latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
@@ -99,12 +113,14 @@ class Surrogate:
             self.composition.calibrated,
         )
 
-    def cold(self, workloads: Sequence[Workload]) -> float:
-        """See Composition.cold, of the model these ops make up."""
-        return self._cold(_columns(workloads))
+    def reload_fraction(self, workloads: Sequence[Workload]) -> float:
+        """See Composition.reload_fraction, of the model these ops make up."""
+        return self._reload_fraction(_columns(workloads))
 
-    def _cold(self, columns: Sequence[_Columns]) -> float:
-        return self.composition.cold(sum(float(s.touched_bytes.sum()) for _, _, s in columns))
+    def _reload_fraction(self, columns: Sequence[_Columns]) -> float:
+        return self.composition.reload_fraction(
+            sum(float(s.touched_bytes.sum()) for _, _, s in columns)
+        )
 
     def torch_module(self, workloads: Sequence[Workload], *, alternatives: int = 0) -> nn.Module:
         """A module from (N, 2) real-valued counts to (N,) seconds, each op's share of the model:
@@ -125,11 +141,13 @@ class Surrogate:
         """(M,) seconds of the member's family at these counts, alone."""
         return self._read(member.label, Shapes.at(member, c_in, c_out))[0]
 
-    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats, cold: float) -> Floats:
-        """(M,) seconds that the same ops take inside a model that is so ``cold``."""
+    def shares_at(
+        self, member: Workload, c_in: Floats, c_out: Floats, reload_fraction: float
+    ) -> Floats:
+        """(M,) seconds of the same ops inside a model that loads this part of its weights again."""
         shapes = Shapes.at(member, c_in, c_out)
         alone_s = self._read(member.label, shapes)[0]
-        return self.composition.shares_s(member.label, alone_s, shapes, cold)
+        return self.composition.shares_s(member.label, alone_s, shapes, reload_fraction)
 
     def interval_at(
         self, member: Workload, c_in: Floats, c_out: Floats
@@ -151,53 +169,59 @@ class Surrogate:
 
     def label_steps(self, label: str, families: Sequence[Family]) -> dict[str, int]:
         """By axis, the step that the label's widest family shows; empty where it shows none."""
-        found = {}
+        steps = {}
         for axis, name in ((0, "c_in"), (1, "c_out")):
-            mine = [f for f in families if f.member.label == label]
-            widest = max(mine, key=lambda f: (f.c_in, f.c_out)[axis])
+            of_label = [f for f in families if f.member.label == label]
+            widest = max(of_label, key=lambda f: (f.c_in, f.c_out)[axis])
             step = 1 if axis == 0 and widest.tied else self.step(widest, axis)
             if step > 1:
-                found[name] = step
-        return found
+                steps[name] = step
+        return steps
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """See Law.knots."""
         return self._law(member.label).knots(member, axis, limit)
 
     def _law(self, label: str) -> Law:
-        return self.labels[label].law if label in self.labels else self.elsewhere
+        return self.labels[label].law if label in self.labels else self.fallback
 
     def _read(self, label: str, shapes: Shapes) -> tuple[Floats, Floats]:
         """(latency in seconds, half-width of the interval of its log), (N,) each."""
         fit = self.labels.get(label)
         if fit is None:
-            return self.elsewhere.latency_s(shapes), np.full(len(shapes), np.log(_BLIND_FACTOR))
-        width = np.minimum(fit.width * fit.law.spread(shapes), np.log(_BLIND_FACTOR))
+            return self.fallback.latency_s(shapes), FEW_WIDTHS[0] * self.fallback.spread(shapes)
+        width = fit.width * fit.law.spread(shapes)
+        if fit.held_out is not None:
+            width = np.minimum(width, np.log(_MAX_FACTOR))
         return fit.law.latency_s(shapes), width
 
-    def _warnings(self, label: str, shapes: Shapes) -> list[str]:
+    def _warnings(self, label: str, shapes: Shapes, factor: float) -> list[str]:
+        """Args:
+        factor: of the widest of the ops' intervals, either way.
+        """
         fit = self.labels.get(label)
-        if fit is None:
+        if fit is None or fit.held_out is None:
+            rows = "no row" if fit is None else f"only {fit.rows} row(s)"
             return [
-                f"{label}: {len(shapes)} op(s) and no row in the table; read off the table's other "
-                f"ops, within a factor of {_BLIND_FACTOR:g}; profile with this model to measure it"
+                f"{label}: {len(shapes)} op(s) and {rows} in the table; estimated from its other "
+                f"ops, within a factor of {factor:.2g}; profile with this model to measure it"
             ]
-        found = []
+        warnings = []
         axes = zip(("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True)
         for name, counts, most in list(axes)[1 if shapes.tied else 0 :]:
             if counts.max() > _BEYOND * most:
-                found.append(
+                warnings.append(
                     f"{label}: {name} reaches {counts.max():.0f}, measured up to {most:.0f}; "
                     "extrapolated; profile with this model to measure it"
                 )
         low, high = fit.positions
         if shapes.m_out.min() < low / _BEYOND or shapes.m_out.max() > _BEYOND * high:
-            found.append(
+            warnings.append(
                 f"{label}: maps of {shapes.m_out.min():.0f} to {shapes.m_out.max():.0f} positions, "
                 f"measured at {low:.0f} to {high:.0f}; extrapolated; profile with this model to "
                 "measure it"
             )
-        return found
+        return warnings
 
 
 def _columns(workloads: Sequence[Workload]) -> list[_Columns]:

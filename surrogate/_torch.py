@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from latprof.errors import UsageError
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate.compose import LOST, Composition
 from latprof.vocabulary import require
@@ -36,8 +37,11 @@ _Grid = tuple[Floats, Floats, Floats]
 
 _MB = 1e6
 
+#: An op's largest count: the look-up has an entry for each.
+_MAX_COUNT = 4_000_000
+
 #: Knots per axis at most; beyond, every second one is dropped until they fit.
-_MOST_KNOTS = 48
+_MAX_KNOTS = 48
 
 
 class Readable(Protocol):
@@ -48,7 +52,9 @@ class Readable(Protocol):
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats: ...
 
-    def shares_at(self, member: Workload, c_in: Floats, c_out: Floats, cold: float) -> Floats: ...
+    def shares_at(
+        self, member: Workload, c_in: Floats, c_out: Floats, reload_fraction: float
+    ) -> Floats: ...
 
 
 class LatencyModule(torch.nn.Module):
@@ -118,8 +124,8 @@ class LatencyModule(torch.nn.Module):
             return read[0]
         seconds, weights, touched = read
         total = touched[..., : self.parts_of_model].sum(-1, keepdim=True)
-        cold = LOST * (1 - self.cache_mb / total.clamp_min(self.cache_mb))
-        return seconds + self.per_mb_s * weights * cold.clamp_max(1.0)
+        reload_fraction = LOST * (1 - self.cache_mb / total.clamp_min(self.cache_mb))
+        return seconds + self.per_mb_s * weights * reload_fraction.clamp_max(1.0)
 
 
 def latency_module(
@@ -129,6 +135,11 @@ def latency_module(
     families: dict[tuple[str, int, int], _Grid] = {}
     grids = []
     for workload in workloads:
+        if max(workload.channels) > _MAX_COUNT:
+            raise UsageError(
+                f"{workload.label} has {max(workload.channels)} channels; a gradient is offered up "
+                f"to {_MAX_COUNT}; split the layer, or leave it out of what is compressed"
+            )
         key = (workload.family, *workload.channels)
         if key not in families:
             families[key] = _grid(surrogate, workload)
@@ -155,12 +166,15 @@ def _grid(surrogate: Readable, full: Workload) -> _Grid:
 def _at_knots(surrogate: Readable, full: Workload, c_in: Floats, c_out: Floats) -> Floats:
     """(P, M) what ``values`` holds."""
     if surrogate.composition.cache_bytes is None:
-        return surrogate.shares_at(full, c_in, c_out, cold=1.0)[None]
-    seconds, shapes = surrogate.shares_at(full, c_in, c_out, cold=0.0), Shapes.at(full, c_in, c_out)
+        return surrogate.shares_at(full, c_in, c_out, reload_fraction=1.0)[None]
+    seconds, shapes = (
+        surrogate.shares_at(full, c_in, c_out, reload_fraction=0.0),
+        Shapes.at(full, c_in, c_out),
+    )
     return np.stack([seconds, shapes.weight_bytes / _MB, shapes.touched_bytes / _MB])
 
 
 def _thin(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    while len(knots) > _MOST_KNOTS:
+    while len(knots) > _MAX_KNOTS:
         knots = np.append(knots[:-1:2], knots[-1])
     return knots

@@ -52,14 +52,14 @@ def diff(a: LatencyTable, b: LatencyTable) -> TableDiff:
             f"no shape is in both tables ({len(in_a)} and {len(in_b)} usable rows); "
             "profile the same model with the same seed to compare targets"
         )
-    mine, theirs = a.target.to_dict(), b.target.to_dict()
+    of_a, of_b = a.target.to_dict(), b.target.to_dict()
     return TableDiff(
         both,
         np.array([in_a[w] for w in both]),
         np.array([in_b[w] for w in both]),
         len(in_a) - len(both),
         len(in_b) - len(both),
-        {k: (mine[k], theirs[k]) for k in mine if mine[k] != theirs[k]},
+        {k: (of_a[k], of_b[k]) for k in of_a if of_a[k] != of_b[k]},
     )
 
 

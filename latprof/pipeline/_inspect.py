@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof.surrogate import fit
+from latprof.surrogate import fit, fit_file
 from latprof.tables import LatencyTable
 from latprof.workloads import Workload
 
@@ -107,8 +107,8 @@ def inspect(
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
     latencies_s, warnings = tuple[float, ...](), tuple[str, ...]()
     if table is not None:
-        loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
-        predicted = fit(loaded).predict(workloads)
+        surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
+        predicted = surrogate.predict(workloads)
         latencies_s, warnings = tuple(map(float, predicted.latency_s)), predicted.warnings
     return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latprof.models import at_batch, model_workloads
-from latprof.surrogate import fit
+from latprof.surrogate import fit, fit_file
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Target
 from latprof.workloads import Workload
@@ -99,15 +99,17 @@ def predict(
         >>> latprof.predict("model.onnx", "local.parquet").latency_s  # doctest: +SKIP
         0.00412
     """
-    loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
-    surrogate = fit(loaded, method=method)
+    if isinstance(table, LatencyTable):
+        surrogate = fit(table, method=method)
+    else:
+        surrogate = fit_file(table, method=method)
     workloads = at_batch(model_workloads(model), batch)
     whole, each = surrogate.predict_model(workloads), surrogate.predict(workloads)
     ops = tuple(OpLatency(w, float(s)) for w, s in zip(workloads, each.latency_s, strict=True))
     latency_s, lower_s, upper_s = map(float, (whole.latency_s, whole.lower_s, whole.upper_s))
     return PredictResult(
         model,
-        loaded.target,
+        surrogate.target,
         batch,
         latency_s,
         lower_s,

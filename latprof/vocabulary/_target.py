@@ -66,9 +66,9 @@ class Target:
 
     def require(self, other: Target, what: str) -> None:
         """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        expected, got = self.to_dict(), other.to_dict()
         differing = [
-            f"{k} {theirs[k]!r} (expected {mine[k]!r})" for k in mine if mine[k] != theirs[k]
+            f"{k} {got[k]!r} (expected {expected[k]!r})" for k in expected if expected[k] != got[k]
         ]
         if differing:
             raise TargetMismatchError(

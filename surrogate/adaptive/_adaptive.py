@@ -51,24 +51,26 @@ class SurrogateOracle:
     def step(self, family: Family, axis: int) -> int:
         return self.surrogate.step(family, axis)
 
-    def gain(self, candidates: Sequence[Workload], references: Sequence[Workload]) -> Floats:
+    def variance_reduction(
+        self, candidates: Sequence[Workload], references: Sequence[Workload]
+    ) -> Floats:
         """Zero across labels, whose laws know nothing of each other, and where a label has too
         few rows for a law that could tell."""
-        gains = np.zeros((len(candidates), len(references)))
+        reductions = np.zeros((len(candidates), len(references)))
         for label, rows in by_label(candidates).items():
             columns = by_label(references).get(label, [])
             law = self.surrogate.labels[label].law
             if columns and isinstance(law, TileLaw):
-                gains[np.ix_(rows, columns)] = law.gain(
+                reductions[np.ix_(rows, columns)] = law.variance_reduction(
                     Shapes.of([candidates[i] for i in rows]),
                     Shapes.of([references[i] for i in columns]),
                 )
-        return gains
+        return reductions
 
-    def believing(self, shape: Workload) -> SurrogateOracle:
+    def fantasize(self, shape: Workload) -> SurrogateOracle:
         fitted = self.surrogate.labels[shape.label]
         if not isinstance(fitted.law, TileLaw):
             return self
-        law = fitted.law.believing(Shapes.of([shape]))
+        law = fitted.law.fantasize(Shapes.of([shape]))
         labels = {**self.surrogate.labels, shape.label: replace(fitted, law=law)}
         return SurrogateOracle(replace(self.surrogate, labels=labels))

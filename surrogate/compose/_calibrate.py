@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from latprof.surrogate._conformal import quantile
 from latprof.surrogate._shapes import Floats, Shapes, by_label
@@ -45,10 +44,10 @@ _NOISES = (0.003, 0.01, 0.03, 0.1)
 _MIDDLING = 0.03
 
 #: Sizes of the near cache that are tried, the part by which one must lower the error of whole
-#: models to be believed, and the fewest models: of a few, some size suits their noise, and masks
-#: would be trained towards it. A cost that so few models pay half of is not told by them.
+#: models to be taken, and the fewest models: of a few, some size suits their noise, and masks
+#: would be trained towards it. A cost that so few models pay half of cannot be read from them.
 _CACHES = tuple(2.0 ** (n / 4) for n in range(72, 105))  # 256 KiB to 64 MiB
-_BELIEVED, _MODELS_FOR_A_CACHE, _FEW_PAY = 0.05, 12, 3
+_MIN_IMPROVEMENT, _MODELS_FOR_A_CACHE, _FEW_PAY = 0.05, 12, 3
 
 #: The ridge was chosen by the same errors as the interval is; the fewer they are, the more that
 #: flatters it: by about this many over their number.
@@ -184,8 +183,8 @@ def _terms(models: Sequence[_Parts], cache_bytes: float | None) -> Floats:
     composition = Composition(cache_bytes=cache_bytes)
     rows = []
     for m in models:
-        cold = composition.cold(m.touched_bytes.sum())
-        loaded = composition.loaded_bytes(m.weight_bytes, m.touched_bytes, cold).sum()
+        reload_fraction = composition.reload_fraction(m.touched_bytes.sum())
+        loaded = composition.loaded_bytes(m.weight_bytes, m.touched_bytes, reload_fraction).sum()
         activations = (m.touched_bytes - m.weight_bytes).sum()
         rows.append([*m.alone_s, loaded, activations, len(m.weight_bytes), 1.0])
     return np.array(rows)
@@ -198,18 +197,23 @@ def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, assumed: _Assumed
 
     def shown(cache_bytes: float) -> bool:
         composition = Composition(cache_bytes=cache_bytes)
-        return sum(composition.cold(m.touched_bytes.sum()) > 1 / 2 for m in models) > _FEW_PAY
+        return (
+            sum(composition.reload_fraction(m.touched_bytes.sum()) > 1 / 2 for m in models)
+            > _FEW_PAY
+        )
 
     def error(cache_bytes: float | None) -> float:
         held_out_s = _left_out(_terms(models, cache_bytes), measured_s, assumed, _MIDDLING)
         return float(np.abs(held_out_s / measured_s - 1).mean())
 
     best, size = min(((error(s), s) for s in _CACHES if shown(s)), default=(np.inf, None))
-    return size if best <= (1 - _BELIEVED) * error(None) else None
+    return size if best <= (1 - _MIN_IMPROVEMENT) * error(None) else None
 
 
 def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
     """(L + 4,) weights of the terms, shrunk to what is assumed."""
+    from scipy.optimize import lsq_linear  # loads slowly, and a kept fit does without
+
     relative = terms / measured_s[:, None]
     share = np.abs(relative).mean(axis=0)[len(assumed.factor_sd) :]
     # A term that no model has, such as weights where there are none, stays at its prior.

@@ -47,26 +47,31 @@ class Composition:
     relative_error: float = _UNCALIBRATED
     held_out: tuple[tuple[float, float, float], ...] = ()
 
-    def cold(self, touched_bytes: float) -> float:
-        """The part of its weights that a model loads anew whose ops touch so many bytes."""
+    def reload_fraction(self, touched_bytes: float) -> float:
+        """The part of its weights that a model loads anew whose ops touch so many bytes: 0 where
+        the near cache keeps all of them from one call to the next."""
         if self.cache_bytes is None:
             return 1.0
         return float(_lost(np.array(touched_bytes), self.cache_bytes))
 
-    def loaded_bytes(self, weight_bytes: Floats, touched_bytes: Floats, cold: float) -> Floats:
+    def loaded_bytes(
+        self, weight_bytes: Floats, touched_bytes: Floats, reload_fraction: float
+    ) -> Floats:
         """(N,) bytes of weights that ops load inside a model, beyond what they load alone."""
         alone = 0.0 if self.cache_bytes is None else _lost(touched_bytes, self.cache_bytes)
-        return np.asarray(weight_bytes * (cold - alone))
+        return np.asarray(weight_bytes * (reload_fraction - alone))
 
-    def shares_s(self, label: str, alone_s: Floats, shapes: Shapes, cold: float) -> Floats:
+    def shares_s(
+        self, label: str, alone_s: Floats, shapes: Shapes, reload_fraction: float
+    ) -> Floats:
         """(N,) seconds that follow the counts of a label's ops inside a model.
 
         Args:
             alone_s: (N,) seconds alone.
-            cold: of the model.
+            reload_fraction: of the model.
         """
         per_weight, per_activation = self.per_byte_s
-        loaded = self.loaded_bytes(shapes.weight_bytes, shapes.touched_bytes, cold)
+        loaded = self.loaded_bytes(shapes.weight_bytes, shapes.touched_bytes, reload_fraction)
         bytes_s = per_weight * loaded + per_activation * shapes.activation_bytes
         return np.asarray(self.factors.get(label, 1.0) * alone_s + bytes_s)
 

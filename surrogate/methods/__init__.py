@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from latprof.surrogate.methods._interpolate import CubicLaw, LinearLaw, PchipLaw
+from latprof.surrogate.methods._base import PhysicalBase, Tiled
+from latprof.surrogate.methods._gp import GaussianProcess
+from latprof.surrogate.methods._interpolate import CubicLaw, LinearLaw, PchipLaw, Rows
 from latprof.surrogate.methods._law import Law
 from latprof.surrogate.methods._roofline import RooflineLaw
 from latprof.surrogate.methods._steps import step_of
-from latprof.surrogate.methods._tile import TileLaw
+from latprof.surrogate.methods._tile import ROWS_FOR_WAVES, TileLaw, common_waves
+from latprof.surrogate.methods._waves import WaveBase
+
+#: What a fitted law is made of, whatever the method.
+STORED = (
+    CubicLaw, GaussianProcess, LinearLaw, PchipLaw, PhysicalBase, RooflineLaw, Rows, TileLaw,
+    Tiled, WaveBase,
+)  # fmt: skip
 
 __all__ = [
+    "ROWS_FOR_WAVES",
+    "STORED",
     "CubicLaw",
     "Law",
     "LinearLaw",
     "PchipLaw",
     "RooflineLaw",
     "TileLaw",
+    "WaveBase",
+    "common_waves",
     "step_of",
 ]

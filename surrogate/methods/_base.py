@@ -1,4 +1,4 @@
-"""The base of one processor: tile-quantised arithmetic, bytes, a constant, all non-negative."""
+"""The base of one processor: tile-quantized arithmetic, bytes, a constant, all non-negative."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from latprof.surrogate._shapes import Floats, Shapes
 
-__all__ = ["TILES", "PhysicalBase"]
+__all__ = ["TILES", "PhysicalBase", "Tiled"]
 
 #: Tile widths looked for along each channel axis.
 TILES = (1, 4, 8, 16, 32, 64, 128)
@@ -27,20 +26,20 @@ _ALIGNMENTS = (4, 8, 16)
 #: Tiles are searched for on about this many rows; the weights are of all.
 _SEARCH_ROWS = 400
 
-#: A tile must lower the misfit by this part to be believed.
-_GAIN = 0.02
+#: A tile is taken where it lowers the misfit by this part.
+_MIN_IMPROVEMENT = 0.02
 
 #: Fewer rows than this show no tiles.
 _ROWS_FOR_TILES = 12
 
-#: Two regimes are looked for where one law misses by more than _POOR, and must lower that to a part
-#: _CLEFT with this many rows each: where they are not worlds apart the residual tells them apart
+#: Two regimes are looked for where one law errs by more than this, and are taken where they lower
+#: that to this share, with so many rows each: where they differ less the residual tells them apart
 #: better, since it shares what they have in common.
-_POOR, _CLEFT, _ROWS_PER_REGIME = 0.10, 1 / 2, 5
+_MAX_ERROR_OF_ONE, _MAX_SHARE_OF_TWO, _ROWS_PER_REGIME = 0.10, 1 / 2, 5
 
 
 @dataclass(frozen=True)
-class _Tiled:
+class Tiled:
     """Args:
     tiles: (along c_in, along c_out); 1 where no step was found.
     weights: (10,) seconds per unit of each term of ``_terms``, never negative.
@@ -59,7 +58,7 @@ class _Tiled:
         for candidate in tiles if len(shapes) >= _ROWS_FOR_TILES else [(1, 1)]:
             if any(t > 1 and t > limit for t, limit in zip(candidate, limits, strict=True)):
                 continue
-            penalty = 1 + _GAIN * sum(t > 1 for t in candidate)
+            penalty = 1 + _MIN_IMPROVEMENT * sum(t > 1 for t in candidate)
             misfit = _misfit(some, some_s, candidate, _solve(some, some_s, candidate))
             if penalty * misfit < best:
                 best, chosen = penalty * misfit, candidate
@@ -77,8 +76,8 @@ class PhysicalBase:
     """
 
     alignment: tuple[int, int]
-    aligned: _Tiled
-    ragged: _Tiled
+    aligned: Tiled
+    unaligned: Tiled
 
     @classmethod
     def fit(
@@ -92,36 +91,38 @@ class PhysicalBase:
         rough = [(1, t) for t in TILES]
         whole = np.ones(len(shapes), dtype=bool)
         alone = _joint_misfit(shapes, latency_s, [whole], rough)
-        best, chosen = _CLEFT * alone, (1, 1)
+        best, chosen = _MAX_SHARE_OF_TWO * alone, (1, 1)
         for candidate in product((1,) if shapes.tied else (0, 1), alignments):
             inside = _aligned(shapes, candidate)
-            if alone > _POOR and min(inside.sum(), (~inside).sum()) >= _ROWS_PER_REGIME:
+            if alone > _MAX_ERROR_OF_ONE and min(inside.sum(), (~inside).sum()) >= _ROWS_PER_REGIME:
                 misfit = _joint_misfit(shapes, latency_s, [inside, ~inside], rough)
                 if misfit < best:
                     best, chosen = misfit, candidate
         inside = _aligned(shapes, chosen)
         pairs = tuple(tiles)
-        aligned = _Tiled.fit(shapes[inside], latency_s[inside], pairs)
+        aligned = Tiled.fit(shapes[inside], latency_s[inside], pairs)
         if inside.all():
             return cls(chosen, aligned, aligned)
-        return cls(chosen, aligned, _Tiled.fit(shapes[~inside], latency_s[~inside], pairs))
+        return cls(chosen, aligned, Tiled.fit(shapes[~inside], latency_s[~inside], pairs))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """The same alignment and tiles with weights from other rows; a regime that has no rows
         among them stays."""
         inside = _aligned(shapes, self.alignment)
         parts = []
-        for part, rows in ((self.aligned, inside), (self.ragged, ~inside)):
+        for part, rows in ((self.aligned, inside), (self.unaligned, ~inside)):
             weights = _solve(shapes[rows], latency_s[rows], part.tiles) if rows.any() else None
-            parts.append(part if weights is None else _Tiled(part.tiles, weights))
+            parts.append(part if weights is None else Tiled(part.tiles, weights))
         return type(self)(self.alignment, *parts)
 
     def latency_s(self, shapes: Shapes) -> Floats:
         inside = self.regime(shapes)
-        parts = [_terms(shapes, part.tiles) @ part.weights for part in (self.aligned, self.ragged)]
+        parts = [
+            _terms(shapes, part.tiles) @ part.weights for part in (self.aligned, self.unaligned)
+        ]
         return np.where(inside, *parts)
 
-    def missed(self, shapes: Shapes, latency_s: Floats) -> Floats:
+    def log_residual(self, shapes: Shapes, latency_s: Floats) -> Floats:
         """(N,) logs of measured over the base's: what is left to a residual."""
         return np.asarray(np.log(latency_s / self.latency_s(shapes)))
 
@@ -144,7 +145,7 @@ def _joint_misfit(
     """Root mean square of the relative error where each part has a law of its own."""
     squares = 0.0
     for rows in parts:
-        part = _Tiled.fit(shapes[rows], latency_s[rows], tiles)
+        part = Tiled.fit(shapes[rows], latency_s[rows], tiles)
         misfit = _misfit(shapes[rows], latency_s[rows], part.tiles, part.weights)
         squares += rows.sum() * misfit**2
     return float(np.sqrt(squares / len(shapes)))
@@ -176,6 +177,8 @@ def _terms(shapes: Shapes, tiles: tuple[int, int]) -> Floats:
 
 def _solve(shapes: Shapes, latency_s: Floats, tiles: tuple[int, int]) -> Floats:
     """(10,) weights of the least relative error."""
+    from scipy.optimize import nnls  # loads slowly, and a kept fit does without
+
     relative = _terms(shapes, tiles) / latency_s[:, None]
     size = np.sqrt((relative**2).mean(axis=0))
     used = size > 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import Bounds, minimize
 from scipy.spatial.distance import cdist
 
 from latprof.surrogate._shapes import Floats
@@ -35,11 +34,19 @@ class GaussianProcess:
         root: (N, N) lower Cholesky factor of the training covariance.
     """
 
+    #: What follows from the rest, and is not kept.
+    DERIVED: ClassVar = ("root",)
+
     x: Floats
     p: Floats
     theta: Floats
     alpha: Floats
     root: Floats
+
+    @classmethod
+    def restored(cls, x: Floats, p: Floats, theta: Floats, alpha: Floats) -> Self:
+        """From what is kept of it."""
+        return cls(x, p, theta, alpha, _root(x, p, theta))
 
     @classmethod
     def fit(cls, x: Floats, p: Floats, y: Floats, *, seed: int) -> Self:
@@ -56,6 +63,8 @@ class GaussianProcess:
     def _chosen(
         cls, x: Floats, p: Floats, y: Floats, start: Floats, iterations: int, seed: int
     ) -> Floats:
+        from scipy.optimize import Bounds, minimize  # loads slowly, and a kept fit does without
+
         rows = np.arange(len(y))
         if len(y) > _HYPER_ROWS:
             rows = np.random.default_rng(seed).choice(len(y), _HYPER_ROWS, replace=False)
@@ -73,12 +82,10 @@ class GaussianProcess:
 
     @classmethod
     def _conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:
-        covariance = _kernel(x, p, x, p, theta)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[-1]) + _JITTER
-        root = cholesky(covariance, lower=True)
+        root = _root(x, p, theta)
         return cls(x, p, theta, cho_solve((root, True), y), root)
 
-    def believing(self, x: Floats, p: Floats) -> Self:
+    def fantasize(self, x: Floats, p: Floats) -> Self:
         """With rows (x, p) added that hold what is predicted: the same mean, a smaller variance."""
         known = _kernel(self.x, self.p, x, p, self.theta)
         side = solve_triangular(self.root, known, lower=True)
@@ -103,7 +110,7 @@ class GaussianProcess:
         total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
         return np.asarray(np.sqrt(np.maximum(total - (explained**2).sum(axis=0), _JITTER)))
 
-    def gain(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
+    def variance_reduction(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
         """(C, R) fall of the posterior variance at rows (y, q), were a row (x, p) observed."""
         at_x = solve_triangular(self.root, _kernel(self.x, self.p, x, p, self.theta), lower=True)
         at_y = solve_triangular(self.root, _kernel(self.x, self.p, y, q, self.theta), lower=True)
@@ -111,6 +118,13 @@ class GaussianProcess:
         total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
         variance = np.maximum(total - (at_x**2).sum(axis=0), _JITTER)
         return np.asarray(covariance**2 / variance[:, None])
+
+
+def _root(x: Floats, p: Floats, theta: Floats) -> Floats:
+    """(N, N) lower Cholesky factor of the covariance of these rows."""
+    covariance = _kernel(x, p, x, p, theta)
+    covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[-1]) + _JITTER
+    return np.asarray(cholesky(covariance, lower=True))
 
 
 def _split(theta: Floats, d: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -166,16 +180,16 @@ def _negative_log_posterior(
     root = cholesky(covariance, lower=True)
     inverse = cho_solve((root, True), np.eye(n))
     alpha = inverse @ y
-    pull = 0.5 * (inverse - np.outer(alpha, alpha))  # d value / d covariance
+    by_covariance = 0.5 * (inverse - np.outer(alpha, alpha))  # d value / d covariance
     offset = (theta - mean) / sd
     value = 0.5 * y @ alpha + np.log(np.diag(root)).sum() + 0.5 * offset @ offset
     gradient = np.concatenate(
         [
-            [2 * np.vdot(pull, k0), 2 * np.vdot(pull, k1)],
-            _per_length(pull * amplitude[0] ** 2 * slope0, xs, l0),
-            _per_length(pull * amplitude[1] ** 2 * slope1 * mp, xs, l1),
-            _per_length(pull * amplitude[1] ** 2 * m1 * slope_p, ps, s),
-            [2 * noise * np.trace(pull)],
+            [2 * np.vdot(by_covariance, k0), 2 * np.vdot(by_covariance, k1)],
+            _per_length(by_covariance * amplitude[0] ** 2 * slope0, xs, l0),
+            _per_length(by_covariance * amplitude[1] ** 2 * slope1 * mp, xs, l1),
+            _per_length(by_covariance * amplitude[1] ** 2 * m1 * slope_p, ps, s),
+            [2 * noise * np.trace(by_covariance)],
         ]
     )
     return float(value), gradient + offset / sd

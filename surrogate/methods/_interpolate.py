@@ -1,21 +1,17 @@
-"""The table read by interpolation: ``linear`` (the paper's), ``pchip`` and ``cubic`` (scipy)."""
+"""The table read by interpolation: ``linear`` (the paper's), ``pchip`` and ``cubic`` (scipy).
+
+scipy is imported where it is used: it loads slowly, and a kept fit of other methods does without.
+"""
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy.interpolate import (
-    CloughTocher2DInterpolator,
-    CubicSpline,
-    LinearNDInterpolator,
-    PchipInterpolator,
-    PPoly,
-)
-from scipy.spatial import QhullError
 
 from latprof.errors import FitError
 from latprof.surrogate._shapes import Floats, Shapes
@@ -23,19 +19,22 @@ from latprof.surrogate.methods._base import PhysicalBase
 from latprof.surrogate.methods._law import Law
 from latprof.workloads import Workload
 
-__all__ = ["CubicLaw", "LinearLaw", "PchipLaw"]
+if TYPE_CHECKING:
+    from scipy.interpolate import PPoly
+
+__all__ = ["CubicLaw", "LinearLaw", "PchipLaw", "Rows"]
 
 #: (M, 2) counts -> (M,) seconds, NaN outside what was measured.
 Interpolant = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """One family's measurements: counts (N, 2), seconds (N,), and what reads between them."""
+class Rows:
+    """One family's measurements: counts (N, 2) and seconds (N,)."""
 
     counts: Floats
     latency_s: Floats
-    between: Interpolant | None
+    tied: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,15 @@ class _Interpolated(Law):
     """
 
     base: PhysicalBase
-    families: Mapping[str, _Rows]
+    families: Mapping[str, Rows]
+
+    @functools.cached_property
+    def _interpolants(self) -> dict[str, Interpolant | None]:
+        """By family, what reads between its rows."""
+        return {
+            name: self._between(rows.counts, rows.latency_s, rows.tied)
+            for name, rows in self.families.items()
+        }
 
     @classmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
@@ -57,10 +64,10 @@ class _Interpolated(Law):
         for name in dict.fromkeys(shapes.family):
             rows = shapes.family == name
             counts = np.stack([shapes.c_in[rows], shapes.c_out[rows]], axis=1)
-            families[str(name)] = _Rows(
-                counts, latency_s[rows], cls._between(counts, latency_s[rows], shapes.tied)
-            )
-        return cls(base, families)
+            families[str(name)] = Rows(counts, latency_s[rows], shapes.tied)
+        law = cls(base, families)
+        _ = law._interpolants  # raises where the rows do not carry the method
+        return law
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         return self.fit(shapes, latency_s)
@@ -72,16 +79,19 @@ class _Interpolated(Law):
             known = self.families.get(str(name))
             if known is not None:
                 rows = np.flatnonzero(shapes.family == name)
-                result[rows] = self._read(known, shapes[rows], physical[rows])
+                between = self._interpolants[str(name)]
+                result[rows] = self._read(known, between, shapes[rows], physical[rows])
         return result
 
-    def _read(self, known: _Rows, shapes: Shapes, physical: Floats) -> Floats:
+    def _read(
+        self, known: Rows, between: Interpolant | None, shapes: Shapes, physical: Floats
+    ) -> Floats:
         wanted = np.stack([shapes.c_in, shapes.c_out], axis=1)
         low, high = known.counts.min(axis=0), known.counts.max(axis=0)
         inside = np.clip(wanted, low, high)
         read = np.full(len(wanted), np.nan)
-        if known.between is not None:
-            read = known.between(inside)
+        if between is not None:
+            read = between(inside)
         lost = ~(read > 0)  # outside the hull of scattered rows, or a spline that dipped below zero
         if lost.any():
             scale = np.maximum(high, 1.0)
@@ -104,6 +114,8 @@ class _Interpolated(Law):
     @classmethod
     def _between(cls, counts: Floats, latency_s: Floats, tied: bool) -> Interpolant | None:
         """How rows of one family are read, or None where they are too few to read between."""
+        from scipy.spatial import QhullError
+
         if tied:
             order = np.argsort(counts[:, 1])
             if len(order) < 2:
@@ -136,10 +148,14 @@ class LinearLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import PPoly
+
         return PPoly(np.stack([np.diff(y, axis=0) / _column(np.diff(x), y), y[:-1]]), x)
 
     @staticmethod
     def _scattered(counts: Floats, latency_s: Floats) -> Interpolant:
+        from scipy.interpolate import LinearNDInterpolator
+
         return LinearNDInterpolator(counts, latency_s, rescale=True)
 
 
@@ -148,6 +164,8 @@ class PchipLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import PchipInterpolator
+
         return PchipInterpolator(x, y, axis=0)
 
     @staticmethod
@@ -163,10 +181,14 @@ class CubicLaw(_Interpolated):
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:
+        from scipy.interpolate import CubicSpline
+
         return CubicSpline(x, y, axis=0)
 
     @staticmethod
     def _scattered(counts: Floats, latency_s: Floats) -> Interpolant:
+        from scipy.interpolate import CloughTocher2DInterpolator
+
         return CloughTocher2DInterpolator(counts, latency_s, rescale=True)
 
 

@@ -1,4 +1,4 @@
-"""What every surrogate method is: a latency law for the ops of one label."""
+"""What every surrogate method is: a law, from the shapes of one kind of op to latency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Law"]
 
 
 class Law(ABC):
-    """Latency of the ops of one label, fitted to measurements. Laws, tested for every method:
+    """Latency of the ops of one label, fitted to measurements. What is tested of every method:
 
     - ``latency_s`` is positive, finite and deterministic anywhere in 1..10x the fitted range;
     - on rows it was fitted to it is nearer than a constant is;

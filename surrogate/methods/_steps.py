@@ -15,6 +15,9 @@ PERIODS = (4, 8, 16, 32, 64, 128)
 #: At a step the law moves this many times what it moves elsewhere.
 _CONTRAST = 8.0
 
+#: Steps are looked for up to this count: 32 of the widest.
+_MAX_COUNT = 4096
+
 #: Fewer jumps than this are no period.
 _REPEATS = 4
 
@@ -26,9 +29,10 @@ def step_of(latency_s: Callable[[Floats], Floats], limit: int) -> int:
         latency_s: counts (N,) to seconds (N,), the other axis held.
         limit: the largest count.
 
-    It is the shortest of PERIODS at three in four of whose multiples the law jumps.
+    It is the shortest of PERIODS at three in four of whose multiples the law jumps, up to
+    _MAX_COUNT.
     """
-    counts = np.arange(1, limit + 2, dtype=float)
+    counts = np.arange(1, min(limit, _MAX_COUNT) + 2, dtype=float)
     move = np.abs(np.diff(np.log(latency_s(counts))))  # move[i]: from count i + 1 to i + 2
     move *= counts[:-1]  # so that an even climb counts the same everywhere
     for period in PERIODS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,7 +16,7 @@ from latprof.surrogate.methods._steps import step_of
 from latprof.surrogate.methods._waves import WaveBase
 from latprof.workloads import Workload
 
-__all__ = ["TileLaw"]
+__all__ = ["ROWS_FOR_WAVES", "TileLaw", "common_waves"]
 
 #: Periods whose phase the residual may depend on: SIMD widths, channel blocks, tile widths.
 _PERIODS = (4, 8, 16, 32, 64, 128)
@@ -26,18 +27,27 @@ _ONE_VECTOR = 16
 #: Knots are no closer than this: where the law has no steps it bends slowly.
 _FINEST = 8
 
+#: An axis has at most about this many knots.
+_MAX_KNOTS = 4096
+
 #: Part by which a shape's timing differs between sessions of measuring, which a table measured in
 #: one session does not show.
 _SESSION = 0.03
 
 #: Waves are looked for in this many rows, where a law of one processor misses them by this part.
-_ROWS_FOR_WAVES, _GOOD = 40, 0.05
+ROWS_FOR_WAVES, _GOOD = 40, 0.05
+
+#: Kinds of op share weights, so together they are at most this many times as far off.
+_POOLED = 1.5
+
+#: Folds by which a kind of few rows chooses its base.
+_FOLDS = 5
 
 #: Processors with which a law of waves is tried at first.
 _MIDDLING = (68,)
 
 #: The residual may move the base by at most this factor either way.
-_MOST = 4.0
+_MAX_RESIDUAL_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -56,42 +66,50 @@ class TileLaw(Law):
     residual: GaussianProcess
 
     @classmethod
-    def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
-        base = _base(shapes, latency_s)
+    def fit(
+        cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0, waves: WaveBase | None = None
+    ) -> Self:
+        """Args:
+        waves: what the table's kinds of op have in common, where that is a device of many
+            processors; a kind of few rows takes it where it predicts rows left out better.
+        """
+        base = _base(shapes, latency_s, waves)
         logs = _logs(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
         x, p = _features(shapes, smooth, base)
-        y = base.missed(shapes, latency_s)
+        y = base.log_residual(shapes, latency_s)
         return cls(base, smooth, GaussianProcess.fit(x, p, y, seed=seed))
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         base = self.base.refit(shapes, latency_s)
         x, p = _features(shapes, self.smooth, base)
-        y = base.missed(shapes, latency_s)
+        y = base.log_residual(shapes, latency_s)
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
         moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
         return np.asarray(
-            self.base.latency_s(shapes) * np.exp(np.clip(moved, -np.log(_MOST), np.log(_MOST)))
+            self.base.latency_s(shapes)
+            * np.exp(np.clip(moved, -np.log(_MAX_RESIDUAL_FACTOR), np.log(_MAX_RESIDUAL_FACTOR)))
         )
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
         return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), _SESSION)
 
-    def gain(self, candidates: Shapes, references: Shapes) -> Floats:
-        """(C, R) by how much the variance of each reference's log latency falls, were a candidate
+    def variance_reduction(self, candidates: Shapes, references: Shapes) -> Floats:
+        """(C, R) by how much the variance of each reference's log latency falls when a candidate is
         measured."""
-        return self.residual.gain(
+        return self.residual.variance_reduction(
             *_features(candidates, self.smooth, self.base),
             *_features(references, self.smooth, self.base),
         )
 
-    def believing(self, shapes: Shapes) -> Self:
-        """The law with these rows added and found as predicted: the same mean, less unsure."""
+    def fantasize(self, shapes: Shapes) -> Self:
+        """The law as if these rows had been measured as predicted: the same mean, a smaller
+        variance."""
         x, p = _features(shapes, self.smooth, self.base)
-        return type(self)(self.base, self.smooth, self.residual.believing(x, p))
+        return type(self)(self.base, self.smooth, self.residual.fantasize(x, p))
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """Tile tops: a gradient between them is that of the steps' envelope."""
@@ -102,6 +120,7 @@ class TileLaw(Law):
             return self.latency_s(Shapes.at(member, *(pair if axis == 0 else pair[::-1])))
 
         step = max(step_of(along, limit), _FINEST)
+        step *= -(-limit // (step * _MAX_KNOTS))  # whole steps apart, where there are very many
         return np.unique([1.0, *np.arange(step, limit, step), float(limit)])
 
 
@@ -119,18 +138,60 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
     return {name: np.log(column) for name, column in columns.items()}
 
 
-def _base(shapes: Shapes, latency_s: Floats) -> PhysicalBase | WaveBase:
+def _base(shapes: Shapes, latency_s: Floats, waves: WaveBase | None) -> PhysicalBase | WaveBase:
     one = PhysicalBase.fit(shapes, latency_s)
-    if len(shapes) < _ROWS_FOR_WAVES or (missed := _miss(one, shapes, latency_s)) < _GOOD:
-        return one
-    rough = WaveBase.fit(shapes, latency_s, _MIDDLING)
-    if _miss(rough, shapes, latency_s) >= missed:  # counting processors takes longer than this
+    if len(shapes) < ROWS_FOR_WAVES:
+        return one if waves is None else _better(one, waves, shapes, latency_s)
+    error = _mean_error(one, shapes, latency_s)
+    if error < _GOOD or not _has_waves(shapes, latency_s, error):
         return one
     return WaveBase.fit(shapes, latency_s)
 
 
-def _miss(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:
-    """Mean error of the log."""
+def common_waves(kinds: Sequence[tuple[Shapes, Floats]]) -> WaveBase | None:
+    """The base of many processors of the kinds of op that multiply, if their rows together show
+    one: it must be nearer to them than a base of one processor for each kind.
+
+    Args:
+        kinds: shapes and seconds of each.
+    """
+    multiply = [(shapes, latency_s) for shapes, latency_s in kinds if (shapes.depth > 0).all()]
+    if sum(len(shapes) for shapes, _ in multiply) < ROWS_FOR_WAVES:
+        return None
+    errors = [
+        _mean_error(PhysicalBase.fit(shapes, latency_s), shapes, latency_s) * len(shapes)
+        for shapes, latency_s in multiply
+    ]
+    shapes = Shapes.joined([s for s, _ in multiply])
+    latency_s = np.concatenate([s for _, s in multiply])
+    error = sum(errors) / len(shapes)
+    if error < _GOOD or not _has_waves(shapes, latency_s, _POOLED * error):
+        return None
+    return WaveBase.fit(shapes, latency_s)
+
+
+def _has_waves(shapes: Shapes, latency_s: Floats, error: float) -> bool:
+    """Whether a rough law of waves errs by less; counting processors takes longer than that."""
+    return _mean_error(WaveBase.fit(shapes, latency_s, _MIDDLING), shapes, latency_s) < error
+
+
+def _better(
+    one: PhysicalBase, waves: WaveBase, shapes: Shapes, latency_s: Floats
+) -> PhysicalBase | WaveBase:
+    """Which of the two predicts rows better that were left out of it."""
+    folds = np.arange(len(shapes)) % min(len(shapes), _FOLDS)
+    lead = 0.0
+    for fold in range(folds.max() + 1):
+        known, left = folds != fold, folds == fold
+        of_one = one.refit(shapes[known], latency_s[known])
+        of_many = waves.of_kind(shapes[known], latency_s[known])
+        lead += float(left.sum()) * _mean_error(of_one, shapes[left], latency_s[left])
+        lead -= float(left.sum()) * _mean_error(of_many, shapes[left], latency_s[left])
+    return one if lead <= 0 else waves.of_kind(shapes, latency_s)
+
+
+def _mean_error(base: PhysicalBase | WaveBase, shapes: Shapes, latency_s: Floats) -> float:
+    """Of the log."""
     return float(np.abs(np.log(latency_s / base.latency_s(shapes))).mean())
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from latprof.surrogate._shapes import Floats, Shapes
 
@@ -48,7 +47,7 @@ _OVER_LATENCY, _OVER_MEMORY = 4.0, 2.5
 _TIE = 0.03
 
 #: The law misses by about this part; what it misses by more counts by size, not by square.
-_MISS = 0.07
+_SMALL_ERROR = 0.07
 
 #: Errors are outliers past this many standard deviations, as their median gives it.
 _OUTLIER = 2.0
@@ -66,12 +65,12 @@ class WaveBase:
 
     Args:
         processors: that share a wave.
-        level: of the table's latencies over a middling GPU's, a log.
+        prior: (8,) what the weights are drawn to.
         weights: (8,) logs of what _TYPICAL lists.
     """
 
     processors: int
-    level: float
+    prior: Floats
     weights: Floats
 
     @classmethod
@@ -81,23 +80,29 @@ class WaveBase:
         """Count the processors by the misfit; then weights, maximum a posteriori."""
         few, few_s = _some(shapes, latency_s, _COUNT_ROWS)
         level = float(np.median(np.log(few_s) - _log_s(few, _TYPICALLY, _TYPICAL)))
-        tried = {n: _solve(few, few_s, n, level, _prior(n, level), 10) for n in processors}
+        priors = {n: _prior(n, level) for n in processors}
+        tried = {n: _solve(few, few_s, n, prior, prior, 10) for n, prior in priors.items()}
         count = min(tried, key=lambda n: tried[n][0])
         some, some_s = _some(shapes, latency_s, _FIT_ROWS)
-        return cls(count, level, _solve(some, some_s, count, level, tried[count][1], 30)[1])
+        prior = priors[count]
+        return cls(count, prior, _solve(some, some_s, count, prior, tried[count][1], 30)[1])
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """The same processors with weights from other rows."""
         some, some_s = _some(shapes, latency_s, _FIT_ROWS)
-        weights = _solve(some, some_s, self.processors, self.level, self.weights, 10)[1]
-        return type(self)(self.processors, self.level, weights)
+        weights = _solve(some, some_s, self.processors, self.prior, self.weights, 10)[1]
+        return type(self)(self.processors, self.prior, weights)
+
+    def of_kind(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """Of one kind of op, where this is of several: its rows move the weights of them all."""
+        return replace(self, prior=self.weights).refit(shapes, latency_s)
 
     def latency_s(self, shapes: Shapes) -> Floats:
         return np.asarray(np.exp(_log_s(shapes, self.processors, self.weights)))
 
-    def missed(self, shapes: Shapes, latency_s: Floats) -> Floats:
+    def log_residual(self, shapes: Shapes, latency_s: Floats) -> Floats:
         """(N,) logs of measured over the base's, outliers drawn in: what is far off the fastest of
-        the kernels was run by another, for reasons its neighbours do not share."""
+        the kernels was run by another, for reasons its neighbors do not share."""
         error = np.log(latency_s / self.latency_s(shapes))
         most = _OUTLIER * 1.4826 * np.median(np.abs(error))
         return np.asarray(np.clip(error, -most, most))
@@ -141,18 +146,19 @@ def _prior(processors: int, level: float) -> Floats:
 
 
 def _solve(
-    shapes: Shapes, latency_s: Floats, processors: int, level: float, start: Floats, rounds: int
+    shapes: Shapes, latency_s: Floats, processors: int, center: Floats, start: Floats, rounds: int
 ) -> tuple[float, Floats]:
     """(misfit, weights): least squares for small errors of the log, least errors for large."""
-    centre = _prior(processors, level)
+
+    from scipy.optimize import least_squares  # loads slowly, and a kept fit does without
 
     def misses(offset: Floats) -> Floats:
-        error = _log_s(shapes, processors, centre + _DEVIATION * offset) - np.log(latency_s)
-        size = np.sqrt(2 * (np.sqrt(1 + (error / _MISS) ** 2) - 1))
+        error = _log_s(shapes, processors, center + _DEVIATION * offset) - np.log(latency_s)
+        size = np.sqrt(2 * (np.sqrt(1 + (error / _SMALL_ERROR) ** 2) - 1))
         return np.concatenate([np.sign(error) * size, offset])
 
-    solved = least_squares(misses, (start - centre) / _DEVIATION, max_nfev=rounds)
-    return float(solved.cost), centre + _DEVIATION * solved.x
+    solved = least_squares(misses, (start - center) / _DEVIATION, max_nfev=rounds)
+    return float(solved.cost), center + _DEVIATION * solved.x
 
 
 def _some(shapes: Shapes, latency_s: Floats, most: int) -> tuple[Shapes, Floats]:

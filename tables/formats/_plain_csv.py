@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from latprof.errors import TableError
 from latprof.tables._rows import WORKLOAD_COLUMNS
@@ -46,7 +45,7 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
     unit = _unit(path, columns, separator)
 
     def measurement(row: dict[str, str]) -> Measurement:
-        fields: dict[str, Any] = {"dtype": dtype}
+        fields: dict[str, object] = {"dtype": dtype}
         for name, value in row.items():
             if name in WORKLOAD_COLUMNS and value:
                 fields[name] = parse_field(name, value)

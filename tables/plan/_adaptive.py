@@ -31,12 +31,12 @@ class Oracle(Protocol):
     def step(self, family: Family, axis: int) -> int:
         """Counts between two steps of the latency along an axis (0: c_in, 1: c_out)."""
 
-    def gain(
+    def variance_reduction(
         self, candidates: Sequence[Workload], references: Sequence[Workload]
     ) -> NDArray[np.float64]:
         """(C, R) by how much the variance of each reference falls when a candidate is measured."""
 
-    def believing(self, shape: Workload) -> Oracle:
+    def fantasize(self, shape: Workload) -> Oracle:
         """The fit as it would be, had ``shape`` been measured and found as predicted."""
 
 
@@ -83,10 +83,10 @@ class AdaptivePlan:
             references, weights = self._references()
             candidates = self._candidates(oracle)
             for _ in range(min(room, max(round(_BATCH * self._n_shapes), 1), len(candidates))):
-                gains = oracle.gain(candidates, references) @ weights
-                best = candidates.pop(int(np.argmax(gains)))
+                reductions = oracle.variance_reduction(candidates, references) @ weights
+                best = candidates.pop(int(np.argmax(reductions)))
                 batch.append(best)
-                oracle = oracle.believing(best)
+                oracle = oracle.fantasize(best)
             self._asked |= set(batch)
         if not batch:
             self.stopped_by = "shapes"

@@ -26,7 +26,7 @@ def _shares_s(surrogate: Surrogate) -> list[float]:
     shares = []
     for w in OPS:
         c_in, c_out = (np.array([float(c)]) for c in w.channels)
-        shares.append(float(surrogate.shares_at(w, c_in, c_out, cold=1.0)[0]))
+        shares.append(float(surrogate.shares_at(w, c_in, c_out, reload_fraction=1.0)[0]))
     return shares
 
 
@@ -56,7 +56,7 @@ def test_every_knot_reads_what_the_law_says(method: str) -> None:
     for i in knots[0]:
         for o in knots[1]:
             read = float(module(torch.tensor([[i, o]], dtype=torch.float64)))
-            law_s = surrogate.shares_at(op, np.array([i]), np.array([o]), cold=1.0)[0]
+            law_s = surrogate.shares_at(op, np.array([i]), np.array([o]), reload_fraction=1.0)[0]
             assert read == pytest.approx(law_s, rel=1e-6)
 
 
@@ -93,7 +93,7 @@ def test_inside_a_tile_the_gradient_is_the_envelopes() -> None:
     assert flat[1] / flat[0] < 1.06  # inside one tile the law itself is nearly flat
     counts = torch.tensor([[128.0, 56.0]], requires_grad=True)
     surrogate.torch_module([op])(counts).sum().backward()
-    tops = surrogate.shares_at(op, np.full(2, 128.0), np.array([48.0, 64.0]), cold=1.0)
+    tops = surrogate.shares_at(op, np.full(2, 128.0), np.array([48.0, 64.0]), reload_fraction=1.0)
     assert counts.grad is not None
     assert float(counts.grad[0, 1]) == pytest.approx((tops[1] - tops[0]) / 16, rel=0.01)
 

@@ -92,11 +92,11 @@ def _along(comp: Compressor, index: int, along: npt.NDArray[np.int64]) -> npt.ND
     mixing, offset = graph.channel_map()
     rows = rows[:, : mixing.shape[2]]
     seconds = np.zeros(len(along) + 1)
-    cold = cost.surrogate.cold([w for made in became for w in made])
+    reload_fraction = cost.surrogate.reload_fraction([w for made in became for w in made])
     for op, a, b, made in zip(graph.ops, mixing, offset, became, strict=True):
         if a[:, index].any() and len(made) == 1:
             c_in, c_out = (rows @ a.T + b).T
-            seconds += cost.surrogate.shares_at(op.workload, c_in, c_out, cold)
+            seconds += cost.surrogate.shares_at(op.workload, c_in, c_out, reload_fraction)
     changed = (seconds[1:] - seconds[0]) * float(cost.correction)
     return np.asarray(cost.exact(counts) + changed)
 

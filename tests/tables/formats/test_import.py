@@ -115,7 +115,7 @@ def test_shapes_given_twice_are_listed(tmp_path: Path) -> None:
         ("", "the header is ''"),
         ("kind,h\nconv2d,1\n", "exactly one of"),
         ("kind,latency_s,latency_ms\n", "exactly one of"),
-        ("kind,colour,latency_s\n", "expected kind"),
+        ("kind,color,latency_s\n", "expected kind"),
         ("kind,h,w,c_in,c_out,latency_s\nconv2d,1,1,0,1,1\n", "line 2"),
         ("kind,h,w,c_in,c_out,latency_s\nconv2d,1,1,1,1,-4\n", "line 2"),
         ("kind,h,w,c_in,c_out,latency_s\n", "no measured row"),
