@@ -6,11 +6,13 @@ from latprof.compress.graph._graph import Graph, Stats, multiplied
 from latprof.compress.graph._groups import CountedOp, Group, ParameterSlice
 from latprof.compress.graph._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress.graph._quiet import culprit, first_line, quiet
+from latprof.compress.graph._rows import GroupRow
 
 __all__ = [
     "CountedOp",
     "Graph",
     "Group",
+    "GroupRow",
     "Inputs",
     "ParameterSlice",
     "Stats",

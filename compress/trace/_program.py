@@ -28,7 +28,9 @@ def export_program(model: nn.Module, inputs: Inputs) -> torch.export.ExportedPro
     for strict in (False, True):
         try:
             program = torch.export.export(model, inputs.args, inputs.kwargs, strict=strict)
-            if all(_is_simple(m.graph) for m in program.graph_module.modules() if hasattr(m, "graph")):
+            if all(
+                _is_simple(m.graph) for m in program.graph_module.modules() if hasattr(m, "graph")
+            ):
                 return program
             whole: torch.export.ExportedProgram = program.run_decompositions({})
             return whole

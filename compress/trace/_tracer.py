@@ -91,7 +91,9 @@ class Tracer:
             for d in range(len(shape)):
                 if (name, d) in self.slots:
                     self.labels.pin(self.slots[name, d].labels, reason)
-            listed = len(shape) > 1 and shape[0] > 1 and isinstance(self.tensors[name], nn.Parameter)
+            listed = (
+                len(shape) > 1 and shape[0] > 1 and isinstance(self.tensors[name], nn.Parameter)
+            )
             if listed and atoms is None and (name, 0) not in self.slots:
                 self.labels.pin(self.write(name, 0), reason)
             self._whole.setdefault(name, reason)
@@ -129,7 +131,9 @@ class Tracer:
         if len(labels) < size:
             whole = self.write(name, dim).copy()
             self.labels.unite(whole[span], labels)
-            self.labels.pin(whole[span][labels == 0], f"{name} is also used where nothing can be removed")
+            self.labels.pin(
+                whole[span][labels == 0], f"{name} is also used where nothing can be removed"
+            )
             labels = self.labels.find(whole)
         if reads and (pattern := self._excluded(name)) is not None:
             self.labels.pin(labels, f"excluded by {pattern!r}")
@@ -220,10 +224,10 @@ class Tracer:
         work = Pool(op, h=h, w=w, c=x.shape[axis], kernel=kernel, stride=stride, batch=batch)
         self.emit(call, work, channels, channels)
 
-    def emit_unmeasured(self, call: Call) -> None:
+    def emit_unmeasured(self, call: Call, *, opaque: bool = False) -> None:
         """Record an op that no workload describes."""
         if not self.fixed:
-            self.ops.append(Op(call.name, call.module, None))
+            self.ops.append(Op(call.name, call.module, None, opaque=opaque))
 
     def keep_whole(self, labels: LabelArray, dims: Sequence[int], reason: str) -> None:
         """Pin what still varies along ``dims`` when the trace ends."""
@@ -385,12 +389,13 @@ def unknown(tracer: Tracer, call: Call) -> Value | list[Value]:
     """An op without a rule keeps everything that goes into it; its products are counted."""
     for value in tensors_in(call.args.values()):
         tracer.stay(value, f"{call.where} is an op that channels cannot be followed through")
-    workloads = contractions(call)
+    workloads = [] if tracer.fixed else contractions(call)  # runtimes compute what is fixed once
     for workload in workloads:
         c_in, c_out = (np.zeros(n, np.int64) for n in workload.channels)
         tracer.emit(call, workload, c_in, c_out)
     if not workloads and any(call.floating):
-        tracer.emit_unmeasured(call)
+        library = call.target._schema.name.partition("::")[0]
+        tracer.emit_unmeasured(call, opaque=library not in ("aten", "prims"))
     return [tracer.value(call, unlabelled(len(s)), i) for i, s in enumerate(call.shapes)]
 
 

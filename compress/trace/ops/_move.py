@@ -225,9 +225,7 @@ def _windows(call: Call) -> list[Value] | None:
     for shape in call.shapes:
         stop = start + shape[dim]
         window = {**x.window, own: (start, stop)}
-        parts.append(
-            Value(shape, x.labels, x.floating, x.param, x.perm, window, source=call.name)
-        )
+        parts.append(Value(shape, x.labels, x.floating, x.param, x.perm, window, source=call.name))
         start = stop
     return parts
 

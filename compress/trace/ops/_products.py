@@ -82,9 +82,7 @@ def _einsum(tracer: Tracer, call: Call) -> Value | list[Value]:
     return made
 
 
-def _emit(
-    tracer: Tracer, call: Call, made: Value, k: int, sides: Sequence[Sequence[int]]
-) -> None:
+def _emit(tracer: Tracer, call: Call, made: Value, k: int, sides: Sequence[Sequence[int]]) -> None:
     """Record the product that made ``made`` by summing over k; ``sides`` are its dims that both
     factors have, that the left one has, and that the right one has."""
     if 0 not in (*made.shape, k):
