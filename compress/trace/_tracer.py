@@ -80,7 +80,7 @@ class Tracer:
         return self.labels.compress(found[tuple(part)].transpose(value.perm))
 
     def stay(self, value: Value, reason: str) -> None:
-        """Pin the value's channels; what makes it, if parameters, is listed as a group that stays."""
+        """Pin the value's channels; parameters that make it are listed as groups that stay."""
         if not value.fixed:
             self.pin(value, reason)
             return
@@ -370,7 +370,7 @@ def _first_of(a: LabelArray, b: LabelArray) -> LabelArray:
 def map_workload(
     labels: Labels, kind: str, made: Value, axis: int | None
 ) -> tuple[Workload, LabelArray, LabelArray]:
-    """An elementwise op over a value, whose channels lie along the dim that varies, else ``axis``."""
+    """An elementwise op, whose channels lie along the dim that varies, else along ``axis``."""
     found, shape = labels.compress(made.labels), made.shape
     if len(dims := varying(found)) == 1:
         axis = dims[0]

@@ -46,8 +46,8 @@ def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
     if not any(a.any() for a in given.values()):
         return _outputs(tracer, call, [unlabelled(len(s)) for s in call.shapes])
     moved = _moved(call, _swap(dict(call.args), given))
-    parts = list(moved) if isinstance(moved, (list, tuple)) else [moved]
-    arrays = [_compact(tracer, p) for p in parts]
+    several = list(moved) if isinstance(moved, (list, tuple)) else [moved]
+    arrays = [_compact(tracer, p) for p in several]
     if call.name in ("cat", "concat", "stack") and (dim := _joined(call, given)) is not None:
         arrays = [tracer.labels.tie(a, [dim], f"{call.where} joins them") for a in arrays]
     return _outputs(tracer, call, arrays)
