@@ -46,7 +46,8 @@ class Graph:
             shapes: higher-order ops (``cond``) and ops of other libraries.
         buffers: names in ``shapes`` that are no parameters.
         grouped: {weight of a grouped convolution or group norm: channels of one group}.
-        attributes: {module: its attributes that hold a count of units}, as ``shrink`` sets them.
+        attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
+            tuple: group}}, as ``shrink`` sets them.
     """
 
     groups: tuple[Group, ...]

@@ -91,9 +91,17 @@ def _pad_border(tracer: Tracer, call: Call) -> Value:
     return tracer.value(call, tracer.labels.tie(tracer.of(x), list(last), f"{call.where} over it"))
 
 
-@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+@rule("new_zeros", "new_ones", "new_full")
 def _new(tracer: Tracer, call: Call) -> Value:
-    """A new tensor, of a size that the forward tells."""
+    """A new constant, of a size that the forward tells."""
+    (shape,), (floating,) = call.shapes, call.floating
+    number = {"new_zeros": 0, "new_ones": 1}.get(call.name, call.get("fill_value"))
+    const = torch.full(shape, number, dtype=torch.float32 if floating else torch.int64)
+    return Value(shape, unlabelled(len(shape)), floating, const=const, fixed=True)
+
+
+@rule("new_empty", "new_empty_strided")
+def _new_empty(tracer: Tracer, call: Call) -> Value:
     return tracer.value(call, unlabelled(len(call.shapes[0])))
 
 
