@@ -69,14 +69,15 @@ def test_macs_predicted_for_a_shrunk_network_are_those_of_tracing_it(name: str) 
         masks = random_masks(graph, generator, kind)
         small = shrink(model, graph, masks)
         again = trace(small, inputs, probe=False)
-        assert graph.stats(counts_of(masks)) == again.stats()
-        assert again.stats().macs == counted_by_torch(small, inputs)
+        predicted, found = graph.stats(counts_of(masks)), again.stats()
+        assert (predicted.macs, predicted.params) == (found.macs, found.params)
+        assert found.macs == counted_by_torch(small, inputs)
 
 
 @pytest.mark.parametrize(
     ("name", "stays"),
     [
-        ("weight norm", "conv2d (2) multiplies by a weight that the forward computes"),
+        ("weight norm", "conv2d (1) multiplies by a weight that the forward computes"),
         ("spectral norm", "mv (0.parametrizations.weight.0) is an op that channels cannot be"),
         ("cells", "gru_cell (cell) is an op that channels cannot be followed through"),
         ("cross attention", "the code around it keeps its size: "),
@@ -97,7 +98,7 @@ def eval_of(make: Callable[[], tuple[nn.Module, Any]]) -> tuple[nn.Module, Any]:
     ("name", "prunable"),
     [
         ("weight norm", {"1": 16}),
-        ("parts of one weight", {"enter": 16}),
+        ("parts of one weight", {"weight": 12}),
         ("scaled and cast", {"enter": 16, "weight": 12}),
         ("bias in two parts", {"enter": 16, "weight": 6, "weight#2": 6}),
         ("tokens", {"enter": 64}),
@@ -120,7 +121,7 @@ def test_a_layer_over_tokens_costs_by_its_channels() -> None:
 
 def test_steps_of_an_rnn_are_products_that_repeat() -> None:
     model, inputs = nn.LSTM(8, 16), torch.zeros(5, 2, 8)
-    enter, step = trace(model, inputs).workloads()
+    step, enter = sorted(trace(model, inputs).workloads(), key=lambda w: -w.batch)
     assert (enter.macs, step.macs, step.batch) == (5 * 2 * 8 * 64, 5 * 2 * 16 * 64, 5)
 
 
@@ -145,6 +146,6 @@ def test_what_needs_no_input_takes_no_time() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.scale.exp().erfinv()
 
-    graph = trace(Scaled(), torch.zeros(1, 4))
+    graph = trace(Scaled(), torch.zeros(2, 4))
     assert graph.unmeasured == {}
     assert [w.label for w in graph.workloads()] == ["elementwise.scale"]
