@@ -144,7 +144,14 @@ class Interpreter:
                 if isinstance(arg, fx.GraphModule):
                     return self.graph(arg, args[i + 1 :])
         shapes, floating = _meta(node)
-        call = Call(name, node.target, {str(i): arg for i, arg in enumerate(args)}, shapes, floating, _module(node))
+        call = Call(
+            name,
+            node.target,
+            {str(i): arg for i, arg in enumerate(args)},
+            shapes,
+            floating,
+            _module(node),
+        )
         self.tracer.fixed = False
         if name == "flex_attention":
             flex_attention(self.tracer, call)
