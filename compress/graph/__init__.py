@@ -7,6 +7,7 @@ from latprof.compress.graph._graph import Graph, Stats, multiplied
 from latprof.compress.graph._groups import CountedOp, Group, ParameterSlice
 from latprof.compress.graph._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress.graph._quiet import culprit, first_line, quiet
+from latprof.compress.graph._rows import GroupRow
 from latprof.compress.graph._training_only import (
     TrainingOnlyWarning,
     training_only,
@@ -17,6 +18,7 @@ __all__ = [
     "CountedOp",
     "Graph",
     "Group",
+    "GroupRow",
     "Inputs",
     "ParameterSlice",
     "Stats",

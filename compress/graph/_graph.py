@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latprof.compress.graph._groups import CountedOp, Group
 from latprof.compress.graph._inputs import Inputs
+from latprof.compress.graph._rows import GroupRow, group_rows, sentence_of
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, Workload
 
@@ -34,15 +35,19 @@ class Graph:
     """What ``trace`` found.
 
     Args:
-        groups: every set of channels that lives and dies together, prunable or not.
+        groups: every set of channels that can only be removed together, prunable or not.
         ops: in the order in which they run, those that a workload describes.
         shapes: {parameter: its shape}, tied parameters under one name.
         inputs: the example inputs it was traced with.
         name: the model's class.
-        unmeasured: {op: how many}: ops that take time but have no workload.
+        unmeasured: {op: how many}: ops that take time and are in no figure, as they have no
+            workload. Ops that only move data, and those that need no input, are not among them.
+        opaque: those of ``unmeasured`` whose products, if they compute any, cannot be told from
+            shapes: higher-order ops (``cond``) and ops of other libraries.
         buffers: names in ``shapes`` that are no parameters.
         grouped: {weight of a grouped convolution or group norm: channels of one group}.
-        attributes: {module: its attributes that hold a count of units}, as ``shrink`` sets them.
+        attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
+            tuple: group}}, as ``shrink`` sets them.
     """
 
     groups: tuple[Group, ...]
@@ -51,6 +56,7 @@ class Graph:
     inputs: Inputs
     name: str
     unmeasured: Mapping[str, int] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
     buffers: frozenset[str] = frozenset()
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -61,6 +67,15 @@ class Graph:
     @property
     def prunable(self) -> tuple[Group, ...]:
         return tuple(g for g in self.groups if g.prunable)
+
+    @property
+    def uncounted(self) -> str:
+        """One sentence on the ops that are in no figure; empty where there are none."""
+        return sentence_of(self.unmeasured)
+
+    def rows(self) -> list[GroupRow]:
+        """One row per group: channels, shares of MACs and parameters, and what keeps it."""
+        return group_rows(self)
 
     @property
     def sizes(self) -> list[int]:

@@ -52,15 +52,29 @@ class Inputs:
         """
         name = type(model).__name__
         try:
-            outputs = flat_outputs(model(*self.args, **self.kwargs))
+            made = model(*self.args, **self.kwargs)
         except Exception as exc:
             given = ", ".join("x".join(map(str, t.shape)) for t in self.leaves) or "none"
             raise TraceError(
                 f"{name}: its forward fails on the example inputs ({given})"
                 f"{culprit(model, exc)}: {first_line(exc)}"
             ) from exc
-        if not outputs:
+        if (kind := _unknown_class(made)) is not None:
+            raise TraceError(
+                f"{name}: its forward returns a {kind}, a class that torch does not look into; "
+                f"call torch.export.register_dataclass({kind}) first, or return a tuple or a dict"
+            )
+        if not flat_outputs(made):
             raise TraceError(f"{name}: its forward returns no tensor; expected at least one")
+
+
+def _unknown_class(outputs: Any) -> str | None:
+    """Name of a class in the outputs that holds tensors where torch's pytree does not see them."""
+    for leaf in pytree.tree_leaves(outputs):
+        held = vars(leaf).values() if hasattr(leaf, "__dict__") else ()
+        if not isinstance(leaf, (torch.Tensor, nn.Module)) and flat_outputs(list(held)):
+            return type(leaf).__name__
+    return None
 
 
 @contextmanager

@@ -129,9 +129,22 @@ def cut(
         module = small.get_submodule(path)
         for attribute, group in changes.items():
             units = int((masks[group] != 0).sum())
-            old_value = getattr(module, attribute)
-            setattr(module, attribute, old_value * units // graph.groups[group].size)
+            _scale(module, attribute, units, graph.groups[group].size)
     return small
+
+
+def _scale(module: nn.Module, attribute: str, units: int, size: int) -> None:
+    """Bring ``attribute``, or the item i of a tuple where it is ``attribute[i]``, from ``size``
+    units to ``units``."""
+    name, _, place = attribute.partition("[")
+    old = getattr(module, name)
+    if not place:
+        setattr(module, name, old * units // size)
+        return
+    items = list(old)
+    i = int(place.removesuffix("]"))
+    items[i] = items[i] * units // size
+    setattr(module, name, type(old)(items))
 
 
 def _resize(module: nn.Module, prefix: str, graph: Graph) -> None:

@@ -51,7 +51,7 @@ class _Recorder(TorchDispatchMode):
     """Notes every basic product that runs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[Workload] = []
 
     def __torch_dispatch__(

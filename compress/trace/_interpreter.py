@@ -16,6 +16,7 @@ from latprof.compress.trace._tracer import RULES, Tracer, tensors_in, unknown
 from latprof.compress.trace._values import Call, Value, unlabelled
 from latprof.compress.trace.ops._attention import flex_attention
 from latprof.compress.trace.ops._pointwise import pointwise_rule
+from latprof.errors import TraceError
 
 __all__ = ["Interpreter"]
 
@@ -143,12 +144,19 @@ class Interpreter:
                 if isinstance(arg, fx.GraphModule):
                     return self.graph(arg, args[i + 1 :])
         shapes, floating = _meta(node)
-        call = Call(name, node.target, dict(enumerate(args)), shapes, floating, _module(node))
+        call = Call(
+            name,
+            node.target,
+            {str(i): arg for i, arg in enumerate(args)},
+            shapes,
+            floating,
+            _module(node),
+        )
         self.tracer.fixed = False
         if name == "flex_attention":
             flex_attention(self.tracer, call)
         else:
-            self.tracer.emit_unmeasured(call)
+            self.tracer.emit_unmeasured(call, opaque=True)
         for value in tensors_in(args):
             self.tracer.stay(
                 value, f"{call.where} is an op that channels cannot be followed through"
@@ -203,10 +211,16 @@ def _input(node: fx.Node) -> Value | Any:
 
 
 def _meta(node: fx.Node) -> tuple[tuple[tuple[int, ...], ...], tuple[bool, ...]]:
+    """(shapes, which are floating) of the tensors that the call makes."""
     found = [t for t in pytree.tree_leaves(node.meta.get("val")) if isinstance(t, torch.Tensor)]
-    return tuple(tuple(int(n) for n in t.shape) for t in found), tuple(
-        t.is_floating_point() for t in found
-    )
+    if any(not isinstance(n, int) for t in found for n in t.shape):
+        name = str(node.target).removeprefix("aten.").partition(".")[0]
+        where = f" in {path}" if (path := _module(node)) else ""
+        raise TraceError(
+            f"{name}{where} makes a tensor whose size depends on values in tensors; expected sizes "
+            "that the inputs' shapes decide; trace a module that ends before it"
+        )
+    return tuple(tuple(t.shape) for t in found), tuple(t.is_floating_point() for t in found)
 
 
 def _module(node: fx.Node) -> str:

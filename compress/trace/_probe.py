@@ -1,10 +1,10 @@
-"""Does the model's own code follow when channels go? Tried, not guessed.
+"""Does the model's own code still work when channels are removed? Each group is tried.
 
 Labels tell which channels can go together; whether the forward still runs at the new sizes
 depends on code that a trace does not show: a view with a number in it, a head count kept in an
-attribute. So every group is thinned at random on a small copy, which must compute what the masked
-model computes. Where it does not, the integers that modules keep beside their weights are scaled
-with the group; a group that still fails stays whole, and says why.
+attribute. So of every group random channels are removed from a small copy, which must compute what
+the masked model computes. Where it does not, the integers that modules keep beside their weights
+are scaled with the group; a group that still fails stays whole, with the reason of the last try.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ def probe_groups(model: nn.Module, graph: Graph) -> Graph:
     attributes: Attributes = {}
     good = [g for g in graph.prunable if g.unit == 1]
     suspects = [g for g in graph.prunable if g.unit > 1]
-    if probe.fails(good, {}):
+    if not suspects or probe.fails(good, {}):
         good, suspects = [], list(graph.prunable)
+    checked = len(good)
     for family in _families(suspects):
         found, bad = probe.settle(family)
         for path, changes in found.items():
             attributes.setdefault(path, {}).update(changes)
         failed |= bad
         good += [g for g in family if g.index not in bad]
-    if good and probe.fails(good, attributes):  # alone they follow, together they do not
+    if len(good) > checked and probe.fails(good, attributes):  # alone they follow, not together
         together: list[Group] = []
         for group in good:
             if reason := probe.fails([*together, group], attributes):
@@ -78,7 +79,7 @@ class _Probe:
         }  # a parameter of (almost) zeros would hide what happens behind it
 
     def fails(self, groups: Sequence[Group], attributes: Attributes) -> str:
-        """Why the model cannot follow when these groups are thinned; empty where it can."""
+        """Why the model cannot do without channels of these groups; empty where it can."""
         graph = dataclasses.replace(self.graph, attributes=attributes)
         for share in (0.5, 0.0):
             masks = self._masks(groups, share)
@@ -101,11 +102,12 @@ class _Probe:
 
     def settle(self, family: Sequence[Group]) -> tuple[Attributes, dict[int, str]]:
         """(attributes that the groups which follow need, {group that does not: why})."""
+        options: list[Attributes] = [{}]
         if not (reason := self.fails(family, {})):
             return {}, {}
-        options = [{}, *_options(self.model, family)]
-        for option in options[1:]:
-            if not self.fails(family, option):
+        for option in _options(self.model, family):
+            options.append(option)
+            if not (reason := self.fails(family, option)):
                 return option, {}
         ends = (family[:1], family[-1:])
         if len(family) == 1 or all(self.fails(g, _only(o, g)) for g in ends for o in options):
@@ -158,39 +160,50 @@ def _families(groups: Sequence[Group]) -> Iterator[list[Group]]:
 
 
 def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
-    """Which attributes may hold the groups' sizes: by name first, then any that fits."""
+    """Which attributes may hold the groups' sizes: by name first, then any that fits; those near
+    the weights first, then in tuples and one module further up."""
     looks: tuple[Callable[[str], bool], ...] = (
         lambda name: "head" in name and not re.search("dim|size", name),
         lambda name: not re.search("head_dim|head_size|per_head|dim_head", name),
         lambda name: True,
     )
     before: list[Attributes] = [{}]
-    for look in looks:
-        option: Attributes = {}
-        for group in family:
-            for path, name in _counts(model, group):
+    for far in (False, True):
+        found = [(g.index, *where) for g in family for where in _counts(model, g, far=far)]
+        for look in looks:
+            option: Attributes = {}
+            for index, path, name in found:
                 if look(name):
-                    option.setdefault(path, {})[name] = group.index
-        if option not in before:
-            before.append(option)
-            yield option
+                    option.setdefault(path, {})[name] = index
+            if option not in before:
+                before.append(option)
+                yield option
 
 
-def _counts(model: nn.Module, group: Group) -> Iterator[tuple[str, str]]:
-    """(module, attribute) pairs near the group's weights that hold a count of its units."""
+def _counts(model: nn.Module, group: Group, *, far: bool) -> Iterator[tuple[str, str]]:
+    """(module, attribute) pairs near the group's weights that hold a count of its units; with
+    ``far`` also ``attribute[i]`` of tuples, and modules two levels up."""
     parts = (*group.writers, *group.readers)
     slices = {int((p.index >= 0).sum()) for p in parts}
     each = max(1, min(slices) // group.size)
     fitting = {group.size} | slices | {n // each for n in slices}
     owners = {p.name.rpartition(".")[0] for p in parts}
     paths = owners | {path.rpartition(".")[0] for path in owners}
+    if far:
+        paths |= {path.rpartition(".")[0] for path in paths}
     for path in sorted(paths):
         module = model.get_submodule(path)
         if type(module).__module__.startswith("torch.nn.modules") or is_conv1d(module):
             continue  # shrink itself knows what these keep
         for name, value in vars(module).items():
-            if type(value) is int and value in fitting and not name.startswith("_"):
+            if name.startswith("_"):
+                continue
+            if type(value) is int and value in fitting:
                 yield path, name
+            elif far and type(value) in (tuple, torch.Size):
+                for i, one in enumerate(value):
+                    if type(one) is int and one in fitting:
+                        yield path, f"{name}[{i}]"
 
 
 def _only(option: Attributes, groups: Sequence[Group]) -> Attributes:

@@ -59,6 +59,7 @@ def trace(
         inputs=inputs,
         name=type(model).__name__,
         unmeasured=Counter(sorted(op.name for op in tracer.ops if op.workload is None)),
+        opaque=frozenset(op.name for op in tracer.ops if op.opaque),
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
     )

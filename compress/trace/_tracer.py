@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from latprof.compress.trace._contractions import contractions
-from latprof.compress.trace._labels import LabelArray, Labels, varying
-from latprof.compress.trace._values import Call, Op, Slot, Value, unlabelled
-from latprof.workloads import Elementwise, Pool, Workload
+from latprof.compress.trace._labels import LabelArray, varying
+from latprof.compress.trace._map_workload import map_workload
+from latprof.compress.trace._parameters import ParameterLabels
+from latprof.compress.trace._values import Call, Op, Value, unlabelled
+from latprof.workloads import Pool, Workload
 
 __all__ = ["RULES", "Rule", "Tracer", "rule"]
-
-#: Larger parameters used other than as weights are left whole.
-MAX_ATOMS = 1 << 22
 
 Rule = Callable[["Tracer", Call], "Value | list[Value]"]
 #: (workload, labels of its input channels, of its output channels), once all labels are known.
@@ -38,8 +34,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-class Tracer:
-    """The state of one trace. Rules call its verbs; ``settle`` ends it.
+class Tracer(ParameterLabels):
+    """The state of one trace. Rules call its methods; ``settle`` ends it.
 
     Args:
         tensors: {name: parameter or buffer}, tied ones under one name.
@@ -47,22 +43,17 @@ class Tracer:
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], exclude: Sequence[str] = ()) -> None:
-        self.tensors = tensors
-        self.exclude = tuple(exclude)
-        self.labels = Labels()
-        self.slots: dict[tuple[str, int], Slot] = {}
+        super().__init__(tensors, exclude)
         self.ops: list[Op] = []
         self.grouped: dict[str, int] = {}  # weight -> channels of a group that goes as a whole
         self.fixed = False  # whether the current call depends on no input
         self._later: list[tuple[int, Resolve]] = []
-        self._whole: dict[str, str] = {}
-        self._atoms: dict[str, LabelArray] = {}
         self._boxes: list[tuple[LabelArray, str]] = []
         self._splits: list[tuple[LabelArray, str]] = []
         self._meetings: list[tuple[LabelArray, LabelArray, str]] = []
         self._fixed: list[tuple[LabelArray, frozenset[int], str]] = []
 
-    # -- verbs of the rules -----------------------------------------------------------------
+    # -- for the rules -----------------------------------------------------------------------
 
     def value(self, call: Call, labels: LabelArray, index: int = 0) -> Value:
         """The call's output number ``index``, with these labels."""
@@ -70,75 +61,6 @@ class Tracer:
         if len(varying(found)) > 1:
             self._boxes.append((found, call.where))
         return Value(call.shapes[index], found, call.floating[index], source=call.name)
-
-    def of(self, value: Value) -> LabelArray:
-        """The value's labels now; a parameter used as data gets one label per element."""
-        if value.param is None or not value.floating:
-            return self.labels.compress(value.labels)
-        found = self._parameter_labels(value.param)
-        part = [value.span(d) if found.shape[d] > 1 else slice(None) for d in range(found.ndim)]
-        return self.labels.compress(found[tuple(part)].transpose(value.perm))
-
-    def stay(self, value: Value, reason: str) -> None:
-        """Pin the value's channels; what makes it, if parameters, is listed as a group that stays."""
-        if not value.fixed:
-            self.pin(value, reason)
-            return
-        for name in sorted(value.origins):
-            shape = self.tensors[name].shape
-            if (atoms := self._atoms.get(name)) is not None:
-                self.labels.pin(atoms, reason)
-            for d in range(len(shape)):
-                if (name, d) in self.slots:
-                    self.labels.pin(self.slots[name, d].labels, reason)
-            listed = (
-                len(shape) > 1 and shape[0] > 1 and isinstance(self.tensors[name], nn.Parameter)
-            )
-            if listed and atoms is None and (name, 0) not in self.slots:
-                self.labels.pin(self.write(name, 0), reason)
-            self._whole.setdefault(name, reason)
-
-    def pin(self, value: Value, reason: str) -> None:
-        self.labels.pin(self.of(value), reason)
-
-    def write(self, name: str, dim: int, span: slice = slice(None)) -> LabelArray:
-        """Labels of the channels that slices of this parameter make, along ``dim``, of the part
-        ``span`` of it."""
-        slot = self.slots.get((name, dim))
-        if slot is None:
-            fresh = self.labels.fresh(self.tensors[name].shape[dim])
-            self._join(name, dim, fresh)
-            slot = self.slots[name, dim]
-            if (pattern := self._excluded(name)) is not None:
-                self.labels.pin(fresh, f"excluded by {pattern!r}")
-        elif not slot.labels.all():  # used before with channels that stay
-            self.labels.pin(slot.labels, f"{name} is also used where nothing can be removed")
-        return self.labels.find(slot.labels)[span]
-
-    def follow(
-        self,
-        name: str,
-        dim: int,
-        labels: LabelArray,
-        *,
-        reads: bool = False,
-        span: slice = slice(None),
-    ) -> None:
-        """Slices of this parameter along ``dim`` belong to these channels; labels (n,), of the part
-        ``span`` of it."""
-        size = self.tensors[name].shape[dim]
-        labels = np.broadcast_to(labels, (len(range(size)[span]),))
-        if len(labels) < size:
-            whole = self.write(name, dim).copy()
-            self.labels.unite(whole[span], labels)
-            self.labels.pin(
-                whole[span][labels == 0], f"{name} is also used where nothing can be removed"
-            )
-            labels = self.labels.find(whole)
-        if reads and (pattern := self._excluded(name)) is not None:
-            self.labels.pin(labels, f"excluded by {pattern!r}")
-        self._join(name, dim, labels)
-        self.slots[name, dim].reads |= reads
 
     def meet(self, call: Call, values: Sequence[Value]) -> LabelArray:
         """Labels of an elementwise result of ``values``, broadcast against each other."""
@@ -224,10 +146,10 @@ class Tracer:
         work = Pool(op, h=h, w=w, c=x.shape[axis], kernel=kernel, stride=stride, batch=batch)
         self.emit(call, work, channels, channels)
 
-    def emit_unmeasured(self, call: Call) -> None:
+    def emit_unmeasured(self, call: Call, *, opaque: bool = False) -> None:
         """Record an op that no workload describes."""
         if not self.fixed:
-            self.ops.append(Op(call.name, call.module, None))
+            self.ops.append(Op(call.name, call.module, None, opaque=opaque))
 
     def keep_whole(self, labels: LabelArray, dims: Sequence[int], reason: str) -> None:
         """Pin what still varies along ``dims`` when the trace ends."""
@@ -312,51 +234,6 @@ class Tracer:
         others = tuple(d for d in dims if d != best)
         return self._unite(labels, labels.max(axis=others, keepdims=True))
 
-    def _join(self, name: str, dim: int, labels: LabelArray) -> None:
-        if name in self._whole:
-            self.labels.pin(labels, self._whole[name])
-        slot = self.slots.get((name, dim))
-        if (atoms := self._atoms.get(name)) is not None:
-            other = tuple(d for d in range(atoms.ndim) if d != dim)
-            column = self.labels.tie(atoms, other, f"{name} is used in more than one way").ravel()
-            self.labels.unite(column, labels)
-        if slot is None:
-            self.slots[name, dim] = Slot(np.array(labels))
-            return
-        self.labels.unite(slot.labels, labels)
-        lone = (slot.labels > 0) != (labels > 0)
-        reason = f"{name} is also used where nothing can be removed"
-        self.labels.pin(np.maximum(slot.labels, labels)[lone], reason)
-
-    def _parameter_labels(self, name: str) -> LabelArray:
-        shape = self.tensors[name].shape
-        dims = [d for d in range(len(shape)) if (name, d) in self.slots]
-        if dims:  # already a weight: its one labelled dim goes on, or nothing can
-            if len(dims) == 1:
-                column = self.slots[name, dims[0]].labels
-                return column.reshape([-1 if d == dims[0] else 1 for d in range(len(shape))])
-            for d in dims:
-                self.labels.pin(self.slots[name, d].labels, f"{name} is used in more than one way")
-            return unlabelled(len(shape))
-        size = int(np.prod(shape))
-        if size <= 1 or size > MAX_ATOMS:
-            return unlabelled(len(shape))
-        if name not in self._atoms:
-            self._atoms[name] = self.labels.fresh(size, hard=False).reshape(shape)
-            if (pattern := self._excluded(name)) is not None:
-                self.labels.pin(self._atoms[name], f"excluded by {pattern!r}")
-            if name in self._whole:
-                self.labels.pin(self._atoms[name], self._whole[name])
-        return self._atoms[name]
-
-    def _excluded(self, name: str) -> str | None:
-        module = name.rpartition(".")[0]
-        parents = [module.rsplit(".", i)[0] for i in range(module.count(".") + 1)]
-        candidates = (name, *parents)
-        return next(
-            (p for p in self.exclude if any(fnmatch.fnmatch(c, p) for c in candidates)), None
-        )
-
 
 def _first_of(a: LabelArray, b: LabelArray) -> LabelArray:
     """a where it labels, else b."""
@@ -367,34 +244,17 @@ def _first_of(a: LabelArray, b: LabelArray) -> LabelArray:
     return np.where(a > 0, a, b)
 
 
-def map_workload(
-    labels: Labels, kind: str, made: Value, axis: int | None
-) -> tuple[Workload, LabelArray, LabelArray]:
-    """An elementwise op over a value, whose channels lie along the dim that varies, else ``axis``."""
-    found, shape = labels.compress(made.labels), made.shape
-    if len(dims := varying(found)) == 1:
-        axis = dims[0]
-    elif axis is None:
-        axis = {0: 0, 1: 0, 2: 1, 4: 1, 5: 1}.get(len(shape), len(shape) - 1)
-    channels = np.zeros(shape[axis], np.int64) if len(dims) > 1 else found.reshape(-1)
-    channels = np.broadcast_to(channels, (shape[axis],))
-    batch = shape[0] if axis and len(shape) > 1 else 1
-    rest = [n for d, n in enumerate(shape) if d != axis and (d or not axis)]
-    w = rest[-1] if len(rest) > 1 else 1
-    h = math.prod(rest[:-1]) if len(rest) > 1 else math.prod(rest)
-    return Elementwise(kind, h=h, w=w, c=shape[axis], batch=batch), channels, channels
-
-
 def unknown(tracer: Tracer, call: Call) -> Value | list[Value]:
     """An op without a rule keeps everything that goes into it; its products are counted."""
     for value in tensors_in(call.args.values()):
         tracer.stay(value, f"{call.where} is an op that channels cannot be followed through")
-    workloads = contractions(call)
+    workloads = [] if tracer.fixed else contractions(call)  # runtimes compute what is fixed once
     for workload in workloads:
         c_in, c_out = (np.zeros(n, np.int64) for n in workload.channels)
         tracer.emit(call, workload, c_in, c_out)
     if not workloads and any(call.floating):
-        tracer.emit_unmeasured(call)
+        library = call.target._schema.name.partition("::")[0]
+        tracer.emit_unmeasured(call, opaque=library not in ("aten", "prims"))
     return [tracer.value(call, unlabelled(len(s)), i) for i, s in enumerate(call.shapes)]
 
 

@@ -97,10 +97,14 @@ class Call:
 
 @dataclass
 class Op:
-    """One op of the traced model with its workload, at full size."""
+    """One op of the traced model with its workload, at full size.
+
+    ``opaque`` is True where its products cannot be told from shapes.
+    """
 
     name: str
     module: str
     workload: Workload | None
     c_in: LabelArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     c_out: LabelArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    opaque: bool = False

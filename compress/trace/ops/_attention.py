@@ -32,8 +32,9 @@ def _attention(tracer: Tracer, call: Call) -> Value | list[Value]:
 
 
 def flex_attention(tracer: Tracer, call: Call) -> None:
-    """Count flex_attention(query, key, value, ...) as if every key were scored."""
-    q, k, v = (call[i] for i in range(3))
+    """Count the op as if every key were scored; its arguments, query, key and value first, go by
+    their numbers."""
+    q, k, v = (call[i] for i in "012")
     heads = int(np.prod(q.shape[:-2]))
     m, d, keys = q.shape[-2], q.shape[-1], k.shape[-2]
     for work in (

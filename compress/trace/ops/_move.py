@@ -46,8 +46,8 @@ def _move(tracer: Tracer, call: Call) -> Value | list[Value]:
     if not any(a.any() for a in given.values()):
         return _outputs(tracer, call, [unlabelled(len(s)) for s in call.shapes])
     moved = _moved(call, _swap(dict(call.args), given))
-    parts = list(moved) if isinstance(moved, (list, tuple)) else [moved]
-    arrays = [_compact(tracer, p) for p in parts]
+    several = list(moved) if isinstance(moved, (list, tuple)) else [moved]
+    arrays = [_compact(tracer, p) for p in several]
     if call.name in ("cat", "concat", "stack") and (dim := _joined(call, given)) is not None:
         arrays = [tracer.labels.tie(a, [dim], f"{call.where} joins them") for a in arrays]
     return _outputs(tracer, call, arrays)
@@ -91,9 +91,17 @@ def _pad_border(tracer: Tracer, call: Call) -> Value:
     return tracer.value(call, tracer.labels.tie(tracer.of(x), list(last), f"{call.where} over it"))
 
 
-@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+@rule("new_zeros", "new_ones", "new_full")
 def _new(tracer: Tracer, call: Call) -> Value:
-    """A new tensor, of a size that the forward tells."""
+    """A new constant, of a size that the forward tells."""
+    (shape,), (floating,) = call.shapes, call.floating
+    number = {"new_zeros": 0, "new_ones": 1}.get(call.name, call.get("fill_value"))
+    const = torch.full(shape, number, dtype=torch.float32 if floating else torch.int64)
+    return Value(shape, unlabelled(len(shape)), floating, const=const, fixed=True)
+
+
+@rule("new_empty", "new_empty_strided")
+def _new_empty(tracer: Tracer, call: Call) -> Value:
     return tracer.value(call, unlabelled(len(call.shapes[0])))
 
 
