@@ -221,9 +221,11 @@ def _einsum(graph: OnnxGraph, node: Any) -> Workload | None:
         for label, size in zip(term, graph.shape(name), strict=True):
             sizes[label] = max(size, sizes.get(label, 1))
     one, two = (set(t) for t in terms)
-    count = lambda labels: math.prod(sizes[n] for n in labels)  # noqa: E731
-    batch, k = count(one & two & set(made)), count((one & two) - set(made))
-    m, n = count((one - two) & set(made)), count((two - one) & set(made))
+    out = set(made)
+    batch, k, m, n = (
+        math.prod(sizes[label] for label in labels)
+        for labels in (one & two & out, (one & two) - out, (one - two) & out, (two - one) & out)
+    )
     first, second = (name in graph.constant for name in node.input)
     if batch == 1 and (first or second):
         return MatMul(m=m if second else n, k=k, n=n if second else m)

@@ -164,9 +164,13 @@ def _check_text(text: str, expected: re.Pattern[str]) -> None:
 def _check_size(text: str) -> None:
     """A size is arithmetic of symbols."""
     for node in ast.walk(ast.parse(text, mode="eval")):
-        called = isinstance(node, ast.Call) and (
-            not isinstance(node.func, ast.Name) or node.func.id not in _ARITHMETIC
-        )
-        named = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if called or not isinstance(node, _NODES) or (named and not node.value.isidentifier()):
+        if not isinstance(node, _NODES) or not _is_arithmetic(node):
             raise _UnsafeError(f"it holds {text[:80]!r} where a size stands")
+
+
+def _is_arithmetic(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _ARITHMETIC
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.isidentifier()
+    return True
