@@ -6,6 +6,7 @@ import contextlib
 import io
 import linecache
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+
+from latprof.errors import LatprofError
 
 __all__ = ["culprit", "first_line", "quiet"]
 
@@ -26,6 +29,11 @@ _LOGGERS = (
     "onnx_ir",
 )
 _OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
+
+_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+#: How torch's ONNX exporter names the node that it fails at.
+_TRANSLATED = re.compile(r"translating node .*\[target=torch\.ops\.\w+\.(\w+)")
+_MAX_LINE = 300
 
 
 @contextlib.contextmanager
@@ -49,9 +57,17 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(exc: BaseException) -> str:
-    """``RuntimeError: what it says first``."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
+    """``RuntimeError: what it says first``, of the innermost cause, without terminal colors; and
+    the op that was being translated, where the exporter names one."""
+    chain = [exc]
+    while (cause := chain[-1].__cause__) is not None and not isinstance(chain[-1], LatprofError):
+        chain.append(cause)
+    text = _COLORS.sub("", str(chain[-1]))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    name = type(chain[-1]).__name__
+    said = f"{name}: {lines[0]}" if lines else name
+    ops = [found[1] for e in chain if (found := _TRANSLATED.search(str(e)))]
+    return f"{said[:_MAX_LINE]} (at {ops[-1]})" if ops and ops[-1] not in said else said[:_MAX_LINE]
 
 
 def culprit(model: nn.Module, exc: BaseException) -> str:

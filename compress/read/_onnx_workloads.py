@@ -1,24 +1,25 @@
 """Workloads of an ONNX file: batch norm, bias and activations taken as the exporter fused them.
 
-Of a quantised (QDQ) file, an op between DequantizeLinear and QuantizeLinear is an int8 workload
+Of a quantized (QDQ) file, an op between DequantizeLinear and QuantizeLinear is an integer workload
 where runtimes have an integer kernel for it; else it runs in floats between the two.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
+from latprof.compress.read._onnx_graph import OnnxGraph, UnknownShapeError
+from latprof.compress.read._onnx_model import Shape, load_onnx
 from latprof.errors import ModelLoadError
 from latprof.vocabulary import require
 from latprof.workloads import (
     Elementwise,
     MatMul,
+    ModelWorkloads,
     Pool,
     Workload,
     conv_transpose_workload,
@@ -27,147 +28,139 @@ from latprof.workloads import (
 
 __all__ = ["onnx_workloads"]
 
-Shape = tuple[int, ...]
-
 _UNARY = {
     "Relu": "relu", "LeakyRelu": "relu", "PRelu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
     "HardSigmoid": "hard_sigmoid", "HardSwish": "hard_swish", "Gelu": "gelu", "Swish": "silu",
-    "Softmax": "softmax", "LogSoftmax": "softmax", "Clip": "relu6",
+    "Softmax": "softmax", "LogSoftmax": "softmax", "Clip": "relu6", "BiasGelu": "gelu",
+    "FastGelu": "gelu", "QuickGelu": "silu", "QLinearLeakyRelu": "relu",
+    "QLinearSigmoid": "sigmoid", "QLinearSoftmax": "softmax",
 }  # fmt: skip
-_BINARY = {"Add": "add", "Sub": "add", "Mul": "mul", "Div": "mul"}
-_INTEGER = {
-    "Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
-    "Sigmoid",
+_BINARY = {
+    "Add": "add", "Sub": "add", "Mul": "mul", "Div": "mul", "QLinearAdd": "add",
+    "QLinearMul": "mul",
 }  # fmt: skip
 _NORMS = {
     "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
-    "InstanceNormalization", "GroupNormalization",
+    "InstanceNormalization", "GroupNormalization", "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
 }  # fmt: skip
+#: Ops that move values, ask about shapes or change types, and compute nothing.
+_FREE = {
+    "And", "Cast", "CastLike", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace",
+    "DequantizeLinear", "Dropout", "DynamicQuantizeLinear", "Equal", "Expand", "EyeLike",
+    "Flatten", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity",
+    "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Not", "OneHot", "Or", "Pad",
+    "QLinearConcat",
+    "QuantizeLinear", "Range", "Reshape", "Resize", "ReverseSequence", "Scatter",
+    "ScatterElements", "ScatterND", "SequenceAt", "SequenceConstruct", "Shape", "Size", "Slice",
+    "SpaceToDepth", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Trilu",
+    "Unsqueeze", "Upsample", "Where", "Xor",
+}  # fmt: skip
+#: Where the weight of an op on integers stands, after the scale and zero point of the input.
+_WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
+#: A body that runs more often than this is named and not counted.
+_MAX_TRIPS = 10_000
 
 
-def onnx_workloads(path: Path) -> list[Workload]:
+def onnx_workloads(path: Path, inputs: Mapping[str, Sequence[int]]) -> ModelWorkloads:
     onnx = require("onnx", extra="onnx", why="reading an .onnx file")
+    graph, shaped, assumed = load_onnx(path, inputs)
     try:
-        model = onnx.load(str(path))
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as exc:
-        raise ModelLoadError(f"MODEL {path}: not an ONNX model: {type(exc).__name__}") from exc
-    graph = _Graph(onnx, model.graph, str(path))
-    found: list[Workload] = []
-    for node in graph.nodes:
-        made = _OPS.get(node.op_type, _elementwise)(graph, node)
-        if made is not None:
-            found.append(made.with_dtype("int8") if graph.is_int8(node) else made)
-    return found
+        found = _Reader(onnx).read(OnnxGraph(onnx, graph, shaped))
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
+        raise ModelLoadError(
+            f"MODEL {path}: not an ONNX model that runs: {type(exc).__name__}: {exc}"
+        ) from exc
+    return ModelWorkloads(tuple(found.workloads), found.unread, tuple(assumed))
 
 
-class _Graph:
-    """Shapes and constants by name, and which nodes a larger op swallowed."""
+class _Found:
+    """Workloads so far, and how many of which ops are in none."""
 
-    def __init__(self, onnx: Any, graph: Any, path: str) -> None:
-        self.onnx, self.path = onnx, path
-        self.constants = {t.name: t for t in graph.initializer}
-        self.shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in graph.initializer}
-        for info in (*graph.input, *graph.value_info, *graph.output):
-            dims = info.type.tensor_type.shape.dim
-            if info.type.tensor_type.HasField("shape"):
-                # an open dim is the batch: it is read as 1
-                self.shapes[info.name] = tuple(d.dim_value if d.dim_value else 1 for d in dims)
-        for node in graph.node:
-            if node.op_type == "Constant":
-                tensor = next((a.t for a in node.attribute if a.name == "value"), None)
-                if tensor is not None:
-                    self.constants[node.output[0]] = tensor
-                    self.shapes[node.output[0]] = tuple(tensor.dims)
-        self.maker = {out: node for node in graph.node for out in node.output}
-        self.users = Counter(i for node in graph.node for i in node.input)
-        self._readers = defaultdict(set)
-        for node in graph.node:
-            for name in node.input:
-                self._readers[name].add(node.op_type)
-        derived = set(self.constants)
-        for node in graph.node:  # computed from constants alone: folded when loaded
-            if all(i in derived for i in node.input if i) and node.input:
-                derived.update(node.output)
-        self.constant = derived
-        swallowed = _swallowed(self, graph.node)
-        self.nodes = [
-            n for n in graph.node if id(n) not in swallowed and n.output[0] not in derived
-        ]
+    def __init__(self) -> None:
+        self.workloads: list[Workload] = []
+        self.unread: Counter[str] = Counter()
 
-    def shape(self, name: str) -> Shape:
-        if name not in self.shapes:
-            raise ModelLoadError(f"MODEL {self.path}: shape of {name} cannot be inferred")
-        return self.shapes[name]
+    @property
+    def macs(self) -> int:
+        return sum(w.macs for w in self.workloads)
 
-    def is_int8(self, node: Any) -> bool:
-        """Quantised before and after, with a kernel for it."""
-        makers = [self.maker.get(i) for i in node.input if i not in self.constant]
-        before = {None if m is None else m.op_type for m in makers}
-        after = self._readers[node.output[0]]
-        around = (before, after) == ({"DequantizeLinear"}, {"QuantizeLinear"})
-        return around and node.op_type in _INTEGER
+    def add(self, other: _Found, times: int = 1) -> None:
+        self.workloads += other.workloads * times
+        self.unread.update({op: count * times for op, count in other.unread.items()})
 
-    def value(self, name: str) -> NDArray[Any]:
-        found: NDArray[Any] = self.onnx.numpy_helper.to_array(self.constants[name])
+
+class _Reader:
+    def __init__(self, onnx: Any) -> None:
+        self.onnx = onnx
+
+    def read(self, graph: OnnxGraph) -> _Found:
+        found = _Found()
+        for node, shaped in graph.nodes:
+            bodies = [
+                OnnxGraph(self.onnx, a.g, b.g, graph)
+                for a, b in zip(node.attribute, shaped.attribute, strict=False)
+                if a.HasField("g")
+            ]
+            if bodies:
+                self._control(graph, node, bodies, found)
+                continue
+            try:
+                found.workloads += _read_node(graph, node)
+            except UnknownShapeError:
+                found.unread[node.op_type] += 1
         return found
 
-    def attribute(self, node: Any, name: str, default: Any) -> Any:
-        for a in node.attribute:
-            if a.name == name:
-                return self.onnx.helper.get_attribute_value(a)
-        return default
+    def _control(self, graph: OnnxGraph, node: Any, bodies: list[OnnxGraph], found: _Found) -> None:
+        """If takes its costlier branch; a Loop or Scan runs its body as often as is known."""
+        read = [self.read(body) for body in bodies]
+        if node.op_type == "If":
+            found.add(max(read, key=lambda branch: branch.macs))
+            return
+        trips = _trips(graph, node, bodies[0])
+        if trips is None or trips > _MAX_TRIPS:
+            found.unread[node.op_type] += 1
+        else:
+            found.add(read[0], trips)
 
 
-def _swallowed(graph: _Graph, nodes: Any) -> set[int]:
-    """Nodes that are part of another op: bias adds, SiLU's product, the pieces of GELU."""
-    gone: set[int] = set()
-    for node in nodes:
-        made = [graph.maker.get(i) for i in node.input]
-        if node.op_type == "Add" and len(node.input) == 2:
-            for bias, product in ((0, 1), (1, 0)):
-                source = made[product]
-                if (
-                    source is not None
-                    and source.op_type == "MatMul"
-                    and graph.users[source.output[0]] == 1
-                    and node.input[bias] in graph.constant
-                    and len(graph.shapes.get(node.input[bias], (0, 0))) == 1
-                ):
-                    gone.add(id(node))
-        if node.op_type == "Mul" and len(node.input) == 2:
-            for gate, x in ((0, 1), (1, 0)):
-                source = made[gate]
-                if (
-                    source is not None
-                    and source.op_type == "Sigmoid"
-                    and list(source.input) == [node.input[x]]
-                ):
-                    gone.add(id(node))
-                    source.op_type = "Swish"
-        if node.op_type == "Erf":
-            gone |= _gelu(graph, node, nodes)
-    return gone
+def _trips(graph: OnnxGraph, node: Any, body: OnnxGraph) -> int | None:
+    """How often the body runs; None where data decide."""
+    if node.op_type == "Scan":
+        count = int(graph.attribute(node, "num_scan_inputs", 1))
+        scanned = node.input[len(node.input) - count]
+        axes = graph.attribute(node, "scan_input_axes", [0])
+        shape = graph.shapes.get(scanned)
+        return None if shape is None else shape[axes[0]]
+    if node.op_type != "Loop" or len(node.input) < 2 or node.input[0] not in graph.constants:
+        return None
+    start = node.input[1]
+    if start and not (start in graph.constants and bool(graph.value(start).all())):
+        return None
+    if not body.goes_on:
+        return None
+    return int(graph.value(node.input[0]).reshape(-1)[0])
 
 
-def _gelu(graph: _Graph, erf: Any, nodes: Any) -> set[int]:
-    """x * (1 + erf(x / sqrt 2)) / 2 as the exporter writes it: all of it but the Erf."""
-    gone: set[int] = set()
-    before = graph.maker.get(erf.input[0])
-    if before is not None and before.op_type in ("Div", "Mul"):
-        gone.add(id(before))
-    ends = {erf.output[0]}
-    for node in nodes:
-        if node.op_type in ("Add", "Mul") and ends & set(node.input) and len(gone) < 4:
-            gone.add(id(node))
-            ends = {node.output[0]}
-    erf.op_type = "Gelu"
-    return gone
+def _read_node(graph: OnnxGraph, node: Any) -> Iterator[Workload]:
+    """Its workloads; raises UnknownShapeError for an op that is in none of them but takes time."""
+    if node.op_type in _FREE and node.domain in _DOMAINS:
+        return
+    dtype = graph.dtype(node, _WEIGHT.get(node.op_type, 1))
+    if node.op_type not in _OPS and dtype is None:
+        return  # arithmetic of indices and shapes
+    made = _OPS.get(node.op_type, _elementwise)(graph, node)
+    if made is None:
+        raise UnknownShapeError(node.op_type)
+    yield made.with_dtype(dtype or "float32")
 
 
-def _conv(graph: _Graph, node: Any) -> Workload | None:
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+def _conv(graph: OnnxGraph, node: Any) -> Workload | None:
     shape, made = graph.shape(node.input[0]), graph.shape(node.output[0])
-    weight = graph.shape(node.input[1])
+    weight = graph.shape(node.input[_WEIGHT.get(node.op_type, 1)])
     ones = [1] * (len(weight) - 2)
     return conv_workload(
         shape,
@@ -179,29 +172,67 @@ def _conv(graph: _Graph, node: Any) -> Workload | None:
     )
 
 
-def _conv_transpose(graph: _Graph, node: Any) -> Workload | None:
-    if graph.attribute(node, "group", 1) != 1:
-        return None
-    return conv_transpose_workload(graph.shape(node.input[0]), graph.shape(node.input[1]))
+def _conv_transpose(graph: OnnxGraph, node: Any) -> Workload | None:
+    shape, weight = graph.shape(node.input[0]), graph.shape(node.input[1])
+    groups = int(graph.attribute(node, "group", 1))
+    if groups == 1:
+        return conv_transpose_workload(shape, weight)
+    pixels = shape[0] * math.prod(shape[2:])
+    n = weight[1] * math.prod(weight[2:])
+    return MatMul(m=pixels, k=weight[0] // groups, n=n, batch=groups, weights=False)
 
 
-def _gemm(graph: _Graph, node: Any) -> Workload | None:
+def _gemm(graph: OnnxGraph, node: Any) -> Workload | None:
     a, made = graph.shape(node.input[0]), graph.shape(node.output[0])
     k = a[0] if graph.attribute(node, "transA", 0) else a[1]
-    return MatMul(m=made[0], k=k, n=made[1])
+    weights = node.input[_WEIGHT.get(node.op_type, 1)] in graph.constant
+    return MatMul(m=made[0], k=k, n=made[1], weights=weights)
 
 
-def _matmul(graph: _Graph, node: Any) -> Workload | None:
-    a, b = (graph.shape(i) for i in node.input)
-    made = graph.shape(node.output[0])
-    if node.input[1] in graph.constant and len(b) == 2:
+def _matmul(graph: OnnxGraph, node: Any) -> Workload | None:
+    right = node.input[_WEIGHT.get(node.op_type, 1)]
+    a, b = graph.shape(node.input[0]), graph.shape(right)
+    if graph.attribute(node, "transA", 0):
+        a = (*a[:-2], a[-1], a[-2])
+    if graph.attribute(node, "transB", 0):
+        b = (*b[:-2], b[-1], b[-2])
+    a, b = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
+    if right in graph.constant and len(b) == 2:
         return MatMul(m=math.prod(a[:-1]), k=a[-1], n=b[-1])
-    if min(len(a), len(b)) < 2:
+    batch = math.prod(_broadcast(a[:-2], b[:-2]))
+    return MatMul(m=a[-2], k=a[-1], n=b[-1], batch=batch, weights=False)
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape:
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    padded = (1,) * (len(long) - len(short)) + short
+    return tuple(n if m == 1 else m for n, m in zip(long, padded, strict=True))
+
+
+def _einsum(graph: OnnxGraph, node: Any) -> Workload | None:
+    """A product of two operands; of other numbers the order of products is the runtime's."""
+    equation = graph.attribute(node, "equation", b"").decode().replace(" ", "")
+    given, arrow, made = equation.partition("->")
+    terms = given.split(",")
+    if len(terms) != 2 or len(node.input) != 2 or not arrow or "." in equation:
         return None
-    return MatMul(m=a[-2], k=a[-1], n=b[-1], batch=math.prod(made[:-2]), weights=False)
+    sizes: dict[str, int] = {}
+    for term, name in zip(terms, node.input, strict=True):
+        for label, size in zip(term, graph.shape(name), strict=True):
+            sizes[label] = max(size, sizes.get(label, 1))
+    one, two = (set(t) for t in terms)
+    out = set(made)
+    batch, k, m, n = (
+        math.prod(sizes[label] for label in labels)
+        for labels in (one & two & out, (one & two) - out, (one - two) & out, (two - one) & out)
+    )
+    first, second = (name in graph.constant for name in node.input)
+    if batch == 1 and (first or second):
+        return MatMul(m=m if second else n, k=k, n=n if second else m)
+    return MatMul(m=m, k=k, n=n, batch=batch, weights=False)
 
 
-def _pool(graph: _Graph, node: Any) -> Workload | None:
+def _pool(graph: OnnxGraph, node: Any) -> Workload | None:
     shape, made = graph.shape(node.input[0]), graph.shape(node.output[0])
     if len(shape) != 4:
         return None
@@ -217,7 +248,7 @@ def _pool(graph: _Graph, node: Any) -> Workload | None:
     )
 
 
-def _reduce_mean(graph: _Graph, node: Any) -> Workload | None:
+def _reduce_mean(graph: OnnxGraph, node: Any) -> Workload | None:
     shape = graph.shape(node.input[0])
     axes = graph.attribute(node, "axes", None)
     if axes is None and len(node.input) > 1 and node.input[1] in graph.constants:
@@ -227,7 +258,7 @@ def _reduce_mean(graph: _Graph, node: Any) -> Workload | None:
     return Pool("global_avg", h=shape[2], w=shape[3], c=shape[1], batch=shape[0])
 
 
-def _elementwise(graph: _Graph, node: Any) -> Workload | None:
+def _elementwise(graph: OnnxGraph, node: Any) -> Workload | None:
     op = _UNARY.get(node.op_type)
     made = graph.shapes.get(node.output[0], ())
     if node.op_type in _NORMS:
@@ -236,7 +267,7 @@ def _elementwise(graph: _Graph, node: Any) -> Workload | None:
         op = "scale"
     elif node.op_type in _BINARY:
         full = math.prod(made)
-        inputs = [math.prod(graph.shapes.get(i, ())) for i in node.input]
+        inputs = [math.prod(graph.shapes.get(i, ())) for i in node.input if i]
         op = _BINARY[node.op_type] if inputs.count(full) > 1 or full == 1 else "scale"
     if op is None or not made or 0 in made:
         return None
@@ -251,13 +282,26 @@ def _elementwise(graph: _Graph, node: Any) -> Workload | None:
     )
 
 
-_OPS: dict[str, Callable[[_Graph, Any], Workload | None]] = {
+_OPS: dict[str, Callable[[OnnxGraph, Any], Workload | None]] = {
     "AveragePool": _pool,
     "Conv": _conv,
+    "ConvInteger": _conv,
     "ConvTranspose": _conv_transpose,
+    "DynamicQuantizeMatMul": _matmul,
+    "Einsum": _einsum,
+    "FusedConv": _conv,
+    "FusedGemm": _gemm,
+    "FusedMatMul": _matmul,
     "Gemm": _gemm,
     "GlobalAveragePool": _pool,
     "MatMul": _matmul,
+    "MatMulInteger": _matmul,
+    "MatMulIntegerToFloat": _matmul,
     "MaxPool": _pool,
+    "QGemm": _gemm,
+    "QLinearAveragePool": _pool,
+    "QLinearConv": _conv,
+    "QLinearGlobalAveragePool": _pool,
+    "QLinearMatMul": _matmul,
     "ReduceMean": _reduce_mean,
 }

@@ -1,22 +1,21 @@
 """Workloads of a TFLite file: channels come last, activations are fused into what they follow.
 
-An op from int8 activations to int8 ones is an int8 workload; what is fused into it is where its
-rounding clips, and no op.
+An op from integer activations to integer ones is an integer workload; what is fused into it is
+where its rounding clips, and no op.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from latprof.errors import ModelLoadError
-from latprof.vocabulary import require
+from latprof.compress.read._tflite_model import Operator, Shape, TfliteModel, load_tflite, reading
 from latprof.workloads import (
     Elementwise,
     MatMul,
+    ModelWorkloads,
     Pool,
     Workload,
     conv_transpose_workload,
@@ -25,8 +24,6 @@ from latprof.workloads import (
 
 __all__ = ["tflite_workloads", "transposes"]
 
-Shape = tuple[int, ...]
-
 _UNARY = {
     "ELU": "relu", "GELU": "gelu", "HARD_SWISH": "hard_swish", "LEAKY_RELU": "relu",
     "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax", "PRELU": "relu", "RELU": "relu",
@@ -34,97 +31,76 @@ _UNARY = {
     "TANH": "tanh",
 }  # fmt: skip
 _BINARY = {"ADD": "add", "SUB": "add", "MUL": "mul", "DIV": "mul"}
-_INT8 = 9  # TensorType
 _FUSED = {1: "relu", 2: "relu6", 3: "relu6", 4: "tanh"}  # by ActivationFunctionType
+#: Ops that move values, ask about shapes or change types, and compute nothing.
+_FREE = {
+    "ASSIGN_VARIABLE", "BATCH_TO_SPACE_ND", "BROADCAST_ARGS", "BROADCAST_TO", "CALL_ONCE", "CAST",
+    "CONCATENATION", "DENSIFY", "DEPTH_TO_SPACE", "DEQUANTIZE", "DYNAMIC_UPDATE_SLICE",
+    "EMBEDDING_LOOKUP", "EQUAL", "EXPAND_DIMS", "FILL", "GATHER", "GATHER_ND", "GREATER",
+    "GREATER_EQUAL", "LESS", "LESS_EQUAL", "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR",
+    "MIRROR_PAD", "NOT_EQUAL", "ONE_HOT", "PACK", "PAD", "PADV2", "QUANTIZE", "RANGE", "RANK",
+    "READ_VARIABLE", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2",
+    "SCATTER_ND", "SELECT", "SELECT_V2", "SHAPE", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH",
+    "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK", "VAR_HANDLE",
+    "WHERE", "ZEROS_LIKE",
+}  # fmt: skip
 
 
-def tflite_workloads(path: Path) -> list[Workload]:
-    found: list[Workload] = []
-    for op in _operators(path):
-        made = _OPS.get(op.name, _elementwise)(op)
-        if made is None:
-            continue
-        found.append(made.with_dtype("int8") if op.int8 else made)
-        if not op.int8 and (activation := _FUSED.get(op.activation)) is not None:
-            found.append(_map(activation, op.made))
-    return found
+def tflite_workloads(path: Path, inputs: Mapping[str, Sequence[int]]) -> ModelWorkloads:
+    model = load_tflite(path, inputs)
+    with reading(path):
+        workloads, unread, used = _read(model, 0, ())
+    if left := model.graph_count - len(used):
+        model.assumed.append(
+            f"{left} of {model.graph_count} subgraphs, which the first does not call, are not read"
+        )
+    return ModelWorkloads(tuple(workloads), unread, tuple(model.assumed))
 
 
 def transposes(path: Path) -> int:
     """How often the file turns a map of more than one pixel and channel between layouts."""
-    return sum(
-        op.name == "TRANSPOSE" and sum(n > 1 for n in op.made) > 1 for op in _operators(path)
-    )
+    model = load_tflite(path, {})
+    with reading(path):
+        return sum(
+            op.name == "TRANSPOSE" and sum(n > 1 for n in op.made) > 1 for op in model.operators(0)
+        )
 
 
-class _Operator:
-    """One operator with its shapes; ``constant`` says which inputs are weights."""
-
-    def __init__(self, name: str, options: Any, inputs: list[Any], outputs: list[Any]) -> None:
-        self.name, self.options = name, options
-        self.shapes: list[Shape] = [s for s, _, _ in inputs]
-        self.constant = [c for _, c, _ in inputs]
-        self.made: Shape = outputs[0][0] if outputs else ()
-        self.int8 = all(t == _INT8 for _, c, t in (*inputs, *outputs) if not c)
-
-    @property
-    def activation(self) -> int:
-        function = getattr(self.options, "FusedActivationFunction", None)
-        return int(function()) if function is not None else 0
-
-
-def _operators(path: Path) -> Iterator[_Operator]:
-    schema = require(
-        "ai_edge_litert.schema_py_generated", extra="tflite", why="reading a .tflite file"
-    )
-    names = _names(schema.BuiltinOperator)
-    data = path.read_bytes()
-    if data[4:8] != b"TFL3":
-        raise ModelLoadError(f"MODEL {path}: not a TFLite model")
-    try:
-        model = schema.Model.GetRootAs(data, 0)
-        graph = model.Subgraphs(0)
-        tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
-        varying = {int(i) for i in graph.InputsAsNumpy()} | {
-            int(t)
-            for o in range(graph.OperatorsLength())
-            for t in graph.Operators(o).OutputsAsNumpy()
-        }
-        known = [_tensor(t, i not in varying) for i, t in enumerate(tensors)]
-        for number in range(graph.OperatorsLength()):
-            operator = graph.Operators(number)
-            code = model.OperatorCodes(operator.OpcodeIndex())
-            # The larger of two fields, as the runtime takes it: quantizers leave one empty.
-            yield _Operator(
-                names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())],
-                _options(schema, operator),
-                [known[i] for i in operator.InputsAsNumpy() if i >= 0],
-                [known[i] for i in operator.OutputsAsNumpy()],
-            )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as exc:
-        raise ModelLoadError(f"MODEL {path}: not a TFLite model: {exc}") from exc
+def _read(
+    model: TfliteModel, number: int, callers: tuple[int, ...]
+) -> tuple[list[Workload], Counter[str], set[int]]:
+    """Workloads of a subgraph and of what it calls, ops in none of them, and subgraphs met."""
+    if number in callers:
+        raise ValueError(f"subgraph {number} calls itself")
+    workloads: list[Workload] = []
+    unread: Counter[str] = Counter()
+    used = {number}
+    for op in model.operators(number):
+        bodies = [_read(model, n, (*callers, number)) for n in op.subgraphs]
+        used.update(*(met for *_, met in bodies))
+        if op.name == "WHILE":  # data decide how often
+            unread["WHILE"] += 1
+        elif bodies and op.name != "CALL_ONCE":
+            ops, missed, _ = max(bodies, key=lambda body: sum(w.macs for w in body[0]))
+            workloads += ops
+            unread.update(missed)
+        elif (made := _workloads(op)) is None:
+            unread[op.name] += 1
+        else:
+            workloads += made
+    return workloads, unread, used
 
 
-def _names(enumeration: Any) -> dict[int, str]:
-    """The names of an enumeration of the schema by value."""
-    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
-
-
-def _tensor(tensor: Any, constant: bool) -> tuple[Shape, bool, int]:
-    """Its shape, whether it is a constant, and its TensorType."""
-    shape = tuple(int(n) for n in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
-    return shape, constant, int(tensor.Type())
-
-
-def _options(schema: Any, operator: Any) -> Any:
-    """The operator's own options, as their class; None where it has none."""
-    table = operator.BuiltinOptions()
-    name = _names(schema.BuiltinOptions).get(operator.BuiltinOptionsType(), "NONE")
-    if table is None or name == "NONE":
+def _workloads(op: Operator) -> list[Workload] | None:
+    """None for an op that takes time and is in none."""
+    if op.name in _FREE or op.dtype is None:
+        return []
+    made = _OPS.get(op.name, _elementwise)(op)
+    if made is None:
         return None
-    options = getattr(schema, name)()
-    options.Init(table.Bytes, table.Pos)
-    return options
+    fused = None if op.is_integer else _FUSED.get(op.activation)
+    extra = [] if fused is None else [_map(fused, op.made)]
+    return [w.with_dtype(op.dtype) for w in (made, *extra)]
 
 
 def _first(shape: Shape) -> Shape:
@@ -132,7 +108,7 @@ def _first(shape: Shape) -> Shape:
     return (shape[0], shape[-1], *shape[1:-1])
 
 
-def _conv(op: _Operator) -> Workload | None:
+def _conv(op: Operator) -> Workload | None:
     shape, weight, made = _first(op.shapes[0]), op.shapes[1], _first(op.made)
     stride = [op.options.StrideH(), op.options.StrideW()]
     dilation = [op.options.DilationHFactor(), op.options.DilationWFactor()]
@@ -140,24 +116,31 @@ def _conv(op: _Operator) -> Workload | None:
     return conv_workload(shape, made, (weight[0], weight[-1], *kernel), groups, stride, dilation)
 
 
-def _depthwise(op: _Operator) -> Workload | None:
+def _conv_3d(op: Operator) -> Workload | None:
+    shape, weight, made = _first(op.shapes[0]), op.shapes[1], _first(op.made)
+    stride = [op.options.StrideD(), op.options.StrideH(), op.options.StrideW()]
+    *kernel, c_in, c_out = weight
+    return conv_workload(shape, made, (c_out, c_in, *kernel), shape[1] // c_in, stride, [1, 1, 1])
+
+
+def _depthwise(op: Operator) -> Workload | None:
     shape, weight, made = _first(op.shapes[0]), op.shapes[1], _first(op.made)
     stride = [op.options.StrideH(), op.options.StrideW()]
     dilation = [op.options.DilationHFactor(), op.options.DilationWFactor()]
     return conv_workload(shape, made, (weight[-1], 1, *weight[1:3]), shape[1], stride, dilation)
 
 
-def _conv_transpose(op: _Operator) -> Workload | None:
+def _conv_transpose(op: Operator) -> Workload | None:
     weight = op.shapes[1]  # (c_out, h, w, c_in); the input is the third operand
     return conv_transpose_workload(_first(op.shapes[2]), (weight[-1], weight[0], *weight[1:3]))
 
 
-def _fully_connected(op: _Operator) -> Workload | None:
+def _fully_connected(op: Operator) -> Workload | None:
     n, k = op.shapes[1]
     return MatMul(m=math.prod(op.shapes[0]) // k, k=k, n=n)
 
 
-def _batch_matmul(op: _Operator) -> Workload | None:
+def _batch_matmul(op: Operator) -> Workload | None:
     a = op.shapes[0]
     k = a[-2] if op.options.AdjX() else a[-1]
     m, n = op.made[-2:]
@@ -166,7 +149,7 @@ def _batch_matmul(op: _Operator) -> Workload | None:
     return MatMul(m=m, k=k, n=n, batch=math.prod(op.made[:-2]), weights=False)
 
 
-def _pool(op: _Operator) -> Workload | None:
+def _pool(op: Operator) -> Workload | None:
     batch, c, h, w = _first(op.shapes[0])
     kernel = {op.options.FilterHeight(), op.options.FilterWidth()}
     if op.name == "AVERAGE_POOL_2D" and op.made[1:3] == (1, 1):
@@ -178,7 +161,7 @@ def _pool(op: _Operator) -> Workload | None:
     return Pool(name, h=h, w=w, c=c, kernel=kernel.pop(), stride=stride.pop(), batch=batch)
 
 
-def _mean(op: _Operator) -> Workload | None:
+def _mean(op: Operator) -> Workload | None:
     """A mean that leaves one figure per channel."""
     shape = op.shapes[0]
     if len(shape) != 4 or math.prod(op.made) != shape[0] * shape[-1]:
@@ -187,7 +170,7 @@ def _mean(op: _Operator) -> Workload | None:
     return Pool("global_avg", h=h, w=w, c=c, batch=batch)
 
 
-def _elementwise(op: _Operator) -> Workload | None:
+def _elementwise(op: Operator) -> Workload | None:
     name = _UNARY.get(op.name)
     if op.name in _BINARY:
         full = math.prod(op.made)
@@ -205,10 +188,11 @@ def _map(name: str, shape: Shape) -> Elementwise:
     return Elementwise(name, h=h, w=w, c=shape[-1], batch=batch)
 
 
-_OPS: dict[str, Callable[[_Operator], Workload | None]] = {
+_OPS: dict[str, Callable[[Operator], Workload | None]] = {
     "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
     "CONV_2D": _conv,
+    "CONV_3D": _conv_3d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
     "MAX_POOL_2D": _pool,

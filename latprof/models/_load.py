@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +11,63 @@ from torch import nn
 
 from latprof.compress.graph import first_line
 from latprof.errors import ModelLoadError
-from latprof.vocabulary import require
+from latprof.models._pt2 import load_pt2
+from latprof.vocabulary import load_callable, load_object, require
 
 __all__ = ["load_model"]
 
 _FORMS = (
-    "package.module:callable, FILE.pt2, torchvision:NAME, timm:NAME, transformers:NAME or zoo:NAME"
+    "package.module:callable, file.py:callable, FILE.pt2, torchvision:NAME, timm:NAME, "
+    "transformers:NAME or zoo:NAME"
 )
 
 
-def load_model(spec: str) -> tuple[nn.Module, Any, str]:
+def load_model(
+    spec: str, *, trust: bool = False, folder: Path | None = None
+) -> tuple[nn.Module, Any, str]:
     """(model in eval mode, example inputs, name) of a MODEL string.
 
-    ``package.module:callable`` is called without arguments, with the working directory
-    importable; it returns a module that has ``example_inputs``, or ``(module, example_inputs)``.
+    ``package.module:callable`` and ``file.py:callable`` run their code: the callable is called
+    without arguments, and returns a module that has ``example_inputs``, or
+    ``(module, example_inputs)``.
+
+    Args:
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
+        folder: where files and modules are looked for first; the working directory by default.
 
     Raises:
         ModelLoadError: it does not import, open or run.
         MissingExtraError: the package that a prefix names is not installed.
     """
+    folder = folder or Path.cwd()
     if spec.endswith(".pt2"):
-        return _exported(Path(spec))
-    prefix, colon, name = spec.partition(":")
-    if not colon or not prefix or not name:
+        return load_pt2(folder / spec if folder != Path.cwd() else Path(spec), trust=trust)
+    prefix, _, name = spec.rpartition(":")
+    if not prefix or not name:
         raise ModelLoadError(f"MODEL is {spec!r}; expected {_FORMS}")
-    if prefix in _SOURCES:
-        model, inputs = _SOURCES[prefix](name)
+    source = _SOURCES.get(spec.partition(":")[0])
+    if source is not None:
+        name = spec.partition(":")[2]
+        model, inputs = source(name)
     else:
-        model, inputs = _called(prefix, name)
+        model, inputs = _called(spec, folder)
     for part in model.modules():
         part.training = False
     return model, inputs, name
 
 
-def _called(module: str, name: str) -> tuple[nn.Module, Any]:
-    spec = f"{module}:{name}"
-    with _working_directory():
-        try:
-            found: Any = importlib.import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-        except ImportError as exc:
-            raise ModelLoadError(f"MODEL {spec}: cannot import {module}: {exc}") from exc
-        except AttributeError as exc:
-            raise ModelLoadError(f"MODEL {spec}: {exc}; expected a callable there") from exc
-        except Exception as exc:
-            raise ModelLoadError(
-                f"MODEL {spec}: importing {module} fails: {first_line(exc)}"
-            ) from exc
+def _called(spec: str, folder: Path) -> tuple[nn.Module, Any]:
+    try:
+        found = load_object(spec, folder)
         if not callable(found) or isinstance(found, nn.Module):
-            made = found
-        else:
-            try:
-                made = found()
-            except Exception as exc:
-                raise ModelLoadError(f"MODEL {spec}: calling it fails: {first_line(exc)}") from exc
+            return _pair(found, spec)
+        make = load_callable(spec, folder)
+    except ModelLoadError as exc:
+        raise ModelLoadError(f"MODEL {exc}") from exc
+    try:
+        made = make()
+    except Exception as exc:
+        raise ModelLoadError(f"MODEL {spec}: calling it fails: {first_line(exc)}") from exc
     return _pair(made, spec)
 
 
@@ -148,36 +146,9 @@ def _transformers(name: str) -> tuple[nn.Module, Any]:
     return model, inputs
 
 
-def _exported(path: Path) -> tuple[nn.Module, Any, str]:
-    if not path.is_file():
-        raise ModelLoadError(f"MODEL {path}: no such file")
-    try:
-        program = torch.export.load(str(path))
-    except Exception as exc:
-        raise ModelLoadError(f"MODEL {path}: not an exported program: {first_line(exc)}") from exc
-    if program.example_inputs is None:
-        raise ModelLoadError(f"MODEL {path}: it was saved without example inputs")
-    args, kwargs = program.example_inputs
-    return program.module(), kwargs or tuple(args), path.stem
-
-
 _SOURCES: dict[str, Callable[[str], tuple[nn.Module, Any]]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "transformers": _transformers,
     "zoo": _zoo,
 }
-
-
-@contextmanager
-def _working_directory() -> Iterator[None]:
-    """The user's own modules are importable from where the command runs."""
-    here = os.getcwd()  # noqa: PTH109  sys.path holds strings
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if added:
-            sys.path.remove(here)

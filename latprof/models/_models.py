@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 from latprof.errors import UsageError
-from latprof.workloads import Workload
+from latprof.workloads import ModelWorkloads, Workload
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["at_batch", "load_weights", "model_workloads"]
+__all__ = ["at_batch", "model_workloads"]
 
 
-def at_batch(workloads: Sequence[Workload], batch: int) -> list[Workload]:
+def at_batch(workloads: Sequence[Workload], batch: int) -> ModelWorkloads:
     """The same ops for ``batch`` times as many inputs at once.
 
     Attention products hold their heads as batch, and those of every input.
     """
     if batch < 1:
         raise UsageError(f"batch is {batch}; expected a whole number >= 1")
-    return [replace(w, batch=w.batch * batch) for w in workloads]
+    larger = tuple(replace(w, batch=w.batch * batch) for w in workloads)
+    if isinstance(workloads, ModelWorkloads):
+        return replace(workloads, workloads=larger)
+    return ModelWorkloads(larger)
 
 
-def model_workloads(spec: str) -> list[Workload]:
-    """Full-size workloads of a MODEL: an exported file is read, anything else is traced.
+def model_workloads(
+    spec: str,
+    *,
+    inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    trust: bool = False,
+) -> ModelWorkloads:
+    """Full-size workloads of a MODEL, and what is in none of them: an exported file is read,
+    anything else is traced.
+
+    Args:
+        inputs: {name: shape} of inputs whose dims a file leaves open.
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
 
     Raises:
         ModelLoadError: it does not import, open or run.
+        UsageError: shapes of inputs for a module, or that do not fit the file.
         TraceError: its forward cannot be traced.
     """
     if Path(spec).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
-        return workloads_of_file(Path(spec))
+        return workloads_of_file(Path(spec), inputs)
+    if inputs:
+        raise UsageError(
+            f"MODEL {spec} brings its own example inputs; shapes are for .onnx and .tflite files"
+        )
     from latprof.compress import trace
     from latprof.models._load import load_model
 
-    model, example_inputs, _ = load_model(spec)
-    return trace(model, example_inputs).workloads()
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state dict into ``model``.
-
-    Raises:
-        UsageError: no such file, or it is another network's.
-    """
-    import torch
-
-    try:
-        model.load_state_dict(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, ValueError) as exc:
-        raise UsageError(f"weights {path}: {str(exc).splitlines()[0]}") from exc
+    model, example_inputs, _ = load_model(spec, trust=trust)
+    graph = trace(model, example_inputs)
+    return ModelWorkloads(tuple(graph.workloads()), graph.unmeasured)

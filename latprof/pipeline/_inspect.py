@@ -27,7 +27,7 @@ class Inspection:
         graph: channel groups; None for a file, whose channels are not followed.
         residual_blocks: modules that Depth may drop.
         latencies_s: of each workload alone, seconds; empty without a table.
-        warnings: of reading the table, one line each.
+        warnings: of reading the file and the table, one line each.
     """
 
     model: str
@@ -92,11 +92,14 @@ def inspect(
         >>> [g.name for g in found.graph.groups if g.prunable][:2]  # doctest: +SKIP
         ['stem.conv', 'stage1.0.conv1']
     """
-    graph, blocks = None, list[str]()
+    graph, blocks, warnings = None, list[str](), tuple[str, ...]()
     if Path(model).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
-        workloads = workloads_of_file(Path(model))
+        read = workloads_of_file(Path(model))
+        workloads: Sequence[Workload] = read
+        if note := read.note:
+            warnings = (f"{model}: {note}",)
     else:
         from latprof.compress import trace  # torch, which files do without
         from latprof.compress.space import residual_blocks
@@ -105,11 +108,12 @@ def inspect(
         module, example_inputs = load_model(model)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
-    latencies_s, warnings = tuple[float, ...](), tuple[str, ...]()
+    latencies_s = tuple[float, ...]()
     if table is not None:
         surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
         predicted = surrogate.predict(workloads)
-        latencies_s, warnings = tuple(map(float, predicted.latency_s)), predicted.warnings
+        latencies_s = tuple(map(float, predicted.latency_s))
+        warnings += predicted.warnings
     return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings)
 
 

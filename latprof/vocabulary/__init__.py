@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from latprof.vocabulary._cache import cache_dir
+from latprof.vocabulary._callables import importable, load_callable, load_object
 from latprof.vocabulary._closing import Closing
-from latprof.vocabulary._extras import load_callable, require
+from latprof.vocabulary._extras import require
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum, load_json, save_json
 from latprof.vocabulary._measurement import STATUSES, Measurement, Timing
@@ -37,8 +38,10 @@ __all__ = [
     "format_figure",
     "format_rate",
     "format_s",
+    "importable",
     "load_callable",
     "load_json",
+    "load_object",
     "replace_file",
     "require",
     "save_json",

@@ -6,6 +6,7 @@ from latprof.workloads._conv2d import Conv2d
 from latprof.workloads._conv_shapes import conv_transpose_workload, conv_workload
 from latprof.workloads._elementwise import ELEMENTWISE_OPS, Elementwise
 from latprof.workloads._matmul import MatMul
+from latprof.workloads._model_workloads import ModelWorkloads
 from latprof.workloads._pool import POOL_OPS, Pool
 from latprof.workloads._read import KINDS, workload_from_dict
 from latprof.workloads._workload import DTYPE_BYTES, Workload
@@ -18,6 +19,7 @@ __all__ = [
     "Conv2d",
     "Elementwise",
     "MatMul",
+    "ModelWorkloads",
     "Pool",
     "Workload",
     "conv_transpose_workload",

@@ -17,7 +17,9 @@ from latprof.errors import UsageError
 
 __all__ = ["DTYPE_BYTES", "Workload"]
 
-DTYPE_BYTES = {"float32": 4, "float16": 2, "int8": 1}
+DTYPE_BYTES = {
+    "float32": 4, "float16": 2, "int8": 1, "bfloat16": 2, "float64": 8, "int16": 2, "uint8": 1,
+}  # fmt: skip
 
 
 class Workload(ABC):
