@@ -40,6 +40,11 @@ from latprof.vocabulary import format_s
     show_default=True,
     help="Threads of that timing.",
 )
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Load a .pt2 file whatever it holds: such a file can run any code.",
+)
 @json_option
 def command(
     model: str,
@@ -50,6 +55,7 @@ def command(
     images: int,
     device: str,
     threads: int,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Write MODEL as a file, proven to compute the same; with --int8, its error is stated.
@@ -72,6 +78,7 @@ def command(
             images=images,
             device=device,
             threads=threads,
+            trust=trust,
         )
     for warning in caught:
         note(f"warning: {warning.message}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import latprof
 from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table, working
+from latprof._cli._settings import model_options
 from latprof.vocabulary import format_count, format_s
 from latprof.workloads import Workload
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--exclude", multiple=True, help="Name or pattern of modules to leave whole.")
 @click.option("--ops", "every_op", is_flag=True, help="List every op, not one line per kind.")
 @click.option("--verbose", is_flag=True, help="Name the weights that read each group.")
+@model_options
 @json_option
 def command(
     model: str,
@@ -31,11 +33,13 @@ def command(
     exclude: tuple[str, ...],
     every_op: bool,
     verbose: bool,
+    inputs: dict[str, Any],
+    trust: bool,
     as_json: bool,
 ) -> None:
     """MODEL's ops and channel groups; what is prunable, and why not."""
     with working(f"reading {model}"):
-        found = latprof.inspect(model, table=table, exclude=exclude)
+        found = latprof.inspect(model, table=table, exclude=exclude, inputs=inputs, trust=trust)
     for warning in found.warnings:
         note(f"warning: {warning}")
     if as_json:
@@ -53,25 +57,23 @@ def command(
         blocks = ", ".join(found.residual_blocks) or "none"
         click.echo(f"residual blocks that Depth may drop: {blocks}")
     _show_ops(found.workloads, found.latencies_s, every_op)
-    if graph is not None and graph.unmeasured:
-        named = ", ".join(f"{count} {name}" for name, count in graph.unmeasured.items())
-        note(f"in no figure and no prediction: {named}")
 
 
 def _show_groups(graph: Graph, verbose: bool) -> None:
+    """One line per group: what it holds, and what keeps it."""
     rows = []
-    for g in graph.groups:
-        readers = ", ".join(part.name for part in g.readers[:2])
-        more = f" and {len(g.readers) - 2} more" if len(g.readers) > 2 else ""
-        verdict = (f"read by {readers}{more}" if verbose else "yes") if g.prunable else ""
-        verdict = verdict or f"stays: {g.reason}"
-        rows.append([g.name, str(g.size), str(g.unit), verdict])
+    for row, group in zip(graph.rows(), graph.groups, strict=True):
+        verdict = "yes" if row.prunable else f"stays: {row.reason}"
+        if verbose and row.prunable:
+            verdict = f"read by {', '.join(part.name for part in group.readers)}"
+        shares = [f"{row.macs_share:.1%}", f"{row.params_share:.1%}"]
+        rows.append([row.name, str(row.units), str(row.channels), *shares, verdict])
     units = sum(g.size for g in graph.prunable)
     print_table(
         f"{len(graph.groups)} channel groups, {len(graph.prunable)} prunable with {units} units",
-        ["group", "units", "channels each", "prunable"],
+        ["group", "units", "channels", "of MACs", "of parameters", "prunable"],
         rows,
-        text=(0, 3),
+        text=(0, 5),
     )
 
 

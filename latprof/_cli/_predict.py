@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 import latprof
 from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table, working
+from latprof._cli._settings import model_options
 from latprof.tables import family_text
 from latprof.vocabulary import format_count, format_rate, format_s
 
@@ -26,11 +28,22 @@ from latprof.vocabulary import format_count, format_rate, format_s
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs at once."
 )
+@model_options
 @json_option
-def command(model: str, table: Path, method: str, batch: int, as_json: bool) -> None:
+def command(
+    model: str,
+    table: Path,
+    method: str,
+    batch: int,
+    inputs: dict[str, Any],
+    trust: bool,
+    as_json: bool,
+) -> None:
     """MODEL's latency on the target of a table, with its 90% interval."""
     with working(f"reading {model} and fitting {table}"):
-        found = latprof.predict(model, table, method=method, batch=batch)
+        found = latprof.predict(
+            model, table, method=method, batch=batch, inputs=inputs, trust=trust
+        )
     for warning in found.warnings:
         note(f"warning: {warning}")
     if found.note:

@@ -9,7 +9,7 @@ import click
 
 import latprof
 from latprof._cli._output import MODEL_HELP, json_option, note, print_json, progress
-from latprof._cli._settings import settings_options
+from latprof._cli._settings import model_options, settings_options
 
 
 @click.command("profile", epilog=MODEL_HELP)
@@ -64,6 +64,7 @@ from latprof._cli._settings import settings_options
     help="With --method adaptive: stop at this held-out error, as in 0.03.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the choice of shapes.")
+@model_options
 @settings_options
 @json_option
 def command(
@@ -77,6 +78,8 @@ def command(
     method: str,
     target_error: float | None,
     seed: int,
+    inputs: dict[str, Any],
+    trust: bool,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -98,6 +101,9 @@ def command(
             method=method,
             target_error=target_error,
             seed=seed,
+            inputs=inputs,
+            trust=trust,
+            on_note=note,
             on_target=lambda device, target: note(f"target of {device}: {target}"),
             on_event=lambda event: update(
                 100 * event.fraction, description=f"measuring {event.total} shapes"

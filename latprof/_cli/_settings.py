@@ -10,7 +10,7 @@ import click
 
 from latprof.errors import UsageError
 
-__all__ = ["settings_options"]
+__all__ = ["model_options", "settings_options"]
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,6 +36,36 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, settings=settings, **kw)
 
     return wrapped
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command ``--input``, as one dict named ``inputs``, and ``--trust``."""
+
+    @click.option(
+        "--input",
+        "shapes",
+        multiple=True,
+        metavar="NAME=1x3x224x224",
+        help="Shape of an input whose dims a file leaves open; may be repeated.",
+    )
+    @click.option(
+        "--trust",
+        is_flag=True,
+        help="Load a .pt2 file whatever it holds: such a file can run any code.",
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, shapes: tuple[str, ...], **kw: Any) -> None:
+        command(*args, inputs=dict(_shape(text) for text in shapes), **kw)
+
+    return wrapped
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, sizes = text.partition("=")
+    parts = sizes.split("x")
+    if not equals or not name or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise UsageError(f"--input is {text!r}; expected NAME=1x3x224x224")
+    return name, tuple(map(int, parts))
 
 
 def _pair(text: str) -> tuple[str, str]:

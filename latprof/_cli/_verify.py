@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import latprof
 from latprof._cli._output import json_option, print_json, print_table, progress
 from latprof._cli._settings import settings_options
 from latprof.vocabulary import format_s
@@ -26,14 +27,11 @@ def command(file: Path, device: str, table: Path, settings: dict[str, Any], as_j
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
     """
-    from latprof.pipeline import verify
-    from latprof.tables import LatencyTable
-
     with progress("measuring", 100) as update:
-        result = verify(
+        result = latprof.verify(
             file,
-            device,
-            LatencyTable.load(table),
+            table,
+            device=device,
             on_event=lambda event: update(100 * event.fraction),
             **settings,
         )

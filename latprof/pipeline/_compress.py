@@ -77,10 +77,10 @@ def check_run(run: str | Path) -> str:
     """
     config = RunFile.load(Path(run))
     table = LatencyTable.load(config.table)
-    model, example_inputs, _ = load_model(config.model)
+    model, example_inputs, _ = load_model(config.model, folder=config.folder)
     if config.weights is not None:
         load_weights(model, config.weights)
-    batches, test = _data(config.data)
+    batches, test = _data(config.data, config.folder)
     settings = config.settings
     comp = Compressor(
         model,
@@ -107,10 +107,10 @@ def _compress(
 ) -> RunResult:
     on_stage("loading table, model and data")
     table = LatencyTable.load(config.table)
-    model, example_inputs, _ = load_model(config.model)
+    model, example_inputs, _ = load_model(config.model, folder=config.folder)
     if config.weights is not None:
         load_weights(model, config.weights)
-    batches, test = _data(config.data)
+    batches, test = _data(config.data, config.folder)
     board = None
     if tensorboard:
         from latprof.integrations import TensorBoard
@@ -146,13 +146,13 @@ def _compress(
         return conclude(deployment, networks, done, test, on_stage)
 
 
-def _data(spec: str) -> tuple[Batches, tuple[Tensor, Tensor]]:
+def _data(spec: str, folder: Path) -> tuple[Batches, tuple[Tensor, Tensor]]:
     """(training batches, (test inputs, labels)) of a callable, checked before anything is trained.
 
     Raises:
         UsageError: it fails, or returns something else.
     """
-    make = load_callable(spec)
+    make = load_callable(spec, folder)
     try:
         made = make()
     except Exception as exc:

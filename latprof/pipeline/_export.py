@@ -47,6 +47,7 @@ def export(
     images: int = 128,
     device: str = "local",
     threads: int = 1,
+    trust: bool = False,
 ) -> ExportResult:
     """Write ``model`` as a file; an int8 file's error is measured, and what becomes int8 is chosen
     by measuring on ``device``.
@@ -60,6 +61,7 @@ def export(
         int8: quantize activations and weights.
         data: with int8: ``package.module:callable`` that returns (batches, test), as a RUN.toml's.
         images: with int8: inputs to calibrate on.
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
         device, threads: with int8: where the file is timed beside the float32 one.
 
     Raises:
@@ -73,7 +75,9 @@ def export(
         raise UsageError("int8 and data go together: an int8 file is calibrated on that data")
     if images < 1:
         raise UsageError(f"images is {images}; expected at least 1")
-    module, inputs = (model, example_inputs) if isinstance(model, nn.Module) else _load(model)
+    module, inputs = (
+        (model, example_inputs) if isinstance(model, nn.Module) else _load(model, trust)
+    )
     if weights is not None:
         load_weights(module, Path(weights))
     path = Path(out)
@@ -93,6 +97,6 @@ def export(
     return ExportResult(found.path, found)
 
 
-def _load(model: str) -> tuple[nn.Module, Any]:
-    module, example_inputs, _ = load_model(model)
+def _load(model: str, trust: bool) -> tuple[nn.Module, Any]:
+    module, example_inputs, _ = load_model(model, trust=trust)
     return module, example_inputs

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from latprof.surrogate import fit, fit_file
@@ -76,6 +77,8 @@ def inspect(
     *,
     table: str | Path | LatencyTable | None = None,
     exclude: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    trust: bool = False,
 ) -> Inspection:
     """The ops of ``model``, its channel groups, which of them can shrink, and why not the others.
 
@@ -83,6 +86,8 @@ def inspect(
         model: MODEL string or exported file; see ``latprof.profile``.
         table: latency table, for each op's time.
         exclude: names or patterns of modules to leave whole.
+        inputs: {name: shape} of inputs whose dims a file leaves open.
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
 
     Raises:
         ModelLoadError, TraceError, TableError: as they say.
@@ -96,7 +101,7 @@ def inspect(
     if Path(model).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
-        read = workloads_of_file(Path(model))
+        read = workloads_of_file(Path(model), inputs)
         workloads: Sequence[Workload] = read
         if note := read.note:
             warnings = (f"{model}: {note}",)
@@ -105,9 +110,11 @@ def inspect(
         from latprof.compress.space import residual_blocks
         from latprof.models import load_model
 
-        module, example_inputs = load_model(model)[:2]
+        module, example_inputs = load_model(model, trust=trust)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
+        if graph.uncounted:
+            warnings = (f"{model}: {graph.uncounted}",)
     latencies_s = tuple[float, ...]()
     if table is not None:
         surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)

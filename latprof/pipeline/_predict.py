@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from latprof.models import at_batch, model_workloads
@@ -83,6 +85,8 @@ def predict(
     *,
     method: str = "auto",
     batch: int = 1,
+    inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    trust: bool = False,
 ) -> PredictResult:
     """Latency of ``model`` on the target of ``table``, with its 90% interval.
 
@@ -91,6 +95,8 @@ def predict(
         table: latency table of the target.
         method: of the surrogate: ``auto``, ``tile``, ``linear``, ``pchip`` or ``cubic``.
         batch: inputs at once.
+        inputs: {name: shape} of inputs whose dims a file leaves open.
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
 
     Raises:
         ModelLoadError, TraceError, TableError, FitError: as they say.
@@ -103,7 +109,7 @@ def predict(
         surrogate = fit(table, method=method)
     else:
         surrogate = fit_file(table, method=method)
-    workloads = at_batch(model_workloads(model), batch)
+    workloads = at_batch(model_workloads(model, inputs=inputs, trust=trust), batch)
     whole, each = surrogate.predict_model(workloads), surrogate.predict(workloads)
     ops = tuple(OpLatency(w, float(s)) for w, s in zip(workloads, each.latency_s, strict=True))
     latency_s, lower_s, upper_s = map(float, (whole.latency_s, whole.lower_s, whole.upper_s))
@@ -115,7 +121,7 @@ def predict(
         lower_s,
         upper_s,
         ops,
-        whole.warnings,
+        (*((workloads.note,) if workloads.note else ()), *whole.warnings),
         whole.calibrated,
         whole.note,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from latprof.devices import Device, Event, open_device
@@ -15,7 +16,6 @@ from latprof.pipeline._profile_into import profile_into
 from latprof.pipeline._profile_many_into import profile_many_into
 from latprof.tables import LatencyTable
 from latprof.vocabulary import STATUSES, Target, format_s
-from latprof.workloads import Workload
 
 __all__ = ["ProfileResult", "profile"]
 
@@ -77,7 +77,10 @@ def profile(
     method: str = "spread",
     target_error: float | None = None,
     seed: int = 0,
+    inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    trust: bool = False,
     on_target: Callable[[str, Target], None] = lambda device, target: None,
+    on_note: Callable[[str], None] = lambda text: None,
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> list[ProfileResult]:
@@ -100,7 +103,10 @@ def profile(
             chooses by what is measured so far.
         target_error: with ``adaptive``: stop at this held-out error, as in 0.03.
         seed: of the choice of shapes.
+        inputs: {name: shape} of inputs whose dims a file leaves open.
+        trust: load a ``.pt2`` file whatever it holds; it can run any code.
         on_target: called with each device and its target once it is open.
+        on_note: called with what is in no workload, and so in no row.
         on_event: called as measuring goes on.
         settings: of the device or the runtime, by name.
 
@@ -126,7 +132,10 @@ def profile(
             device = open_device(name, runtime=runtime, threads=threads, **settings)
             opened.append((name, stack.enter_context(device)))
             on_target(name, opened[-1][1].target)
-        workloads = _workloads(model, sizes)
+        whole = model_workloads(model, inputs=inputs, trust=trust)
+        if whole.note:
+            on_note(whole.note)
+        workloads = [w for one in sizes for w in at_batch(whole, one)]
         path = Path(out)
         if len(opened) > 1:
             tables = profile_many_into(path, opened, workloads, on_event=on_event, **plan)
@@ -136,8 +145,3 @@ def profile(
             path, device, workloads, target_error=target_error, on_event=on_event, **plan
         )
         return [ProfileResult(path, table)]
-
-
-def _workloads(model: str, batches: Sequence[int]) -> list[Workload]:
-    workloads = model_workloads(model)
-    return [w for batch in batches for w in at_batch(workloads, batch)]

@@ -15,7 +15,7 @@ from latprof.compress.shrink import compare_outputs
 from latprof.devices import Device, Event, measure_files, open_target, run_file
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
-from latprof.surrogate import fit
+from latprof.surrogate import fit, fit_file
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Target
 
@@ -40,22 +40,39 @@ class Verification:
 
 
 def verify(
-    file: Path,
-    device: str,
-    table: LatencyTable,
+    file: str | Path,
+    table: str | Path | LatencyTable,
     *,
+    device: str = "local",
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> Verification:
-    """Measure ``file`` on ``device`` as the table's target has it; ``settings`` as open_device.
+    """Measure ``file`` on ``device`` with the table's runtime, beside what the table predicts.
+
+    Where ``file`` was written by latprof, its outputs on the device are compared with the outputs
+    the network had before the export.
+
+    Args:
+        file: .onnx or .tflite.
+        table: latency table of the target.
+        device: see ``latprof.profile``.
+        on_event: called as measuring goes on.
+        settings: of the device or the runtime, by name.
 
     Raises:
         TargetMismatchError: the device is not the one the table was measured on.
         ModelLoadError: no such file, or the runtime cannot load it.
         DeviceError: it cannot be timed, or its outputs cannot be compared: NaN, infinities or
             shapes that differ from those of the network.
+
+    Example:
+        >>> found = latprof.verify("small.onnx", "local.parquet")  # doctest: +SKIP
+        >>> found.latency_s, found.predicted_s                     # doctest: +SKIP
+        (0.00271, 0.00264)
     """
-    target: Target = table.target
+    surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
+    file = Path(file)
+    target: Target = surrogate.target
     workloads = model_workloads(str(file))
     with open_target(device, target, **settings) as opened:
         (timing,) = measure_files(opened, [file], on_event=on_event)
@@ -66,7 +83,7 @@ def verify(
             _log.warning("the outputs of %s are not compared: %s", file, opened.no_outputs)
             checked = False
         error = _largest_error(opened, file) if checked else None
-    predicted = fit(table).predict_model(workloads)
+    predicted = surrogate.predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
     return Verification(str(file), str(target), timing.latency_s, predicted_s, error)
 

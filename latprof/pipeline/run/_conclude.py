@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from latprof.compress.cost import MacsCost
+from latprof.compress import Compressor, workloads_of_file
+from latprof.compress.cost import LatencyCost, MacsCost
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._layers import layers, staircases
 from latprof.pipeline.run._train_run import Compression
@@ -40,16 +42,13 @@ def conclude(
     ratios = deployment.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     macs = MacsCost(comp.space)
-    scale = (
-        original_s / comp.original_cost
-    )  # predictions hold for the conditions of the first timing
     on_stage("testing the networks")
     figures = tuple(
         NetworkResult(
             name=name,
             accuracy=deployment.accuracy(model, files[name], test),
             latency_s=original_s * share[name],
-            predicted_s=scale * comp.cost_model.exact(counts),
+            predicted_s=_predicted_s(comp, files[name]),
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(files[name]),
@@ -68,6 +67,13 @@ def conclude(
     )
     result.save(deployment.folder / "result.json")
     return result
+
+
+def _predicted_s(comp: Compressor, file: Path) -> float:
+    """What ``predict`` and ``verify`` say of the file, with the same table."""
+    assert isinstance(comp.cost_model, LatencyCost)  # a run has a target
+    workloads = workloads_of_file(file)
+    return float(comp.cost_model.surrogate.predict_model(workloads).latency_s)
 
 
 def _budgets(

@@ -47,6 +47,7 @@ class RunFile:
         weights: state dict of the pre-trained model, or None where MODEL brings its own.
         settings: budget, phases, distillation, seed, trail.
         text: of the file, to be kept with the run.
+        folder: of the file; what it names is relative to it.
     """
 
     model: str
@@ -58,6 +59,7 @@ class RunFile:
     weights: Path | None
     settings: Settings
     text: str
+    folder: Path = Path()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -113,6 +115,7 @@ class RunFile:
             weights=here / _text("weights", raw["weights"]) if "weights" in raw else None,
             settings=_replaced(Settings(), "", given, **sections),
             text=text,
+            folder=here,
         )
 
 
