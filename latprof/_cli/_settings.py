@@ -43,7 +43,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option(
         "--input",
-        "shapes",
+        "input_shapes",
         multiple=True,
         metavar="NAME=1x3x224x224",
         help="Shape of an input whose dims a file leaves open; may be repeated.",
@@ -54,8 +54,8 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Load a .pt2 file whatever it holds: such a file can run any code.",
     )
     @functools.wraps(command)
-    def wrapped(*args: Any, shapes: tuple[str, ...], **kw: Any) -> None:
-        command(*args, inputs=dict(_shape(text) for text in shapes), **kw)
+    def wrapped(*args: Any, input_shapes: tuple[str, ...], **kw: Any) -> None:
+        command(*args, inputs=dict(_shape(text) for text in input_shapes), **kw)
 
     return wrapped
 
