@@ -31,7 +31,7 @@ def _line(gpu: GpuInfo) -> DeviceInfo:
         missing.append(("clocks", "are not recorded: pip install 'latprof[cuda]'"))
     driver, why_not_pycuda = choose_driver()
     if why_not_pycuda:
-        missing.append(("pycuda", why_not_pycuda))
+        missing.append(("pycuda", why_not_pycuda.removeprefix("pycuda ")))
     usable = tuple(runtime for runtime, why in lacking.items() if not why)
     description = f"{gpu.name}, driven by {driver.driven_by}"
     return DeviceInfo(f"cuda:{gpu.index}", description, usable, tuple(missing))

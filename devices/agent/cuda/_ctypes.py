@@ -23,7 +23,7 @@ _STREAM_DEFAULT = 0
 class CtypesGpu(Gpu):
     """Through libcuda, by ctypes."""
 
-    driven_by = "the driver (ctypes)"
+    driven_by = "ctypes"
 
     def __init__(self, index: int) -> None:
         super().__init__(index)

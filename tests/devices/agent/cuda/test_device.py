@@ -160,7 +160,7 @@ def test_devices_lists_gpus_and_what_each_lacks(
     host: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = _listed(dict(os.environ))["cuda:0"]
-    driver = f"pycuda {version('pycuda')}" if PYCUDA else "the driver (ctypes)"
+    driver = f"pycuda {version('pycuda')}" if PYCUDA else "ctypes"
     assert gpu.description == f"Stand-in GPU, driven by {driver}"
     assert gpu.usable[0] == "cuda"
     old = _listed({**os.environ, "STANDIN_CODES": "sm_75"})["cuda:0"]

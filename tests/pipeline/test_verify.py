@@ -1,0 +1,39 @@
+"""A file measured on its device beside its prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.adbd import Phone, elf
+from support.phone_jobs import QUICK
+
+from latprof.devices import open_device, profile
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.pipeline import verify
+from latprof.tables import LatencyTable
+from latprof.workloads import MatMul, Workload
+
+pytest_plugins = ["support.adb"]
+
+
+def test_a_device_that_gives_no_outputs_is_timed_and_says_so(
+    phone: Phone, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tool").write_bytes(elf("litert2.2"))
+    settings = {
+        "benchmark_model": str(tmp_path / "tool"), "backend": "direct",
+        "key": str(home / ".android/adbkey"),
+    }  # fmt: skip
+    device, file = f"adb:{phone.serial}", tmp_path / "model.tflite"
+    workloads: list[Workload] = [MatMul(1, k, n) for k in (64, 128) for n in (64, 128, 256)]
+    file.write_bytes(write_tflite(workloads[0]))
+    np.savez(file.with_suffix(".check.npz"), nothing=np.zeros(1))  # not even read
+    with open_device(device, runtime="tflite", **settings) as opened:
+        rows = tuple(profile(opened, workloads, settings=QUICK))
+        table = LatencyTable(opened.target, rows)
+    result = verify(file, device, table, **settings)
+    assert result.latency_s > 0
+    assert result.max_rel_error is None
+    assert "are not compared: LiteRT's benchmark_model saves no outputs" in caplog.text
