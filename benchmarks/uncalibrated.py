@@ -6,7 +6,7 @@
 40 networks, ten of each kind: multi-layer perceptrons, LSTMs (their steps written out),
 transformers and convolution nets, of ops that wait for memory and ops that wait for arithmetic.
 Each kind has one table of single ops, profiled for its ten networks; no whole network calibrates
-it. The rows are appended to benchmarks/results/uncalibrated.jsonl.
+it. The rows are written to benchmarks/results/uncalibrated.jsonl, in place of those of the seed.
 """
 
 from __future__ import annotations
@@ -209,9 +209,9 @@ def report(folder: Path, seed: int) -> None:
                     "target": str(table.target),
                 }
             )
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    others = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    kept = [line for line in others if json.loads(line)["seed"] != seed]
+    RESULTS.write_text("\n".join([*kept, *map(json.dumps, rows)]) + "\n")
     print(json.dumps(summary(rows)))
 
 
