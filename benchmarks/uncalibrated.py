@@ -6,7 +6,7 @@
 40 networks, ten of each kind: multi-layer perceptrons, LSTMs (their steps written out),
 transformers and convolution nets, of ops that wait for memory and ops that wait for arithmetic.
 Each kind has one table of single ops, profiled for its ten networks; no whole network calibrates
-it. The rows are appended to benchmarks/results/uncalibrated.jsonl.
+it. The rows are written to benchmarks/results/uncalibrated.jsonl, in place of those of the seed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from latprof.pipeline import profile_into
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, ModelMeasurement
 
-PER_KIND, N_SHAPES = 10, 120
+PER_KIND, N_SHAPES = 10, 90
 RESULTS = Path(__file__).parent / "results" / "uncalibrated.jsonl"
 
 #: What the predictions are to keep.
@@ -118,15 +118,15 @@ def transformer(rng: np.random.Generator, path: Path) -> Path:
         return str(net.op("LayerNormalization", y, net.weight(width), net.weight(width), axis=-1))
 
     def split(y: str, *order: int) -> str:
-        shape = net.numbers(tokens, heads, width // heads)
+        shape = net.numbers(1, tokens, heads, width // heads)
         return str(net.op("Transpose", net.op("Reshape", y, shape), perm=list(order)))
 
     for _ in range(int(rng.integers(1, 5))):
         y = norm(x)
         q, k, v = (net.linear(y, width, width) for _ in range(3))
-        scores = net.op("MatMul", split(q, 1, 0, 2), split(k, 1, 2, 0))
-        mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), split(v, 1, 0, 2))
-        mixed = net.op("Transpose", mixed, perm=[1, 0, 2])
+        scores = net.op("MatMul", split(q, 0, 2, 1, 3), split(k, 0, 2, 3, 1))
+        mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), split(v, 0, 2, 1, 3))
+        mixed = net.op("Transpose", mixed, perm=[0, 2, 1, 3])
         mixed = net.op("Reshape", mixed, net.numbers(tokens, width))
         x = net.op("Add", x, net.linear(mixed, width, width))
         hidden = net.op("Relu", net.linear(norm(x), width, 4 * width))
@@ -209,9 +209,9 @@ def report(folder: Path, seed: int) -> None:
                     "target": str(table.target),
                 }
             )
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    others = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    kept = [line for line in others if json.loads(line)["seed"] != seed]
+    RESULTS.write_text("\n".join([*kept, *map(json.dumps, rows)]) + "\n")
     print(json.dumps(summary(rows)))
 
 

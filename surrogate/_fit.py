@@ -56,6 +56,9 @@ Rows = tuple[Shapes, Floats]
 def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogate:
     """Fit a surrogate to a table's usable rows.
 
+        surrogate = fit(LatencyTable.load("local.parquet"))
+        surrogate.predict([Conv2d(14, 14, 64, 128)]).latency_s  # (1,) seconds
+
     Of more than 3,000 rows of one kind of op, or 9,000 in all, it takes a random part; the other
     rows score it. Linear algebra runs on one thread, for matrices are small and threads that wait
     for each other on a busy machine take twenty times as long.

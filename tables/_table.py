@@ -21,7 +21,15 @@ __all__ = ["LatencyTable"]
 
 
 class LatencyTable(TableData):
-    """Measurements of one target, in the order they came; see TableData for its fields."""
+    """Measurements of one target, in the order they came; see TableData for its fields.
+
+    table = LatencyTable.load("local.parquet")
+    for row in table.usable:
+        print(row.workload, row.latency_s)  # seconds per call
+    table.to_frame()                        # pandas, one row per measurement
+    both = table.merge(LatencyTable.load("more.parquet"))
+    both.save("both.parquet")
+    """
 
     @classmethod
     def of(cls, data: TableData) -> Self:

@@ -16,7 +16,7 @@ __all__ = ["LOST", "Composition"]
 LOST = 1.5
 
 #: Nine in ten whole models are off by up to this part where nothing calibrates the composition.
-_UNCALIBRATED = 0.60
+_UNCALIBRATED = 0.65
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
     rows = []
     for number, values in lines[1:]:
         if len(values) != len(columns):
-            hint = "; a decimal comma needs semicolons between fields" * (separator == ",")
+            hint = "; a decimal comma needs semicolons between fields" * (
+                separator == "," and len(values) > len(columns)
+            )
             raise TableError(
                 f"{path}: line {number} has {len(values)} fields and the header "
                 f"{len(columns)}{hint}"
