@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.compressor import EXAMPLE, Net, batches, network, run, surrogate
 from support.training import EXAMPLE as PLAIN_EXAMPLE
-from support.training import Plain
+from support.training import Plain, fake_surrogate
 from torch import nn
 
 from latprof import Compressor, Prune
@@ -282,22 +282,43 @@ def test_bit_widths_of_half_precision_are_computed_in_more(dtype: torch.dtype) -
         torch.testing.assert_close(comp(x), model(x), rtol=0.02, atol=0.02)
 
 
-class Recurrent(nn.Module):
-    """A network whose arithmetic is mostly in an op that no workload describes."""
+@torch.library.custom_op("latprof_test::mixed", mutates_args=())
+def mixed(x: torch.Tensor) -> torch.Tensor:
+    """An op of another library: nothing says how much it computes."""
+    return x @ torch.ones(x.shape[-1], x.shape[-1])
 
+
+@mixed.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Foreign(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.enter, self.rnn, self.out = nn.Linear(8, 16), nn.LSTM(16, 64), nn.Linear(64, 4)
+        self.first, self.second, self.last = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.out(self.rnn(torch.relu(self.enter(x)))[0].relu())
+        out: torch.Tensor = self.last(mixed(self.second(torch.relu(self.first(x)))))
         return out
 
 
 def test_a_budget_that_ops_in_no_figure_would_break_is_refused() -> None:
-    x = torch.randn(1, 20, 8)
-    with pytest.raises(UsageError, match=r"macs=80% cannot be kept: 1 lstm of Recurrent are in no"):
-        Compressor(Recurrent(), x, None, "macs=80%")
+    x = torch.randn(2, 8)
+    with pytest.raises(UsageError, match=r"macs=80% cannot be kept: what mixed of Foreign compute"):
+        Compressor(Foreign(), x, None, "macs=80%")
+    with pytest.raises(UsageError, match=r"budget 80% cannot be kept: .*Latency\(surrogate, measu"):
+        Compressor(Foreign(), x, surrogate(), "80%")
+    comp = Compressor(Foreign(), x, None, "params=80%")
+    assert comp.budget_ratio() > 1
+
+
+def test_ops_that_are_in_no_prediction_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    model = nn.Sequential(Plain(), nn.Softmax(-1))
+    Compressor(model, PLAIN_EXAMPLE, fake_surrogate(Plain(), PLAIN_EXAMPLE), "80%")
+    (text,) = (r.getMessage() for r in caplog.records if "softmax" in r.getMessage())
+    assert text.startswith("Sequential: ")
+    assert "\n" not in text
 
 
 def test_the_example_in_the_help_runs() -> None:

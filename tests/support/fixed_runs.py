@@ -10,7 +10,7 @@ from support.compressor import EXAMPLE, network, run
 from torch import Tensor, nn
 
 from latprof import Compressor, Prune
-from latprof.compress import Depth, LowRank, Quantise, Sparse
+from latprof.compress import Depth, LowRank, Quantize, Sparse
 
 __all__ = ["RUNS", "masks_after"]
 
@@ -58,7 +58,7 @@ def _prune_low_rank_depth() -> Compressor:
 def _sparse_quantize() -> Compressor:
     blocks = (
         Sparse(layers=("expand.0", "squeeze", "excite"), count="hoyer_square"),
-        Quantise(bits=(2, 4, 8), layers=("stem.0", "head", "excite")),
+        Quantize(bits=(2, 4, 8), layers=("stem.0", "head", "excite")),
     )
     return Compressor(network(), EXAMPLE, None, "bytes=60%", blocks=blocks, steps=STEPS)
 

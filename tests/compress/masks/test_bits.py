@@ -23,7 +23,7 @@ def test_clip_is_clamp(weight: torch.Tensor, low: float, span: float) -> None:
 
 
 @given(weights, st.sampled_from([1, 2, 3, 4, 8]))
-def test_a_quantised_weight_has_few_values_and_stays_so(weight: torch.Tensor, bits: int) -> None:
+def test_a_quantized_weight_has_few_values_and_stays_so(weight: torch.Tensor, bits: int) -> None:
     lower, upper = torch.tensor(-2.0), torch.tensor(1.5)
     once = quantize(weight, lower, upper, bits)
     assert len(once.unique()) <= 2**bits

@@ -18,7 +18,7 @@ from latprof import Compressor, Prune
 from latprof.compress import (
     Latency,
     LowRank,
-    Quantise,
+    Quantize,
     Sparse,
     TrainSettings,
     export,
@@ -237,7 +237,7 @@ def test_a_fixed_pattern_keeps_n_of_m() -> None:
 
 @pytest.mark.parametrize("blocks", [(), (Prune(),), (Prune(), Sparse())])
 def test_bits_are_learnt_and_harden_to_integers(blocks: tuple[Any, ...]) -> None:
-    comp = make(wide(), "bytes=15%", *blocks, Quantise(bits=(2, 4, 8)))
+    comp = make(wide(), "bytes=15%", *blocks, Quantize(bits=(2, 4, 8)))
     with torch.no_grad():
         torch.testing.assert_close(comp.eval()(*EXAMPLE), wide()(*EXAMPLE), rtol=1e-6, atol=1e-6)
     trained(comp)
@@ -286,7 +286,7 @@ def test_two_targets_have_a_budget_each() -> None:
         ((), "75%", "blocks are none; expected at least one"),
         ((Prune(), Prune()), "75%", "each kind once"),
         ((LowRank(layers=("nowhere.*",)),), "75%", "LowRank finds no layer under nowhere"),
-        ((Quantise(),), "75%", "Quantise cannot pay here"),
+        ((Quantize(),), "75%", "Quantize cannot pay here"),
         ((LowRank(), Sparse()), "bytes=50%", "is under LowRank and Sparse"),
         ((Prune(),), "phone=5 ms", "expected one of latency, macs, params, bytes"),
     ],

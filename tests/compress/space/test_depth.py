@@ -21,7 +21,7 @@ from latprof import Compressor, LatencyTable, Prune
 from latprof.compress import (
     Depth,
     LowRank,
-    Quantise,
+    Quantize,
     TrainSettings,
     export,
     load_shrunk,
@@ -260,7 +260,7 @@ def test_what_pruning_cannot_reach_depth_can() -> None:
         ("60%", (Depth(),)),
         ("35%", (Prune(), Depth())),
         ("macs=30%", (Prune(init="uniform"), LowRank(), Depth(layers=("1", "2")))),
-        ("bytes=10%", (Prune(), Quantise(bits=(2, 8)), Depth())),
+        ("bytes=10%", (Prune(), Quantize(bits=(2, 8)), Depth())),
     ],
 )
 def test_it_lands_on_the_budget_and_hardens_exactly(
