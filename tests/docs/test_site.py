@@ -170,6 +170,18 @@ def test_each_snippet_runs(page: Path, where_pages_are_read: dict[str, Any]) -> 
             exec(compile(code, name_of(page), "exec"), where_pages_are_read)
 
 
+PRINTED = re.compile(r"^```python\n((?:(?!```).)*)```\n\nprints\n\n```text\n(.*?)```", re.M | re.S)
+
+
+def test_a_snippet_prints_what_its_page_says(
+    where_pages_are_read: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((code, text),) = (found for page in PAGES for found in PRINTED.findall(page.read_text()))
+    exec(compile(code, "snippet", "exec"), where_pages_are_read)
+    printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert printed.strip() == text.strip()
+
+
 @each_page
 def test_each_fragment_has_a_reason_and_names_what_exists(page: Path) -> None:
     for comment, code in blocks(page, "python"):
