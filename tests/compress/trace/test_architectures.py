@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 Forward = Callable[[Inputs], list[Tensor]]
 BATCH = 50
-PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
+PAGE = Path(__file__).parents[3] / "docs" / "results" / "architectures.md"
 NAMES = [
     name if a.quick else pytest.param(name, marks=pytest.mark.slow)
     for name, a in ARCHITECTURES.items()
