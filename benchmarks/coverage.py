@@ -8,7 +8,10 @@ Torch-Pruning is given what its documentation asks for: the output layers to lea
 number of heads of each attention layer, both taken from latprof's trace, so that it fails for
 no other reason. What it reports as removed is masked in the reference.
 
-    python benchmarks/coverage.py [--only NAME ...] [--write docs/results/architectures.md]
+    python benchmarks/coverage.py [--list torchvision,timm] [--only NAME ...] [--write PAGE]
+
+With --list the networks are those of other packages (benchmarks/_networks.py), as they are
+published, in an environment that has these packages.
 
 The last line is one JSON object.
 """
@@ -35,11 +38,12 @@ from torch.func import functional_call
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.architectures import ARCHITECTURES, Built, row_of
+from support.architectures import ARCHITECTURES, Architecture, Built, row_of
 
 from latprof.compress import Graph, shrink, trace
-from latprof.compress.graph._inputs import Inputs, flat_outputs
+from latprof.compress.graph import Inputs, flat_outputs
 from latprof.compress.shrink import TOLERANCE, random_inputs, relative_error
+from latprof.errors import LatprofError
 
 #: The peer does not always come back.
 _LIMIT_S = 30
@@ -174,12 +178,31 @@ def _too_long(*_: object) -> None:
     raise TimeoutError(f"not done after {_LIMIT_S} s")
 
 
-def examine(build: Callable[[], Built]) -> tuple[Outcome, Outcome, Graph]:
+def examine(build: Callable[[], Built]) -> tuple[Outcome, Outcome, Graph | None]:
+    """Ours, theirs, and the graph where there is one: its lack keeps the peer from being told of
+    the output layers, so that it is not tried."""
     torch.manual_seed(0)
     model, example = build()
     inputs = Inputs.of(example)
-    mine, graph = ours(model, inputs)
+    start = time.perf_counter()
+    try:
+        mine, graph = ours(model, inputs)
+    except LatprofError as exc:
+        seconds = time.perf_counter() - start
+        return Outcome(f"refused: {exc}", seconds=seconds), Outcome("not tried"), None
     return mine, theirs(model, inputs, graph), graph
+
+
+def listed(packages: str) -> dict[str, Architecture]:
+    """The networks of these packages, or of the tests where none is named."""
+    if not packages:
+        return ARCHITECTURES
+    from _networks import architectures_of
+
+    found: dict[str, Architecture] = {}
+    for package in packages.split(","):
+        found |= architectures_of(package)
+    return found
 
 
 def _inputs_of(module: Any) -> int:
@@ -219,14 +242,17 @@ def _said(outcome: Outcome) -> tuple[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=list(ARCHITECTURES), metavar="NAME")
+    parser.add_argument("--list", default="", metavar="PACKAGES", help="torchvision,timm")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="those of the list alone")
     parser.add_argument("--write", type=Path, help="write the page of docs here")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of the peer and of transformers
     rows, compared, models = [], [], []
-    for name in options.only:
-        mine, peer, graph = examine(ARCHITECTURES[name].build)
-        rows.append(row_of(name, graph))
+    networks = listed(options.list)
+    for name in options.only or networks:
+        mine, peer, graph = examine(networks[name].build)
+        if graph is not None:
+            rows.append(row_of(name, networks[name].source, graph))
         compared.append(f"| {name} | {' | '.join((*_said(mine), *_said(peer)))} |")
         models.append({"name": name, "latprof": vars(mine), "torch_pruning": vars(peer)})
         print(compared[-1], flush=True)

@@ -1,4 +1,4 @@
-"""Which channels live and die together: labels, and the unions between them.
+"""Which channels can only be removed together: labels, and the unions between them.
 
 Every element of every tensor carries a *label*: 0 where it is always there, else the number of
 the channel it belongs to. Deleting a channel deletes the elements with its label. The one law the
@@ -7,9 +7,9 @@ whole tracer keeps:
     an element labelled u depends on elements labelled u or 0 alone, except through a weight
     that masks them (a *reader*).
 
-Where an op would break it, the labels are united (they live and die together) or pinned (they
-stay). Label arrays have the tensor's number of dims, each of the tensor's size or of size 1 where
-the label does not change along it, so that moving data is done by the very op that moves it.
+Where an op would break it, the labels are united (they can only be removed together) or pinned
+(they stay). Label arrays have the tensor's number of dims, each of the tensor's size or of size 1
+where the label does not change along it, so that moving data is done by the very op that moves it.
 """
 
 from __future__ import annotations

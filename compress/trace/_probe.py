@@ -161,7 +161,7 @@ def _families(groups: Sequence[Group]) -> Iterator[list[Group]]:
 
 def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
     """Which attributes may hold the groups' sizes: by name first, then any that fits; those near
-    the weights first, then in tuples and one module further up."""
+    the weights first, then in tuples and in modules further up."""
     looks: tuple[Callable[[str], bool], ...] = (
         lambda name: "head" in name and not re.search("dim|size", name),
         lambda name: not re.search("head_dim|head_size|per_head|dim_head", name),
@@ -182,14 +182,14 @@ def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
 
 def _counts(model: nn.Module, group: Group, *, far: bool) -> Iterator[tuple[str, str]]:
     """(module, attribute) pairs near the group's weights that hold a count of its units; with
-    ``far`` also ``attribute[i]`` of tuples, and modules two levels up."""
+    ``far`` also ``attribute[i]`` of tuples, and modules up to two levels further up."""
     parts = (*group.writers, *group.readers)
     slices = {int((p.index >= 0).sum()) for p in parts}
     each = max(1, min(slices) // group.size)
     fitting = {group.size} | slices | {n // each for n in slices}
     owners = {p.name.rpartition(".")[0] for p in parts}
     paths = owners | {path.rpartition(".")[0] for path in owners}
-    if far:
+    for _ in range(2 if far else 0):
         paths |= {path.rpartition(".")[0] for path in paths}
     for path in sorted(paths):
         module = model.get_submodule(path)

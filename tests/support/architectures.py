@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latprof import zoo
-from latprof.compress import Graph
-from latprof.compress.graph._inputs import Inputs
+from latprof.compress.graph import Graph, Inputs
 
 Built = tuple[nn.Module, Any]
 PUBLISHED = "published weights"
@@ -322,7 +321,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def row_of(name: str, graph: Graph) -> str:
+def row_of(name: str, source: str, graph: Graph) -> str:
     """The line of the page: what shrinks, what stays and why."""
     reasons: dict[str, int] = {}
     for g in graph.groups:
@@ -333,4 +332,4 @@ def row_of(name: str, graph: Graph) -> str:
     units = sum(g.size for g in graph.prunable)
     heads = sum(g.unit > 1 for g in graph.prunable)
     shrinks = f"{len(graph.prunable)} of {len(graph.groups)}"
-    return f"| {name} | {ARCHITECTURES[name].source} | {shrinks} | {units} | {heads} | {stays} |"
+    return f"| {name} | {source} | {shrinks} | {units} | {heads} | {stays} |"

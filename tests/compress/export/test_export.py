@@ -158,8 +158,7 @@ def test_inspect_names_groups_and_reasons() -> None:
 
     shown = CliRunner().invoke(command, ["zoo:lstm"], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "3 channel groups, 1 prunable with 64 units" in shown.output
-    assert "1 lstm" in shown.output
+    assert "7 channel groups, 1 prunable with 64 units" in shown.output
     assert "residual blocks that Depth may drop: none" in shown.output
 
 

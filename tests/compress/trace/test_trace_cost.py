@@ -16,7 +16,7 @@ from torch import nn
 
 from latprof import zoo
 from latprof.compress import trace
-from latprof.compress.graph._inputs import Inputs
+from latprof.compress.graph import Inputs
 
 transformers = pytest.importorskip("transformers", reason="pip install 'latprof[models]'")
 PAGES = Path("/proc/self/statm")
