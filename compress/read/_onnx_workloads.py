@@ -152,7 +152,8 @@ def _read_node(graph: OnnxGraph, node: Any) -> Iterator[Workload]:
     made = _OPS.get(node.op_type, _elementwise)(graph, node)
     if made is None:
         raise UnknownShapeError(node.op_type)
-    yield made.with_dtype(dtype or "float32")
+    for workload in made if isinstance(made, list) else [made]:
+        yield workload.with_dtype(dtype or "float32")
 
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -232,6 +233,18 @@ def _einsum(graph: OnnxGraph, node: Any) -> Workload | None:
     return MatMul(m=m, k=k, n=n, batch=batch, weights=False)
 
 
+def _recurrent(graph: OnnxGraph, node: Any) -> list[Workload]:
+    """LSTM, GRU and RNN as their products, step by step: of the input, and of the state."""
+    first, second, _ = graph.shape(node.input[0])
+    steps, batch = (second, first) if graph.attribute(node, "layout", 0) else (first, second)
+    products: list[Workload] = []
+    for weight in node.input[1:3]:
+        directions, n, k = graph.shape(weight)
+        count = steps * directions
+        products.append(MatMul(m=batch, k=k, n=n, batch=count, weights=False))
+    return products
+
+
 def _pool(graph: OnnxGraph, node: Any) -> Workload | None:
     shape, made = graph.shape(node.input[0]), graph.shape(node.output[0])
     if len(shape) != 4:
@@ -282,7 +295,7 @@ def _elementwise(graph: OnnxGraph, node: Any) -> Workload | None:
     )
 
 
-_OPS: dict[str, Callable[[OnnxGraph, Any], Workload | None]] = {
+_OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = {
     "AveragePool": _pool,
     "Conv": _conv,
     "ConvInteger": _conv,
@@ -293,7 +306,9 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | None]] = {
     "FusedGemm": _gemm,
     "FusedMatMul": _matmul,
     "Gemm": _gemm,
+    "GRU": _recurrent,
     "GlobalAveragePool": _pool,
+    "LSTM": _recurrent,
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "MatMulIntegerToFloat": _matmul,
@@ -303,5 +318,6 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | None]] = {
     "QLinearConv": _conv,
     "QLinearGlobalAveragePool": _pool,
     "QLinearMatMul": _matmul,
+    "RNN": _recurrent,
     "ReduceMean": _reduce_mean,
 }

@@ -143,9 +143,10 @@ def load_tflite(path: Path, inputs: Mapping[str, Sequence[int]]) -> TfliteModel:
             continue
         shown = "x".join("?" if d in dims else str(n) for d, n in enumerate(shape))
         if dims != [0]:
+            sizes = (224 if d in dims and d else n for d, n in enumerate(shape))
             raise ModelLoadError(
                 f"MODEL {path}: input {name} is {shown}, with open dims; give its shape, as "
-                f"--input {name}={shown.replace('?', '224')}"
+                f"--input {name}={'x'.join(map(str, sizes))}"
             )
         assumed.append(f"open dim batch of input {name} read as {shape[0]}")
     found = TfliteModel(schema, model, _resized(path, opened, inputs) if inputs else {})
@@ -173,7 +174,7 @@ def _resized(
     """The shapes of all tensors at these shapes of inputs, as the runtime works them out."""
     runtime = require("ai_edge_litert.interpreter", extra="tflite", why="--input of a .tflite file")
     plain = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = runtime.Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
+    sizes = {}
     for name, shape in inputs.items():
         number, own, dims = opened[name]
         fits = len(shape) == len(own) and all(
@@ -182,11 +183,15 @@ def _resized(
         if not fits:
             shown = "x".join("?" if d in dims else str(n) for d, n in enumerate(own))
             raise UsageError(f"{path}: input {name} is {shown}; got {'x'.join(map(str, shape))}")
-        interpreter.resize_tensor_input(number, list(shape), strict=True)
+        sizes[number] = list(shape)
     try:
+        interpreter = runtime.Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
+        for number, size in sizes.items():
+            interpreter.resize_tensor_input(number, size, strict=True)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as exc:
-        raise ModelLoadError(f"MODEL {path}: it cannot run at these inputs: {exc}") from exc
+        what = str(exc).partition("\n")[0]
+        raise ModelLoadError(f"MODEL {path}: it cannot run at these inputs: {what}") from exc
     return {
         int(t["index"]): tuple(int(n) for n in t["shape"]) for t in interpreter.get_tensor_details()
     }

@@ -13,6 +13,7 @@ import inspect
 import io
 import json
 import os
+import pickle
 import re
 import warnings
 import zipfile
@@ -73,6 +74,8 @@ def load_pt2(path: Path, *, trust: bool) -> tuple[nn.Module, Any, str]:
             warnings.simplefilter("ignore")
             program = torch.export.load(str(path))
             module = _module(program, guards=trust)
+    except pickle.UnpicklingError as exc:
+        raise ModelLoadError(_refusal(path, "it pickles more than tensors")) from exc
     except Exception as exc:
         raise ModelLoadError(f"MODEL {path}: not an exported program: {first_line(exc)}") from exc
     if program.example_inputs is None:
@@ -109,12 +112,16 @@ def _check(path: Path) -> None:
     try:
         _check_archive(path)
     except _UnsafeError as exc:
-        raise ModelLoadError(
-            f"MODEL {path}: {exc}, which could run code when loaded; give --trust "
-            "if you know where the file comes from"
-        ) from exc
+        raise ModelLoadError(_refusal(path, str(exc))) from exc
     except Exception as exc:
         raise ModelLoadError(f"MODEL {path}: not an exported program: {first_line(exc)}") from exc
+
+
+def _refusal(path: Path, what: str) -> str:
+    return (
+        f"MODEL {path}: {what}, which could run code when loaded; give --trust if you know where "
+        "the file comes from"
+    )
 
 
 class _UnsafeError(Exception):

@@ -24,8 +24,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         UsageError: no such file, no state dict, or another network's.
     """
-    state = _plain_names(_read(path))
     own = model.state_dict()
+    state = _plain_names(_read(path), own)
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or extra:
         what = [f"no {missing[0]}"] if missing else []
@@ -72,8 +72,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+def _plain_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    while state.keys() != own.keys() and (
+        prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), "")
+    ):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return dict(state)

@@ -25,8 +25,8 @@ def net() -> nn.Module:
 def test_a_state_dict_and_its_wrapped_forms(tmp_path: Path) -> None:
     trained, path = net(), tmp_path / "w.pt"
     nn.init.ones_(trained[0].weight)
-    for wrapped in (trained, nn.DataParallel(trained), torch.compile(trained)):
-        torch.save(wrapped.state_dict(), path)
+    for prefix in ("", "module.", "_orig_mod.", "module._orig_mod."):
+        torch.save({f"{prefix}{n}": t for n, t in trained.state_dict().items()}, path)
         model = net()
         load_weights(model, path)
         assert all(

@@ -29,7 +29,7 @@ def damaged(data: bytes) -> st.SearchStrategy[bytes]:
 
 
 def read_or_refused(read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, or None where it refuses in one line; other errors go on."""
+    """What ``read`` gives, or None where it refuses in one line; what else it raises goes on."""
     try:
         return read()
     except LatprofError as exc:

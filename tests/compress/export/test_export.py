@@ -57,6 +57,13 @@ def test_names_dicts_and_batches(tmp_path: Path) -> None:
     assert [a.shape for a in session.run(None, five)] == [(5, 3), (5, 3)]
 
 
+def test_a_recurrent_network_and_its_file_multiply_as_often(tmp_path: Path) -> None:
+    model, inputs = zoo.lstm()
+    found = workloads_of_file(export(model, inputs, tmp_path / "net.onnx"))
+    assert sum(w.macs for w in found) == trace(model, inputs).stats().macs
+    assert not found.unread
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18", "densenet", "unet", "vit"])
 def test_a_file_has_the_workloads_of_its_model(name: str, tmp_path: Path) -> None:
     small = {"vit": {"depth": 1, "dim": 48}, "mobilenet_v3_small": {}}.get(name, {"size": 16})

@@ -38,7 +38,9 @@ WRITES = importlib.util.find_spec("litert_torch") is not None
 def test_a_workload_is_read_back(workload: Workload, tmp_path: Path) -> None:
     path = tmp_path / "one.tflite"
     path.write_bytes(write_tflite(workload))
-    assert workloads_of_file(path) == [workload]
+    found = workloads_of_file(path)
+    assert list(found) == [workload]
+    assert not found.note
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:

@@ -112,28 +112,33 @@ def test_every_product_is_counted_from_its_shapes(name: str, tmp_path: Path) -> 
     assert not found.unread
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "Exp", "SomeOp"])
+@pytest.mark.parametrize("kind", ["Exp", "SomeOp", "MatMulNBits"])
 def test_what_is_in_no_workload_is_named(kind: str, tmp_path: Path) -> None:
-    domain = {"domain": "my.domain"} if kind == "SomeOp" else {}
-    nodes = [
-        h.make_node("Relu", ["x"], ["r"]),
-        h.make_node(
-            kind, ["r", "w", "r0"] if len(kind) < 5 and kind != "Exp" else ["r"], ["y"], **domain
-        ),
-    ]
-    weights = (
-        {"w": zeros(1, 128, 8), "r0": zeros(1, 128, 32)}
-        if kind == "LSTM"
-        else {
-            "w": zeros(1, 96 if kind == "GRU" else 32, 8),
-            "r0": zeros(1, 96 if kind == "GRU" else 32, 32),
-        }
-    )
-    made = model(nodes, [info("x", [5, 1, 8])], [info("y", None)], weights, domains=["my.domain"])
+    domain = {"domain": "my.domain"} if kind != "Exp" else {}
+    nodes = [h.make_node("Relu", ["x"], ["r"]), h.make_node(kind, ["r"], ["y"], **domain)]
+    made = model(nodes, [info("x", [5, 8])], [info("y", None)], {}, domains=["my.domain"])
     found = read(made, tmp_path)
     assert found.unread == {kind: 1}
     assert found.note == f"in no figure: 1 {kind}"
     assert [w.label for w in found] == ["elementwise.relu"]
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_recurrent_layers_are_their_products(
+    kind: str, gates: int, directions: int, tmp_path: Path
+) -> None:
+    steps, batch, width, hidden = 5, 2, 8, 32
+    way = "bidirectional" if directions == 2 else "forward"
+    node = h.make_node(kind, ["x", "w", "r"], ["y"], hidden_size=hidden, direction=way)
+    constants = {
+        "w": zeros(directions, gates * hidden, width),
+        "r": zeros(directions, gates * hidden, hidden),
+    }
+    found = read(
+        model([node], [info("x", [steps, batch, width])], [info("y", None)], constants), tmp_path
+    )
+    assert macs(found) == directions * steps * batch * gates * hidden * (width + hidden)
 
 
 def test_an_op_behind_an_unknown_shape_is_named(tmp_path: Path) -> None:
