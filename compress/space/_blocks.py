@@ -31,9 +31,6 @@ class Block:
         check_count(self.count)
         if self.init not in _INITS:
             raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
-        divisor = getattr(self, "divisor", 1)
-        if divisor < 1:
-            raise UsageError(f"divisor is {divisor!r}; expected a whole number >= 1")
 
 
 @dataclass(frozen=True)
