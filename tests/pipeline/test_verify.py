@@ -33,7 +33,7 @@ def test_a_device_that_gives_no_outputs_is_timed_and_says_so(
     with open_device(device, runtime="tflite", **settings) as opened:
         rows = tuple(profile(opened, workloads, settings=QUICK))
         table = LatencyTable(opened.target, rows)
-    result = verify(file, device, table, **settings)
+    result = verify(file, table, device=device, **settings)
     assert result.latency_s > 0
     assert result.max_rel_error is None
     assert "are not compared: LiteRT's benchmark_model saves no outputs" in caplog.text
