@@ -61,7 +61,7 @@ class Inputs:
             ) from exc
         if (kind := _unknown_class(made)) is not None:
             raise TraceError(
-                f"{name}: its forward returns a {kind}, a class that torch does not look into; "
+                f"{name}: its forward returns {kind}, a class that torch does not look into; "
                 f"call torch.export.register_dataclass({kind}) first, or return a tuple or a dict"
             )
         if not flat_outputs(made):

@@ -30,7 +30,7 @@ def varying(labels: LabelArray) -> list[int]:
 
 
 class Labels:
-    """A union-find over labels, vectorised; label 0 never joins anything."""
+    """A union-find over labels, vectorized; label 0 never joins anything."""
 
     def __init__(self) -> None:
         self._parent = np.zeros(1, dtype=np.int64)

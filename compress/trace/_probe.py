@@ -72,7 +72,7 @@ class _Probe:
         self.model, self.graph = model, graph
         self.inputs = proof_inputs(model, graph.inputs)
         self.generator = torch.Generator().manual_seed(0)
-        self.awake = {
+        self.nonzero = {
             name: torch.randn(p.shape, generator=self.generator).to(p.device, p.dtype) * 0.5
             for name, p in model.named_parameters()
             if p.numel() and p.is_floating_point() and float(p.detach().abs().max()) < 5e-3
@@ -84,8 +84,8 @@ class _Probe:
         for share in (0.5, 0.0):
             masks = self._masks(groups, share)
             try:
-                small = cut(self.model, graph, masks, self.awake, share=True)
-                forward = masked_forward(self.model, graph, masks, self.awake)
+                small = cut(self.model, graph, masks, self.nonzero, share=True)
+                forward = masked_forward(self.model, graph, masks, self.nonzero)
                 found = compare_models(
                     self.model, small, self.inputs, forward=forward, limit=_MAX_ERROR
                 )
@@ -162,7 +162,7 @@ def _families(groups: Sequence[Group]) -> Iterator[list[Group]]:
 def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
     """Which attributes may hold the groups' sizes: by name first, then any that fits; those near
     the weights first, then in tuples and in modules further up."""
-    looks: tuple[Callable[[str], bool], ...] = (
+    names: tuple[Callable[[str], bool], ...] = (
         lambda name: "head" in name and not re.search("dim|size", name),
         lambda name: not re.search("head_dim|head_size|per_head|dim_head", name),
         lambda name: True,
@@ -170,10 +170,10 @@ def _options(model: nn.Module, family: Sequence[Group]) -> Iterator[Attributes]:
     before: list[Attributes] = [{}]
     for far in (False, True):
         found = [(g.index, *where) for g in family for where in _counts(model, g, far=far)]
-        for look in looks:
+        for fits in names:
             option: Attributes = {}
             for index, path, name in found:
-                if look(name):
+                if fits(name):
                     option.setdefault(path, {})[name] = index
             if option not in before:
                 before.append(option)

@@ -23,7 +23,7 @@ KINDS = st.sampled_from(("random", "one", "all", "divisor"))
 
 
 @pytest.fixture(scope="module")
-def thinned() -> tuple[nn.Module, Graph]:
+def shrinkable() -> tuple[nn.Module, Graph]:
     model, inputs = zoo.resnet18(size=16, width=16)
     randomise(model)
     return model, trace(model, inputs)
@@ -31,8 +31,8 @@ def thinned() -> tuple[nn.Module, Graph]:
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), kind=KINDS)
-def test_any_masks(thinned: tuple[nn.Module, Graph], seed: int, kind: str) -> None:
-    model, graph = thinned
+def test_any_masks(shrinkable: tuple[nn.Module, Graph], seed: int, kind: str) -> None:
+    model, graph = shrinkable
     masks = random_masks(graph, torch.Generator().manual_seed(seed), kind)
     small = shrink(model, graph, masks)
     assert graph.stats(counts_of(masks)).params == sum(p.numel() for p in small.parameters())
@@ -68,8 +68,8 @@ def test_every_block(kind: str) -> None:
     assert stem.prunable or kind in unshrinkable, stem.reason
 
 
-def test_the_model_stays_as_it_was(thinned: tuple[nn.Module, Graph]) -> None:
-    model, graph = thinned
+def test_the_model_stays_as_it_was(shrinkable: tuple[nn.Module, Graph]) -> None:
+    model, graph = shrinkable
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
     modules = [type(m) for m in model.modules()]
@@ -82,8 +82,8 @@ def test_the_model_stays_as_it_was(thinned: tuple[nn.Module, Graph]) -> None:
     model.eval()
 
 
-def test_gradients_reach_weights_and_masks(thinned: tuple[nn.Module, Graph]) -> None:
-    model, graph = thinned
+def test_gradients_reach_weights_and_masks(shrinkable: tuple[nn.Module, Graph]) -> None:
+    model, graph = shrinkable
     alphas = [torch.ones(g.size, requires_grad=True) for g in graph.groups]
     masked = graph.masked(dict(model.named_parameters()), alphas)
     functional_call(model, masked, (torch.randn(2, 3, 16, 16),)).square().sum().backward()
@@ -93,8 +93,8 @@ def test_gradients_reach_weights_and_masks(thinned: tuple[nn.Module, Graph]) -> 
     model.zero_grad()
 
 
-def test_masks_survive_torch_compile(thinned: tuple[nn.Module, Graph]) -> None:
-    model, graph = thinned
+def test_masks_survive_torch_compile(shrinkable: tuple[nn.Module, Graph]) -> None:
+    model, graph = shrinkable
     masks = random_masks(graph, torch.Generator().manual_seed(3))
     x = torch.randn(2, 3, 16, 16)
 
@@ -107,9 +107,9 @@ def test_masks_survive_torch_compile(thinned: tuple[nn.Module, Graph]) -> None:
 
 
 def test_recipe_rebuilds_the_small_network(
-    thinned: tuple[nn.Module, Graph], tmp_path: Path
+    shrinkable: tuple[nn.Module, Graph], tmp_path: Path
 ) -> None:
-    model, graph = thinned
+    model, graph = shrinkable
     small = shrink(model, graph, random_masks(graph, torch.Generator().manual_seed(1)))
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe_of(model, small)))
@@ -124,8 +124,8 @@ def test_recipe_rebuilds_the_small_network(
         load_shrunk(model, path)
 
 
-def test_variants_are_random_and_repeat(thinned: tuple[nn.Module, Graph]) -> None:
-    model, graph = thinned
+def test_variants_are_random_and_repeat(shrinkable: tuple[nn.Module, Graph]) -> None:
+    model, graph = shrinkable
     sizes = [
         sum(p.numel() for p in variant(model, graph, np.random.default_rng(seed)).parameters())
         for seed in (0, 0, 1)
@@ -138,8 +138,8 @@ def test_variants_are_random_and_repeat(thinned: tuple[nn.Module, Graph]) -> Non
             assert count % 4 == 0
 
 
-def test_what_cannot_be_asked(thinned: tuple[nn.Module, Graph]) -> None:
-    model, graph = thinned
+def test_what_cannot_be_asked(shrinkable: tuple[nn.Module, Graph]) -> None:
+    model, graph = shrinkable
     last = graph.groups[-1]
     assert not last.prunable
     with pytest.raises(UsageError, match="cannot shrink: output of the model"):
@@ -159,7 +159,7 @@ def test_what_cannot_be_asked(thinned: tuple[nn.Module, Graph]) -> None:
         graph.workloads([0] * len(graph.groups))
 
 
-def test_a_wrong_small_network_is_refused(thinned: tuple[nn.Module, Graph]) -> None:
+def test_a_wrong_small_network_is_refused(shrinkable: tuple[nn.Module, Graph]) -> None:
     """The check at the end of shrink sees a network that is not the masked one."""
 
     class Remembers(nn.Module):

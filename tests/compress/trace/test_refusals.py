@@ -74,7 +74,7 @@ class Detects(_Net):
         (
             ReturnsADataclass(),
             torch.zeros(2, 8),
-            r"returns a Output, .* call torch.export.register_dataclass\(Output\) first",
+            r"returns Output, .* call torch.export.register_dataclass\(Output\) first",
         ),
         (Selects(), torch.zeros(2, 8), "index makes a tensor whose size depends on values in"),
         (

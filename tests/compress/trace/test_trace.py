@@ -87,7 +87,7 @@ def test_heads_go_as_heads_and_attention_costs_by_head() -> None:
 def test_reasons_are_words() -> None:
     model, inputs = zoo.vit(size=16, dim=48, depth=1)
     assert (
-        "layer_norm (blocks.0.norm1) normalises over all of them"
+        "layer_norm (blocks.0.norm1) normalizes over all of them"
         in group(trace(model, inputs), "patch").reason
     )
     model, inputs = zoo.lstm()

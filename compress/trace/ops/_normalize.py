@@ -1,4 +1,4 @@
-"""Normalisations: batch norm keeps channels apart, the others tie what they average over."""
+"""Normalizations: batch norm keeps channels apart, the others tie what they average over."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _layer_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
     x = call["input"]
     count = len(call["normalized_shape"])
     dims = list(range(x.ndim - count, x.ndim))
-    labels = tracer.labels.tie(tracer.of(x), dims, f"{call.where} normalises over all of them")
+    labels = tracer.labels.tie(tracer.of(x), dims, f"{call.where} normalizes over all of them")
     made = tracer.value(call, labels)
     tracer.emit_map(call, "layer_norm", made, axis=x.ndim - 1)
     rest = [tracer.value(call, labels, i) for i in range(1, len(call.shapes))]
@@ -41,7 +41,7 @@ def _group_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
     x, groups = call["input"], call.get("num_groups", call.get("group"))
     channels = tracer.column(x, 1, call.where)
     each = tracer.labels.tie(
-        channels.reshape(groups, -1), [1], f"{call.where} normalises over all of them"
+        channels.reshape(groups, -1), [1], f"{call.where} normalizes over all of them"
     )
     channels = np.repeat(np.broadcast_to(each, (groups, 1)).ravel(), len(channels) // groups)
     made = tracer.value(call, channels.reshape(1, -1, *[1] * (x.ndim - 2)))
@@ -79,7 +79,7 @@ def _weight_norm(tracer: Tracer, call: Call) -> Value | list[Value]:
     """v, each of its slices along ``dim`` brought to the length g."""
     v, g, dim = call["v"], call["g"], call.get("dim", 0) % call["v"].ndim
     others = [d for d in range(v.ndim) if d != dim]
-    labels = tracer.labels.tie(tracer.of(v), others, f"{call.where} normalises over them")
+    labels = tracer.labels.tie(tracer.of(v), others, f"{call.where} normalizes over them")
     made = tracer.value(call, tracer.meet(call, [Value(v.shape, labels, v.floating), g]))
     rest = [Value(s, np.zeros((1,) * len(s), np.int64)) for s in call.shapes[1:]]
     return [made, *rest] if rest else made
