@@ -261,9 +261,9 @@ def test_fitting_fifty_thousand_rows_takes_less_than_a_minute() -> None:
     counts = rng.integers(1, 1025, (50_000, 2)).tolist()
     rows = {ops[i % 4].with_channels(*pair) for i, pair in enumerate(counts)}
     table = table_of(rows, noise=0.02)
-    start = time.perf_counter()
+    start_s = time.process_time()
     surrogate = fit(table)
-    assert time.perf_counter() - start < 60  # 14 on a busy machine
+    assert time.process_time() - start_s < 60  # 14 on a busy machine
     held_out = surrogate.labels["conv2d.k1"].held_out
     assert held_out is not None
     assert held_out.mape < 0.03
@@ -272,9 +272,9 @@ def test_fitting_fifty_thousand_rows_takes_less_than_a_minute() -> None:
 def test_fitting_two_thousand_rows_takes_seconds() -> None:
     ops = [Conv2d(s, s, 512, 512) for s in (7, 14, 28, 56)]
     table = table_of(plan(ops, n_shapes=2000), noise=0.01)
-    start = time.perf_counter()
+    start_s = time.process_time()  # what others do on this machine does not count
     fit(table, method="tile")
-    assert time.perf_counter() - start < 20  # 5 on an idle core; see benchmarks
+    assert time.process_time() - start_s < 20  # 5 on an idle core; see benchmarks
 
 
 def test_the_same_seed_gives_the_same_fit() -> None:
