@@ -124,7 +124,7 @@ def test_a_table_of_its_workloads_predicts_it(path: Path) -> None:
     dtypes = {m.workload.dtype for m in table.measurements}
     assert dtypes == {w.dtype for w in workloads} >= {"int8"}
     predicted = fit(table).predict_model(workloads)
-    assert predicted.warnings == ()
+    assert all("row(s) in the table" in w for w in predicted.warnings)  # few rows of a kind
     assert 0 < float(predicted.latency_s.sum()) < 1
 
 
