@@ -208,6 +208,7 @@ class WeightsCost(Cost):
 
     mixing: Tensor
     offset: Tensor
+    plain_bits: Tensor
     held: Tensor
     rank: Tensor
     places: Tensor
@@ -237,12 +238,15 @@ class WeightsCost(Cost):
             held[row[option.layer.weight], option.group.index] = option.weights_per_unit
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (T, D, G)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (T, D)
+        bits = [8 * graph.element_bytes.get(n, _BITS // 8) for n in names]
+        plain = torch.tensor(bits, dtype=torch.float32)
+        self.register_buffer("plain_bits", plain, persistent=False)  # (T,)
         self.register_buffer("held", torch.as_tensor(held, dtype=torch.float32))  # (T, G)
         coded = [row[o.layer.weight] for o in space.bits]
         levels = [o.group.index for o in space.bits]
         self.register_buffer("coded", torch.tensor(coded, dtype=torch.int64))
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.int64))
-        ladder = [(0, *o.block.bits, _BITS) for o in space.bits]  # type: ignore[union-attr]
+        ladder = [(0, *o.block.bits, bits[row[o.layer.weight]]) for o in space.bits]  # type: ignore[union-attr]
         self.register_buffer("ladder", torch.tensor(ladder, dtype=torch.float32))  # (C, L + 2)
         ranks = [o.group.index for o in space.ranks]
         places = [row[o.layer.weight] for o in space.ranks]
@@ -254,7 +258,7 @@ class WeightsCost(Cost):
         numel = dims.prod(-1)
         held = torch.tensordot(counts, self.held, ([-1], [1]))
         left = torch.where((self.held != 0).any(-1), held.minimum(numel), numel)
-        scale = _BITS / 8 if self.as_bytes else 1.0
+        scale = self.plain_bits / 8 if self.as_bytes else torch.ones_like(self.plain_bits)
         each = scale * left
         if self.as_bytes:
             size = self._bytes(counts, numel)
@@ -262,12 +266,12 @@ class WeightsCost(Cost):
             each = torch.where(left < numel, each + numel / 8, each).minimum(size * numel)
         outer = dims[..., self.places, 0]
         inner = dims[..., self.places, 1:].prod(-1)
-        saved = scale * (outer * inner - counts[..., self.rank] * (outer + inner))
+        saved = scale[self.places] * (outer * inner - counts[..., self.rank] * (outer + inner))
         return self._left(each, counts).sum(-1), self._left(saved, counts, self.places)
 
     def _bytes(self, counts: Tensor, numel: Tensor) -> Tensor:
         """(..., T) bytes per weight; between two bit widths on the line between them."""
-        size = torch.full_like(numel, _BITS / 8)
+        size = torch.zeros_like(numel) + self.plain_bits / 8
         if not len(self.coded):
             return size
         place = counts[..., self.levels]  # (..., C)

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from latprof.compress.export._check import Arrays, Check, load_check, save_check
 from latprof.compress.export._export import export
-from latprof.compress.export._int8 import CHOICES, Quantiser
+from latprof.compress.export._int8 import CHOICES, Quantizer
 from latprof.compress.graph import Inputs
 from latprof.errors import ExportError, UsageError
 
 __all__ = ["Int8Export", "Int8Warning", "export_int8", "file_accuracy"]
 
-#: A later choice must be this much faster than an earlier one to be taken for it.
-_WORTH = 0.98
+#: Of an earlier choice's time, a later one must take at most this share to be taken for it.
+_MAX_TIME_SHARE = 0.98
 
 #: Seconds of each file, timed side by side.
 Measure = Callable[[Sequence[Path]], Sequence[float]]
@@ -40,7 +40,7 @@ class Int8Export:
         path: of the file.
         choice: what is int8: ``all`` ops with a kernel for it, ``contractions`` (convolutions and
             matrix products) or ``dense`` (contractions without depthwise convolutions).
-        sqnr_db: signal to quantisation noise of the outputs, decibels.
+        sqnr_db: signal to quantization noise of the outputs, decibels.
         top1_agreement: share of inputs with the same largest output; None where the first output
             is not (batch, classes).
         latency_s, float_latency_s: measured side by side, None where nothing was measured.
@@ -68,7 +68,7 @@ def export_int8(
     min_sqnr_db: float = 10.0,
     reduce_range: bool = False,
 ) -> Int8Export:
-    """Quantise the model in eval mode into an ``.onnx`` or ``.tflite`` file, and compare it with
+    """Quantize the model in eval mode into an ``.onnx`` or ``.tflite`` file, and compare it with
     the model. Its inputs and outputs stay float32.
 
     Beside it lies ``NAME.check.npz`` with the network's own outputs, to verify it with later.
@@ -90,7 +90,7 @@ def export_int8(
     Raises:
         UsageError: a suffix of no known format, no such folder, or no calibration inputs.
         MissingExtraError: the format's packages are not installed.
-        ExportError: the exporter or the quantiser fails, or the error is too large.
+        ExportError: the exporter or the quantizer fails, or the error is too large.
     """
     path = Path(path)
     if path.suffix not in (".onnx", ".tflite"):
@@ -105,11 +105,11 @@ def export_int8(
         feeds = list(_feeds(calibration, inputs, list(load_check(original).inputs)))
         if not feeds:
             raise UsageError("calibration has no whole batch of inputs; expected a hundred inputs")
-        quantiser = _quantiser(original, feeds, reduce_range)
-        wanted = quantiser.run(original)
+        quantizer = _quantizer(original, feeds, reduce_range)
+        wanted = quantizer.run(original)
         tried = (choice,) if choice else CHOICES if measure else CHOICES[:1]
-        files = [quantiser.quantise(choice) for choice in tried]
-        found = [_compare(wanted, quantiser.run(file)) for file in files]
+        files = [quantizer.quantize(choice) for choice in tried]
+        found = [_compare(wanted, quantizer.run(file)) for file in files]
         seconds = list(measure([original, *files])) if measure else []
         chosen = _fastest(seconds[1:], [sqnr >= min_sqnr_db for sqnr, _ in found])
         if chosen is None:
@@ -138,9 +138,9 @@ def file_accuracy(path: Path, example_inputs: Any, images: Tensor, labels: Tenso
         images: (N, ...); labels: (N,).
     """
     feeds = list(_feeds([images], Inputs.of(example_inputs), list(load_check(path).inputs)))
-    outputs = _quantiser(path, feeds, reduce_range=False).run(path)
-    said = np.concatenate([first.argmax(-1) for first, *_ in outputs])
-    return float((said == _array(labels)[: len(said)]).mean())
+    outputs = _quantizer(path, feeds, reduce_range=False).run(path)
+    predictions = np.concatenate([first.argmax(-1) for first, *_ in outputs])
+    return float((predictions == _array(labels)[: len(predictions)]).mean())
 
 
 def _folder(path: Path) -> Path:
@@ -149,14 +149,14 @@ def _folder(path: Path) -> Path:
     return path.parent
 
 
-def _quantiser(original: Path, feeds: Sequence[Arrays], reduce_range: bool) -> Quantiser:
+def _quantizer(original: Path, feeds: Sequence[Arrays], reduce_range: bool) -> Quantizer:
     if original.suffix == ".onnx":
-        from latprof.compress.export._int8_onnx import OnnxQuantiser
+        from latprof.compress.export._int8_onnx import OnnxQuantizer
 
-        return OnnxQuantiser(original, feeds, reduce_range=reduce_range)
-    from latprof.compress.export._int8_tflite import TfliteQuantiser
+        return OnnxQuantizer(original, feeds, reduce_range=reduce_range)
+    from latprof.compress.export._int8_tflite import TfliteQuantizer
 
-    return TfliteQuantiser(original, feeds)
+    return TfliteQuantizer(original, feeds)
 
 
 def _feeds(calibration: Iterable[Any], inputs: Inputs, names: list[str]) -> Iterator[Arrays]:
@@ -202,6 +202,6 @@ def _fastest(seconds: Sequence[float], good: Sequence[bool]) -> int | None:
     """The first good choice that no later one beats by more than noise."""
     chosen = None
     for index in (i for i, ok in enumerate(good) if ok):
-        if chosen is None or seconds[index] < _WORTH * seconds[chosen]:
+        if chosen is None or seconds[index] < _MAX_TIME_SHARE * seconds[chosen]:
             chosen = index
     return chosen

@@ -1,4 +1,4 @@
-"""What makes an int8 file of a float one: a Quantiser per format."""
+"""What makes an int8 file of a float one: a Quantizer per format."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from latprof.compress.export._check import Arrays
 
-__all__ = ["CHOICES", "Quantiser"]
+__all__ = ["CHOICES", "Quantizer"]
 
 #: What is made int8: all ops with an integer kernel; contractions, which are convolutions and
 #: matrix products; or contractions that are no depthwise convolutions.
 CHOICES = ("all", "contractions", "dense")
 
 
-class Quantiser(ABC):
+class Quantizer(ABC):
     """A float file and its calibration inputs.
 
-    Laws, tested for every format: what ``quantise`` writes takes and gives float32 under the same
+    Laws, tested for every format: what ``quantize`` writes takes and gives float32 under the same
     names, lies beside the original and leaves that as it is; ``run`` of the original gives the
     network's outputs in order, and of the int8 file the same to its rounding.
 
@@ -34,11 +34,11 @@ class Quantiser(ABC):
         self.original, self.feeds = original, feeds
 
     @abstractmethod
-    def quantise(self, choice: str) -> Path:
+    def quantize(self, choice: str) -> Path:
         """Write the int8 file of one of CHOICES.
 
         Raises:
-            MissingExtraError: the format's quantiser is not installed.
+            MissingExtraError: the format's quantizer is not installed.
             ExportError: it fails.
         """
 

@@ -1,4 +1,4 @@
-"""int8 ONNX files by ONNX Runtime's static quantiser.
+"""int8 ONNX files by ONNX Runtime's static quantizer.
 
 uint8 activations, int8 weights with a scale per channel (U8xS8), in QDQ form, which other
 runtimes read too and ``workloads_of_file`` reads back. Its measured reasons:
@@ -15,19 +15,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from latprof.compress.export._check import Arrays
-from latprof.compress.export._int8 import Quantiser
+from latprof.compress.export._int8 import Quantizer
 from latprof.compress.export._session import onnx_session
 from latprof.compress.graph import first_line, quiet
 from latprof.errors import ExportError
 from latprof.vocabulary import require
 
-__all__ = ["OnnxQuantiser"]
+__all__ = ["OnnxQuantizer"]
 
 _CONTRACTIONS = ["Conv", "Gemm", "MatMul"]
 
 
-class OnnxQuantiser(Quantiser):
-    """See Quantiser.
+class OnnxQuantizer(Quantizer):
+    """See Quantizer.
 
     Args:
         reduce_range: weights of 7 bits.
@@ -39,9 +39,9 @@ class OnnxQuantiser(Quantiser):
         super().__init__(original, feeds)
         self._reduce_range = reduce_range
 
-    def quantise(self, choice: str) -> Path:
-        onnx = require("onnx", extra="onnx", why="quantising an ONNX file")
-        q = require("onnxruntime.quantization", extra="onnx", why="quantising an ONNX file")
+    def quantize(self, choice: str) -> Path:
+        onnx = require("onnx", extra="onnx", why="quantizing an ONNX file")
+        q = require("onnxruntime.quantization", extra="onnx", why="quantizing an ONNX file")
         prepared = self.original.with_name("prepared.onnx")
         path = self.original.with_name(f"{choice}.onnx")
         told = logging.root.level
@@ -64,7 +64,7 @@ class OnnxQuantiser(Quantiser):
                     weight_type=q.QuantType.QInt8,
                 )
         except Exception as exc:
-            raise ExportError(f"{choice}: int8 quantisation failed: {first_line(exc)}") from exc
+            raise ExportError(f"{choice}: int8 quantization failed: {first_line(exc)}") from exc
         finally:
             logging.root.setLevel(told)
         return path

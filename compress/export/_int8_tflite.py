@@ -15,12 +15,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from latprof.compress.export._export_tflite import outputs_in_order, silent
-from latprof.compress.export._int8 import Quantiser
+from latprof.compress.export._int8 import Quantizer
 from latprof.compress.graph import first_line
 from latprof.errors import ExportError
 from latprof.vocabulary import require
 
-__all__ = ["TfliteQuantiser"]
+__all__ = ["TfliteQuantizer"]
 
 _DENSE = ("BATCH_MATMUL", "CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED")
 #: A RELU is mostly part of the op before it, and this is one that is not.
@@ -28,10 +28,10 @@ _FLOATS = ("INPUT", "OUTPUT", "HARD_SWISH", "RELU")
 _OPS = {"all": ("*",), "contractions": (*_DENSE, "DEPTHWISE_CONV_2D"), "dense": _DENSE}
 
 
-class TfliteQuantiser(Quantiser):
-    """See Quantiser."""
+class TfliteQuantizer(Quantizer):
+    """See Quantizer."""
 
-    def quantise(self, choice: str) -> Path:
+    def quantize(self, choice: str) -> Path:
         path = self.original.with_name(f"{choice}.tflite")
         quantizer = _module("quantizer")
         try:
@@ -41,7 +41,7 @@ class TfliteQuantiser(Quantiser):
                     self._ranges, enable_progress_bar=False, enable_progress_report=False
                 )
         except Exception as exc:
-            raise ExportError(f"{choice}: int8 quantisation failed: {first_line(exc)}") from exc
+            raise ExportError(f"{choice}: int8 quantization failed: {first_line(exc)}") from exc
         path.write_bytes(made.quantized_model)
         return path
 
@@ -53,7 +53,7 @@ class TfliteQuantiser(Quantiser):
 
     @cached_property
     def _ranges(self) -> Any:
-        """Of every tensor over all feeds. The quantiser's own moving average would cut what few
+        """Of every tensor over all feeds. The quantizer's own moving average would cut what few
         inputs reach."""
         update = _module("utils.qsv_utils").min_max_update
         calibrator = _module("calibrator").Calibrator(
@@ -76,5 +76,5 @@ def _recipe(choice: str) -> Any:
 
 def _module(name: str) -> Any:
     return require(
-        f"ai_edge_quantizer.{name}", extra="tflite-export", why="quantising a TFLite file"
+        f"ai_edge_quantizer.{name}", extra="tflite-export", why="quantizing a TFLite file"
     )

@@ -46,6 +46,7 @@ class Graph:
             shapes: higher-order ops (``cond``) and ops of other libraries.
         buffers: names in ``shapes`` that are no parameters.
         grouped: {weight of a grouped convolution or group norm: channels of one group}.
+        element_bytes: {parameter or buffer: bytes of each of its values}.
         attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
             tuple: group}}, as ``shrink`` sets them.
     """
@@ -60,6 +61,7 @@ class Graph:
     buffers: frozenset[str] = frozenset()
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    element_bytes: Mapping[str, int] = field(default_factory=dict)
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -39,7 +39,7 @@ class _Moments:
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     """Set every batch norm's running statistics to those of all of ``batches`` together.
 
-    Each batch is normalised by its own statistics on the way, as in training; mean and variance
+    Each batch is normalized by its own statistics on the way, as in training; mean and variance
     are then of the whole population, also over batches of different sizes, where averaging the
     batches' variances would leave out how their means differ ("precise batch norm", Wu & Johnson,
     2021, arXiv:2105.07576). Everything else is in eval mode, and stays as it was.

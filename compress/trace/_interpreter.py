@@ -17,6 +17,7 @@ from latprof.compress.trace._values import Call, Value, unlabelled
 from latprof.compress.trace.ops._attention import flex_attention
 from latprof.compress.trace.ops._pointwise import pointwise_rule
 from latprof.errors import TraceError
+from latprof.workloads import DTYPE_BYTES
 
 __all__ = ["Interpreter"]
 
@@ -115,7 +116,15 @@ class Interpreter:
         values = tensors_in(bound.values())
         constant = all(v.const is not None for v in values) and (values or _creates(node))
         shapes, floating = _meta(node)
-        call = Call(name.removesuffix("_") or name, target, bound, shapes, floating, _module(node))
+        call = Call(
+            name.removesuffix("_") or name,
+            target,
+            bound,
+            shapes,
+            floating,
+            _module(node),
+            _dtype(node),
+        )
         rule = RULES.get(call.name) or RULES.get(name) or pointwise_rule(call) or unknown
         if constant and (rule is unknown or not any(_is_followed(v) for v in values)):
             return _fold(target, args, kwargs)
@@ -151,6 +160,7 @@ class Interpreter:
             shapes,
             floating,
             _module(node),
+            _dtype(node),
         )
         self.tracer.fixed = False
         if name == "flex_attention":
@@ -221,6 +231,12 @@ def _meta(node: fx.Node) -> tuple[tuple[tuple[int, ...], ...], tuple[bool, ...]]
             "that the inputs' shapes decide; trace a module that ends before it"
         )
     return tuple(tuple(t.shape) for t in found), tuple(t.is_floating_point() for t in found)
+
+
+def _dtype(node: fx.Node) -> str:
+    found = [t for t in pytree.tree_leaves(node.meta.get("val")) if isinstance(t, torch.Tensor)]
+    names = [str(t.dtype).removeprefix("torch.") for t in found if t.is_floating_point()]
+    return names[0] if names and names[0] in DTYPE_BYTES else "float32"
 
 
 def _module(node: fx.Node) -> str:

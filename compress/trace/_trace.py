@@ -62,6 +62,7 @@ def trace(
         opaque=frozenset(op.name for op in tracer.ops if op.opaque),
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
+        element_bytes={name: t.element_size() for name, t in tensors.items()},
     )
     return probe_groups(model, graph) if probe else graph
 

@@ -117,11 +117,17 @@ class Tracer(ParameterLabels):
 
     def emit(self, call: Call, workload: Workload, c_in: LabelArray, c_out: LabelArray) -> None:
         """Record an op that takes time; its channel counts are those labels' survivors."""
-        self.ops.append(Op(call.name, call.module, workload, c_in, c_out))
+        typed = workload.with_dtype(call.dtype)
+        self.ops.append(Op(call.name, call.module, typed, c_in, c_out))
 
     def emit_later(self, call: Call, resolve: Resolve) -> None:
         """Record an op whose workload depends on where the channels lie when all is known."""
-        self._later.append((len(self.ops), resolve))
+
+        def typed() -> tuple[Workload, LabelArray, LabelArray]:
+            workload, c_in, c_out = resolve()
+            return workload.with_dtype(call.dtype), c_in, c_out
+
+        self._later.append((len(self.ops), typed))
         self.ops.append(Op(call.name, call.module, None))
 
     def emit_map(self, call: Call, op: str | None, made: Value, axis: int | None = None) -> None:

@@ -81,6 +81,7 @@ class Call:
     shapes: tuple[tuple[int, ...], ...]  # of its tensor outputs
     floating: tuple[bool, ...]
     module: str  # path of the module whose forward made the call
+    dtype: str = "float32"  # of its first floating output, a key of DTYPE_BYTES
 
     def __getitem__(self, key: str) -> Any:
         return self.args[key]

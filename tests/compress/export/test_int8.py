@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import sys
@@ -35,6 +36,10 @@ WRITERS = {"onnxruntime": write_onnx_int8, "tflite": write_tflite}
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 
 
+#: Where ``export_int8`` looks up ``export``; the name of the package is that of the function too.
+_MODULE = importlib.import_module("latprof.compress.export._export_int8")
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +61,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == ".tflite":
         pytest.importorskip("ai_edge_quantizer", reason="pip install ai-edge-quantizer")
         if importlib.util.find_spec("litert_torch") is None:
-            monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
+            monkeypatch.setattr(_MODULE, "export", _golden)
     return tmp_path / f"net{request.param}"
 
 
@@ -119,7 +124,7 @@ def test_a_table_of_its_workloads_predicts_it(path: Path) -> None:
     dtypes = {m.workload.dtype for m in table.measurements}
     assert dtypes == {w.dtype for w in workloads} >= {"int8"}
     predicted = fit(table).predict_model(workloads)
-    assert predicted.warnings == ()
+    assert all("row(s) in the table" in w for w in predicted.warnings)  # few rows of a kind
     assert 0 < float(predicted.latency_s.sum()) < 1
 
 
@@ -140,7 +145,7 @@ def test_the_fastest_good_choice_is_taken(path: Path) -> None:
         export_int8(*like, measure=lambda _: [1, 1.2, 1.2, 1.2])
 
 
-def test_what_cannot_be_quantised(path: Path) -> None:
+def test_what_cannot_be_quantized(path: Path) -> None:
     with pytest.raises(UsageError, match=r"int8 export writes \.onnx or \.tflite"):
         export_int8(Net(), EXAMPLE, path.with_suffix(".pt2"), [images(4)])
     with pytest.raises(UsageError, match="choice is 'most'; expected one of all"):
@@ -167,7 +172,7 @@ def test_a_tflite_file_is_integers_between_floats(
     pytest.importorskip("ai_edge_quantizer", reason="pip install ai-edge-quantizer")
     from ai_edge_litert.interpreter import Interpreter
 
-    monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
+    monkeypatch.setattr(_MODULE, "export", _golden)
     found = export_int8(Net(), EXAMPLE, tmp_path / "net.tflite", [images(16)])
     interpreter = Interpreter(model_path=str(found.path))
     ops = [op["op_name"] for op in interpreter._get_ops_details()]
@@ -181,10 +186,10 @@ def test_a_tflite_file_is_integers_between_floats(
     ]  # fmt: skip  # XNNPACK has no integer hard-swish
 
 
-def test_without_the_quantiser_one_line_says_what_to_install(
+def test_without_the_quantizer_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latprof.compress.export._export_int8.export", _golden)
+    monkeypatch.setattr(_MODULE, "export", _golden)
     for name in ("ai_edge_quantizer", "ai_edge_quantizer.quantizer"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'latprof\[tflite-export\]'"):
