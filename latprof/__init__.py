@@ -7,12 +7,19 @@ returns a typed result whose ``to_dict()`` is what ``--json`` prints. Errors are
 ``__init__.pyi`` lists them.
 """
 
+import importlib
 import sys
 import types
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    if name.endswith("Error"):  # where errors were before latprof.errors
+        return getattr(importlib.import_module("latprof.errors"), name)
+    return _load(name)
 
 
 class _Package(types.ModuleType):
