@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latprof.devices import Device, Event, measure_files, open_target, run_file
+from latprof.devices import Device, Event, measure_files, open_target, run_inference
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
 from latprof.surrogate import fit
@@ -66,7 +66,7 @@ def _largest_error(device: Device, file: Path) -> float:
     from latprof.compress import load_check
 
     check = load_check(file)
-    outputs = run_file(device, file, check.inputs)
+    outputs = run_inference(device, file, check.inputs)
     return max(
         float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-30))
         for got, want in zip(outputs, check.outputs, strict=True)

@@ -16,7 +16,7 @@ import pytest
 from support.adbd import Phone, elf
 from support.phone_jobs import JOBS, QUICK, Open
 
-from latprof.devices import measure_files, run_file
+from latprof.devices import measure_files, run_inference
 from latprof.devices.adb import SETTINGS, list_phones, open_phone
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import (
@@ -112,14 +112,14 @@ def test_numbers_are_the_interpreters(phone: Phone, open_device: Open, tmp_path:
         "input_1": rng.random((1, 1, 1, 12), np.float32),
     }
     device = open_device(phone)
-    (ours,) = run_file(device, path, inputs)
-    (local,) = run_file("tflite", path, inputs)
+    (ours,) = run_inference(device, path, inputs)
+    (local,) = run_inference("tflite", path, inputs)
     np.testing.assert_allclose(ours, local, rtol=1e-6)
     with pytest.raises(ModelLoadError, match="the model takes"):
-        run_file(device, path, {"input_0": inputs["input_0"]})
+        run_inference(device, path, {"input_0": inputs["input_0"]})
     (tmp_path / "x.tflite").write_bytes(b"not a model at all")
     with pytest.raises(ModelLoadError, match="expected a TFLite model"):
-        run_file(device, tmp_path / "x.tflite", inputs)
+        run_inference(device, tmp_path / "x.tflite", inputs)
 
 
 def test_whole_models_are_timed(phone: Phone, open_device: Open, tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
         Elementwise("layer_norm", 49, 1, 64),
         dataclasses.replace(JOBS[0], dtype="int8"),
     ]
-    quantised, norm, same = device.round(jobs, measure_s=0.02)
+    quantized, norm, same = device.round(jobs, measure_s=0.02)
     assert "layer_norm in int8" in norm.error
-    assert quantised.p20_s == pytest.approx(same.p20_s, rel=0.6)
+    assert quantized.p20_s == pytest.approx(same.p20_s, rel=0.6)
     held = [bytes(f.read_bytes()) for f in (phone.tmp / "latprof").glob("m*.tflite")]
     # Three probes, the sentinel, and one model for the two jobs that are the same.
     assert len(held) == 5
@@ -258,7 +258,7 @@ def test_two_phones_and_no_serial(
         (listed,) = list_phones()
         assert "tap 'Allow'" in dict(listed.missing)["tflite"]
         adb("disconnect", stranger.serial)
-    with Phone(tmp_path / "other", authorised=(key,)) as other:
+    with Phone(tmp_path / "other", authorized=(key,)) as other:
         adb("connect", phone.serial)
         adb("connect", other.serial)
         names = sorted(f"adb:{p.serial}" for p in (phone, other))

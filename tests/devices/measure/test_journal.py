@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from latprof.devices import FakeDevice, ScheduleSettings, Trouble, profile
+from latprof.devices import FakeDevice, ScheduleSettings, BackgroundLoad, profile
 from latprof.devices.measure._journal import Journal
 from latprof.errors import (
     DeviceLostError,
@@ -75,7 +75,7 @@ def test_every_prefix_of_the_file_resumes_to_the_same_table(tmp_path: Path) -> N
 def test_discards_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     device = FakeDevice(
-        troubles=[Trouble(0.1, 0.2, 2.0)], faults=dict.fromkeys(range(40, 60), "die")
+        loads=[BackgroundLoad(0.1, 0.2, 2.0)], faults=dict.fromkeys(range(40, 60), "die")
     )
     with pytest.raises(DeviceLostError):
         measure(device, path)

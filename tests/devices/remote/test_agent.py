@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support.devices import alive, children, wait_until
 
-from latprof.devices import Event, ScheduleSettings, measure_files, open_device, profile, run_file
+from latprof.devices import Event, ScheduleSettings, measure_files, open_device, profile, run_inference
 from latprof.devices.agent._clock import clock_resolution_s, thin, time_calls
 from latprof.devices.agent._host import Knobs, describe_cpu
 from latprof.devices.agent._protocol import PROTOCOL_VERSION
@@ -34,7 +34,7 @@ from latprof.errors import (
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool
 
 QUICK = ScheduleSettings(
-    round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_busy=0.0, sentinel_limit=99
+    round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_core_share=0.0, max_slowdown=99
 )
 OPS = [Conv2d(7, 7, 16, 24), MatMul(4, 8, 16), Elementwise("add", 7, 7, 16), Pool("max", 7, 7, 16)]
 
@@ -191,7 +191,7 @@ def test_a_refused_job_is_an_error_and_the_next_one_runs(tmp_path: Path) -> None
     with open_device("local") as device:
         first, second = device.round([broken, OPS[0]], measure_s=0.001)
         with pytest.raises(WorkloadError):
-            run_file(device, broken, {})
+            run_inference(device, broken, {})
     assert "broken.onnx" in first.error or "protobuf" in first.error.lower()
     assert second.samples_s
 
@@ -201,15 +201,15 @@ def test_files_are_run_and_timed(tmp_path: Path) -> None:
     path.write_bytes(write_onnx(MatMul(4, 8, 16)))
     x = np.ones((4, 8), np.float32)
     with open_device("local") as device:
-        (out,) = run_file(device, path, {"x": x})
+        (out,) = run_inference(device, path, {"x": x})
         (timing,) = measure_files(device, [path], settings=QUICK)
         with pytest.raises(ModelLoadError, match="is not a file"):
             measure_files(device, [tmp_path / "absent.onnx"])
         with pytest.raises(WorkloadError, match=r"inputs are \['y'\]; the model takes \['x'\]"):
-            run_file(device, path, {"y": x})
+            run_inference(device, path, {"y": x})
     assert out.shape == (4, 16)
     assert timing.usable
-    np.testing.assert_array_equal(run_file("onnxruntime", path, {"x": x})[0], out)
+    np.testing.assert_array_equal(run_inference("onnxruntime", path, {"x": x})[0], out)
 
 
 def test_torch_runs_exported_programs(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from latprof.devices import ScheduleSettings, open_device, profile
-from latprof.devices._pace import Pace, recall, remember
+from latprof.devices._sentinel_times import SentinelTimes, recall, remember
 from latprof.workloads import Conv2d, MatMul
 
 QUICK = ScheduleSettings(
-    round_s=0.001, min_rounds=2, max_rounds=2, pause_s=1e-9, min_busy=0.0, sentinel_limit=99
+    round_s=0.001, min_rounds=2, max_rounds=2, pause_s=1e-9, min_core_share=0.0, max_slowdown=99
 )
 
 
@@ -24,30 +24,30 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_best_is_kept_of_each_device() -> None:
-    assert recall("a") == Pace()
-    remember("a", Pace(3e-6))
-    remember("b", Pace(5e-6, 1e-4))
-    remember("a", Pace(2e-6))
-    remember("a", Pace(2.05e-6, 2e-4))
-    remember("a", Pace(9e-6))
-    assert (recall("a"), recall("b")) == (Pace(2e-6, 2e-4), Pace(5e-6, 1e-4))
+    assert recall("a") == SentinelTimes()
+    remember("a", SentinelTimes(3e-6))
+    remember("b", SentinelTimes(5e-6, 1e-4))
+    remember("a", SentinelTimes(2e-6))
+    remember("a", SentinelTimes(2.05e-6, 2e-4))
+    remember("a", SentinelTimes(9e-6))
+    assert (recall("a"), recall("b")) == (SentinelTimes(2e-6, 2e-4), SentinelTimes(5e-6, 1e-4))
 
 
 def test_what_was_not_seen_again_for_a_day_is_forgotten(memory: Path) -> None:
-    remember("a", Pace(2e-6, 1e-4))
-    remember("b", Pace(2e-6))
+    remember("a", SentinelTimes(2e-6, 1e-4))
+    remember("b", SentinelTimes(2e-6))
     known = json.loads(memory.read_text())
     known["a"]["core_s"]["seen"] = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
     memory.write_text(json.dumps(known))
-    assert (recall("a"), recall("b")) == (Pace(memory_s=1e-4), Pace(2e-6))
-    remember("a", Pace(4e-6))
-    assert recall("a") == Pace(4e-6, 1e-4)
+    assert (recall("a"), recall("b")) == (SentinelTimes(memory_s=1e-4), SentinelTimes(2e-6))
+    remember("a", SentinelTimes(4e-6))
+    assert recall("a") == SentinelTimes(4e-6, 1e-4)
 
 
 def test_the_memory_is_remembered_of_a_core_that_is_slow_today() -> None:
-    remember("a", Pace(2e-6, 1e-4))
-    remember("a", Pace(3e-6, 0.9e-4))
-    assert recall("a") == Pace(2e-6, 0.9e-4)
+    remember("a", SentinelTimes(2e-6, 1e-4))
+    remember("a", SentinelTimes(3e-6, 0.9e-4))
+    assert recall("a") == SentinelTimes(2e-6, 0.9e-4)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_the_memory_is_remembered_of_a_core_that_is_slow_today() -> None:
 def test_a_file_that_is_no_memory_is_none(memory: Path, content: str) -> None:
     memory.parent.mkdir()
     memory.write_text(content)
-    assert recall("a") == Pace()
-    remember("a", Pace(2e-6))
-    assert recall("a") == Pace(2e-6)
+    assert recall("a") == SentinelTimes()
+    remember("a", SentinelTimes(2e-6))
+    assert recall("a") == SentinelTimes(2e-6)
 
 
 def test_a_profile_leaves_the_pace_it_saw_to_the_next(
@@ -68,11 +68,11 @@ def test_a_profile_leaves_the_pace_it_saw_to_the_next(
 ) -> None:
     monkeypatch.setenv("LATPROF_PAUSE_S", "1e-9")
     with open_device("local") as device:
-        assert device.best == Pace()
+        assert device.baseline == SentinelTimes()
         list(profile(device, [Conv2d(7, 7, 16, 24), MatMul(1, 1024, 512)], settings=QUICK))
-        seen = device.best
+        seen = device.baseline
     with open_device("local") as device:
-        assert device.best == seen
+        assert device.baseline == seen
     assert seen.core_s < seen.memory_s < 0.01
 
 
@@ -83,9 +83,9 @@ def test_what_is_remembered_is_believed_unless_the_device_is_far_from_it(
     monkeypatch.setenv("LATPROF_PAUSE_S", "1e-9")
     with open_device("local") as device:
         (reading,) = device.round([device.sentinel], measure_s=0.001)
-        device.best = Pace(reading.sentinel_s * times, 1e-4)
+        device.baseline = SentinelTimes(reading.sentinel_s * times, 1e-4)
     with open_device("local") as again:
-        assert again.best == (Pace(reading.sentinel_s * times, 1e-4) if believed else Pace())
+        assert again.baseline == (SentinelTimes(reading.sentinel_s * times, 1e-4) if believed else SentinelTimes())
 
 
 def test_where_nothing_is_waited_for_nothing_is_remembered(memory: Path) -> None:
