@@ -192,26 +192,26 @@ class Journal(Closing):
         self.readings.clear()
 
     def _rewrite(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """The same content, all of it sound and of the present version; readings that were
-        forgotten are left out."""
-        held = {serial for readings in self.readings.values() for serial in readings}
-        kept = [
-            line
-            for line in lines
-            if "journal" in line
-            or "finished" in line
-            or ("reading" in line and line["reading"] in held)
-        ]
+        """The same content, all of it sound and of the present version; after damage, without the
+        readings that were forgotten and what was discarded of them."""
+        if self._skipped:
+            held = {serial for readings in self.readings.values() for serial in readings}
+            lines = [
+                line
+                for line in lines
+                if "discard" not in line and ("reading" not in line or line["reading"] in held)
+            ]
         os.close(self._file)
         self._file = -1
-        replace_file(self._path, b"".join(map(_checked, kept)))
+        replace_file(self._path, b"".join(map(_checked, lines)))
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
 
     def _replay(self, number: int, line: dict[str, Any]) -> None:
         try:
             if "reading" in line:
                 workload = workload_from_dict(line["workload"])
-                line["core_share"] = line.pop("busy", None) or line["core_share"]
+                if "busy" in line:  # its name before version 4
+                    line["core_share"] = line.pop("busy")
                 reading = Reading(
                     tuple(line["samples_s"]),
                     line["core_share"],

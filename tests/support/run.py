@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latprof import LatencyTable
 from latprof.compress import Recipe, TensorBatches, trace, workloads_of_file
 from latprof.devices import Job, profile
-from latprof.devices._fake import FakeDevice, BackgroundLoad
+from latprof.devices._fake import BackgroundLoad, FakeDevice
 from latprof.pipeline.run._compression import Compression, Settings, Workshop, compress_in, conclude
 from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
@@ -66,8 +66,8 @@ def fake_run(
     model, inputs = Net().eval(), (torch.zeros(1, 1, 12, 12),)
     batches, test = data()
     board = more.pop("board", None)
-    weather = BackgroundLoad(0.0, 1e9, slower=more.pop("slower", 1.0))
-    with Arithmetic(seed=3, stair=8, loads=[weather]) as device:
+    load = BackgroundLoad(0.0, 1e9, slowdown=more.pop("slower", 1.0))
+    with Arithmetic(seed=3, stair=8, loads=[load]) as device:
         workshop = Workshop(device, folder, inputs)
         settings = replace(SETTINGS, **more)
         if settings.int8:

@@ -21,7 +21,7 @@ class Meeting(FakeDevice):
 
     barrier: threading.Barrier
 
-    def round(self, jobs, *, measure_s):  # type: ignore[no-untyped-def]
+    def round(self, jobs, *, measure_s, budget=None):  # type: ignore[no-untyped-def]
         if self.readings == 0:
             self.barrier.wait(10)
         yield from super().round(jobs, measure_s=measure_s)

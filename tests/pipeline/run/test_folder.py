@@ -16,7 +16,7 @@ import torch
 from support.run import SETTINGS, Arithmetic, Net, data, fake_run
 
 from latprof.compress import accuracy
-from latprof.devices._fake import BackgroundLoad
+from latprof.devices import BackgroundLoad
 from latprof.pipeline.run._compression import Compression, Workshop, conclude
 from latprof.pipeline.run._trail import load_small
 from latprof.report._figures import progress_text, weather
@@ -71,11 +71,11 @@ def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
         "original": (Net().eval(), run.done.comp.graph.sizes),
         "compressed": (run.done.small, run.done.comp.counts()),
     }
-    with Arithmetic(seed=3, stair=8, loads=[BackgroundLoad(0.0, 1e9, busy=0.4)]) as device:
+    with Arithmetic(seed=3, stair=8, loads=[BackgroundLoad(0.0, 1e9, core_share=0.4)]) as device:
         workshop = Workshop(device, folder, (torch.zeros(1, 1, 12, 12),))
         result = conclude(workshop, networks, run.done, data()[1])
     assert weather(run.result) == ""
-    assert "on a shared core" in result["detail"]
+    assert "preempted" in result["detail"]
     assert result["detail"] in weather(result)
     assert html.escape(weather(result)) in write_report(folder).read_text()
 
