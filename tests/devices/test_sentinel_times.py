@@ -30,7 +30,10 @@ def test_the_best_is_kept_of_each_device() -> None:
     save_sentinel_times("a", SentinelTimes(2e-6))
     save_sentinel_times("a", SentinelTimes(2.05e-6, 2e-4))
     save_sentinel_times("a", SentinelTimes(9e-6))
-    assert (load_sentinel_times("a"), load_sentinel_times("b")) == (SentinelTimes(2e-6, 2e-4), SentinelTimes(5e-6, 1e-4))
+    assert (load_sentinel_times("a"), load_sentinel_times("b")) == (
+        SentinelTimes(2e-6, 2e-4),
+        SentinelTimes(5e-6, 1e-4),
+    )
 
 
 def test_what_was_not_seen_again_for_a_day_is_forgotten(memory: Path) -> None:
@@ -39,7 +42,10 @@ def test_what_was_not_seen_again_for_a_day_is_forgotten(memory: Path) -> None:
     known = json.loads(memory.read_text())
     known["devices"]["a"]["core_s"]["seen"] = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
     memory.write_text(json.dumps(known))
-    assert (load_sentinel_times("a"), load_sentinel_times("b")) == (SentinelTimes(memory_s=1e-4), SentinelTimes(2e-6))
+    assert (load_sentinel_times("a"), load_sentinel_times("b")) == (
+        SentinelTimes(memory_s=1e-4),
+        SentinelTimes(2e-6),
+    )
     save_sentinel_times("a", SentinelTimes(4e-6))
     assert load_sentinel_times("a") == SentinelTimes(4e-6, 1e-4)
 
@@ -85,7 +91,9 @@ def test_what_is_remembered_is_used_unless_the_device_is_far_from_it(
         (reading,) = device.round([device.sentinel], measure_s=0.001)
         device.baseline = SentinelTimes(reading.sentinel_s * times, 1e-4)
     with open_device("local") as again:
-        assert again.baseline == (SentinelTimes(reading.sentinel_s * times, 1e-4) if kept else SentinelTimes())
+        assert again.baseline == (
+            SentinelTimes(reading.sentinel_s * times, 1e-4) if kept else SentinelTimes()
+        )
 
 
 def test_where_nothing_is_waited_for_nothing_is_remembered(memory: Path) -> None:

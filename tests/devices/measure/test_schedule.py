@@ -19,6 +19,7 @@ from latprof.devices import (
     BackgroundLoad,
     compare_files,
     measure_files,
+    mostly_failed,
     open_device,
     profile,
 )
@@ -155,15 +156,65 @@ def test_a_device_that_stays_a_little_slower_is_flagged_and_used() -> None:
         assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
-def test_a_device_that_does_not_calm_down_is_rested_six_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rests_s: list[float] = []
-    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", rests_s.append)
-    device = FakeDevice(loads=[BackgroundLoad(7 * QUICK.round_s, 1e9, slowdown=1.5)])
-    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=0.5))
-    assert {row.status for row in rows.values()} == {"disturbed"}
-    assert rests_s == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
+class Ticking(FakeDevice):
+    """Its own clock is the run's, so that what a run spends is known to the second."""
+
+    def round(self, jobs, *, measure_s, budget=None):  # type: ignore[no-untyped-def]
+        for reading in super().round(jobs, measure_s=measure_s):
+            if budget is not None:
+                self.left_s.append(budget.left_s)
+            yield reading
+
+
+def test_waiting_is_at_most_a_share_of_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that never ends: pauses grow no further than the budget, and the run says so."""
+    device = Ticking(loads=[BackgroundLoad(7 * 0.0075, 1e9, slowdown=1.5)])
+    device.left_s = []
+    paused_s: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused_s.append(seconds)
+
+    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", pause)
+    monkeypatch.setattr(
+        "latprof.devices.measure._profile.time.monotonic", lambda: device.clock_s + sum(paused_s)
+    )
+    events: list[Event] = []
+    rows = list(
+        profile(device, CONVS, settings=ScheduleSettings(pause_s=0.5), on_event=events.append)
+    )
+    last = events[-1].conditions
+    assert {row.status for row in rows} <= {"disturbed", "noisy"}
+    assert 0 < sum(paused_s) <= 0.15 * device.clock_s
+    assert last.waited_s == pytest.approx(sum(paused_s))
+    assert last.measured_s == pytest.approx(device.clock_s)
+    assert last.readings == device.readings
+    assert last.throttled == last.beside_load > 0.9 * last.readings
+    assert f"{last.beside_load:,} of {last.readings:,} readings were taken beside" in str(last)
+    assert max(device.left_s) <= 0.15 * device.clock_s
+
+
+def test_nothing_is_waited_for_where_the_pause_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "latprof.devices.measure._profile.time.sleep", lambda s: pytest.fail("slept")
+    )
+    device = Ticking(loads=[BackgroundLoad(0.1, 1e9, slowdown=1.5)])
+    device.left_s = []
+    list(profile(device, CONVS[:5], settings=ScheduleSettings(pause_s=0.0)))
+    assert set(device.left_s) == {0.0}
+
+
+def test_an_idle_run_has_nothing_to_say_of_its_conditions() -> None:
+    events: list[Event] = []
+    list(profile(FakeDevice(), CONVS[:3], settings=QUICK, on_event=events.append))
+    assert str(events[-1].conditions) == ""
+    assert events[-1].conditions.readings == 3 * QUICK.min_rounds
+
+
+def test_a_run_with_most_rows_failed_is_known() -> None:
+    device = FakeDevice(refuses=lambda job: job in CONVS[:6])
+    assert not mostly_failed(list(profile(device, CONVS[:12], settings=QUICK)))
+    assert mostly_failed(list(profile(device, CONVS[:11], settings=QUICK)))
 
 
 def test_load_most_of_the_time_is_measured_around() -> None:
@@ -398,5 +449,7 @@ def test_the_fake_opens_by_name() -> None:
     with open_device("fake", seed="7", process_noise="0.01") as device:
         assert device.target.runtime == "fake"
         assert len(list(profile(device, [MatMul(8, 8, 8)], settings=QUICK))) == 1
-    with pytest.raises(UsageError, match="fake has no setting 'colour'; its settings are seed, stair"):
+    with pytest.raises(
+        UsageError, match="fake has no setting 'colour'; its settings are seed, stair"
+    ):
         open_device("fake", colour="red")
