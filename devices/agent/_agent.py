@@ -133,7 +133,10 @@ class Agent:
         if version != PROTOCOL_VERSION:
             raise _Problem("version", f"protocol {version}; this agent speaks {PROTOCOL_VERSION}")
         gpu_clock = knobs.pop("gpu_clock", "")
-        self._knobs = Knobs(threads, **knobs)  # before the runtime starts its threads
+        try:  # before the runtime starts its threads
+            self._knobs = Knobs(threads, **knobs)
+        except Refused as exc:
+            raise _Problem("usage", str(exc)) from exc
         given: dict[str, Any] = {"threads": threads}
         device, modules = describe_cpu(), RUNTIME_MODULES
         if gpu is not None:  # what a GPU needs is sent to hosts that measure one

@@ -58,7 +58,9 @@ def test_the_memory_is_remembered_of_a_core_that_is_slow_today() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[1]", '{"a": 3}', '{"a": {"core_s": {"seen": "yesterday"}}}',
+    ["", "[1]", '{"a": 3}',
+     '{"version": 99, "devices": {"a": {}}}',
+     '{"version": 2, "devices": 3}', '{"a": {"core_s": {"seen": "yesterday"}}}',
      '{"a": {"core_s": {"seen": "2999-01-01T00:00:00+00:00"}}}'],
 )  # fmt: skip
 def test_a_file_that_is_no_memory_is_none(memory: Path, content: str) -> None:
@@ -100,3 +102,14 @@ def test_where_nothing_is_waited_for_nothing_is_remembered(memory: Path) -> None
     with open_device("local") as device:
         list(profile(device, [Conv2d(7, 7, 16, 24)], settings=ScheduleSettings(round_s=0.001)))
     assert not memory.exists()
+
+
+def test_the_file_of_the_version_before_is_read(memory: Path) -> None:
+    memory.parent.mkdir()
+    now = datetime.now(UTC).isoformat()
+    former = {"a": {"core_s": {"quickest_s": 2e-6, "seen": now}}}
+    memory.with_name("pace.json").write_text(json.dumps(former))
+    assert load_sentinel_times("a") == SentinelTimes(2e-6)
+    save_sentinel_times("b", SentinelTimes(5e-6))
+    assert load_sentinel_times("a") == SentinelTimes(2e-6)
+    assert json.loads(memory.read_text())["version"] == 2

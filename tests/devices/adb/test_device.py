@@ -17,7 +17,7 @@ from support.adbd import Phone, elf
 from support.phone_jobs import JOBS, QUICK, Open
 
 from latprof.devices import measure_files, run_inference
-from latprof.devices.adb import SETTINGS, list_phones, open_phone
+from latprof.devices.adb import PHONE_SETTINGS, list_phones, open_phone
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import (
     DeviceError,
@@ -204,11 +204,11 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
     [
         ({"cluster": "huge"}, UnknownDeviceError, "no cluster 'huge'"),
         ({"threads": "3"}, UsageError, "Pixel 6/big has 2 cores"),
-        ({"precision": "int4"}, UsageError, "expected float32, float16, int8"),
+        ({"precision": "int4"}, UsageError, "expected one of float32, float16, int8"),
         ({"delegate": "HEXAGON"}, UsageError, "expected one of XNNPACK"),
-        ({"fixed_performance": "maybe"}, UsageError, "expected on or off"),
+        ({"fixed_performance": "maybe"}, UsageError, "expected true or false"),
         ({"pause_s": "long"}, UsageError, "expected seconds"),
-        ({"colour": "red"}, UsageError, "phones have no setting 'colour'"),
+        ({"colour": "red"}, UsageError, "has no setting 'colour'; its settings are backend"),
         ({"backend": "serial"}, UsageError, "expected one of auto, server, direct"),
         ({"tool": "tf1.14"}, DeviceError, "does not know --use_xnnpack=true"),
         ({"benchmark_model_sha256": "00"}, UsageError, "expected 00"),
@@ -242,7 +242,8 @@ def test_other_runtimes() -> None:
         open_phone("adb:x", runtime="onnxruntime", threads=1)
     with pytest.raises(UnknownDeviceError, match="expected SERIAL or HOST:PORT"):
         open_phone("adb:host:port", runtime="tflite", threads=1, backend="direct")
-    assert sorted(SETTINGS) == list(SETTINGS)
+    names = [setting.name for setting in PHONE_SETTINGS]
+    assert names == sorted(names)
 
 
 @pytest.mark.skipif(shutil.which("adb") is None, reason="no adb on the PATH")

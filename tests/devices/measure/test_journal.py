@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from latprof.devices import FakeDevice, ScheduleSettings, BackgroundLoad, profile
+from latprof.devices import BackgroundLoad, FakeDevice, ScheduleSettings, profile
 from latprof.devices.measure._journal import Journal
 from latprof.errors import (
     DeviceLostError,
@@ -162,7 +162,7 @@ def as_version_3(path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-@pytest.mark.parametrize("at", [5, 20, WHOLE_RUN - 1, None])
+@pytest.mark.parametrize("at", [5, 20, 30, None])
 def test_a_journal_of_version_3_goes_on(tmp_path: Path, at: int | None) -> None:
     path = tmp_path / "run.jsonl"
     if at is None:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latprof.devices import (
+    BackgroundLoad,
     Event,
     FakeDevice,
     Reading,
     ScheduleSettings,
     SentinelTimes,
-    BackgroundLoad,
     compare_files,
     measure_files,
     mostly_failed,
@@ -168,7 +168,7 @@ class Ticking(FakeDevice):
 
 def test_waiting_is_at_most_a_share_of_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     """A load that never ends: pauses grow no further than the budget, and the run says so."""
-    device = Ticking(loads=[BackgroundLoad(7 * 0.0075, 1e9, slowdown=1.5)])
+    device = Ticking(loads=[BackgroundLoad(len(CONVS) * 0.0075, 1e9, slowdown=1.5)])
     device.left_s = []
     paused_s: list[float] = []
 
