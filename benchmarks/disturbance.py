@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from latprof import Measurement, Target
-from latprof.devices import Device, Job, Reading, open_device, profile
+from latprof.devices import Device, Job, Reading, WaitBudget, open_device, profile
 from latprof.workloads import Conv2d
 
 _ON_S, _OFF_S = 1.5, 3.0
@@ -45,9 +45,12 @@ class Watched(Device):
     def target(self) -> Target:
         return self._inner.target
 
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
         self._inner.best = self.best
-        for job, reading in zip(jobs, self._inner.round(jobs, measure_s=measure_s), strict=True):
+        readings = self._inner.round(jobs, measure_s=measure_s, budget=budget)
+        for job, reading in zip(jobs, readings, strict=True):
             now = time.monotonic()
             self.seen.append((job, now - reading.cost_s, now, reading))
             yield reading

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from latprof import Target
-from latprof.devices import Device, Job, Reading, open_device, profile
+from latprof.devices import Device, Job, Reading, WaitBudget, open_device, profile
 from latprof.workloads import Conv2d
 
 _SHAPES = 200
@@ -42,9 +42,11 @@ class Noting(Device):
     def target(self) -> Target:
         return self._inner.target
 
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
         self._inner.best = self.best
-        readings = self._inner.round(jobs, measure_s=measure_s)
+        readings = self._inner.round(jobs, measure_s=measure_s, budget=budget)
         with self._notes.open("ab", buffering=0) as notes:
             for _ in jobs:
                 notes.write(b".")

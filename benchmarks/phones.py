@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from latprof.devices import Device, Event, open_device, profile
-from latprof.devices._pace import Pace
+from latprof.devices import Device, Event, SentinelTimes, open_device, profile
 from latprof.models._models import model_workloads
 from latprof.tables import plan
 
@@ -53,7 +52,7 @@ def main() -> None:
             environment = device.environment()
             target = str(device.target)
     with open_device("local", runtime="tflite") as local:
-        local.best = Pace()  # the stand-in's best pace is that of its own run, too
+        local.baseline = SentinelTimes()  # the stand-in's is that of its own run, too
         here, local_wall_s = measured(local, shapes)
         machine, dispatch_s = local.target.device, local.environment()["dispatch_s"]
     ratios = {w: there[w] / here[w] for w in there if w in here}

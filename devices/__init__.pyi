@@ -2,20 +2,28 @@ from ._device import Device as Device
 from ._device import DeviceInfo as DeviceInfo
 from ._device import Job as Job
 from ._device import Reading as Reading
+from ._fake import BackgroundLoad as BackgroundLoad
 from ._fake import FakeDevice as FakeDevice
-from ._fake import Trouble as Trouble
 from ._list import list_devices as list_devices
+from ._open import device_settings as device_settings
 from ._open import open_device as open_device
 from ._open import open_target as open_target
 from ._schedule_settings import ScheduleSettings as ScheduleSettings
+from ._sentinel_times import SentinelTimes as SentinelTimes
+from ._waiting import WaitBudget as WaitBudget
+from .agent import Setting as Setting
+from .measure import Conditions as Conditions
 from .measure import Event as Event
 from .measure import compare_files as compare_files
 from .measure import measure_files as measure_files
+from .measure import mostly_failed as mostly_failed
 from .measure import profile as profile
 from .measure import profile_many as profile_many
-from .measure import run_file as run_file
+from .measure import run_inference as run_inference
 
 __all__ = [
+    "BackgroundLoad",
+    "Conditions",
     "Device",
     "DeviceInfo",
     "Event",
@@ -23,13 +31,17 @@ __all__ = [
     "Job",
     "Reading",
     "ScheduleSettings",
-    "Trouble",
+    "SentinelTimes",
+    "Setting",
+    "WaitBudget",
     "compare_files",
+    "device_settings",
     "list_devices",
     "measure_files",
+    "mostly_failed",
     "open_device",
     "open_target",
     "profile",
     "profile_many",
-    "run_file",
+    "run_inference",
 ]

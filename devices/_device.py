@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latprof.devices._pace import Pace
+from latprof.devices._sentinel_times import SentinelTimes
+from latprof.devices._waiting import WaitBudget
 from latprof.errors import WorkloadError
 from latprof.vocabulary import Closing, Target
 from latprof.workloads import Conv2d, Workload
@@ -33,20 +34,22 @@ class Reading:
         samples_s: seconds per call. A call too short for the clock is timed in loops, and a sample
             is then the loop's mean. Where more were taken than are kept, the kept ones are evenly
             spaced order statistics, so that percentiles read the same.
-        busy: the share of its core that the timing had, or was due with so many tasks running;
-            well below 1 where others wanted the core. 1.0 where the device cannot tell.
+        core_share: the share of its core that the timing had, or was due with so many tasks
+            running; well below 1 where it was preempted. 1.0 where the device cannot tell.
         cost_s: seconds the device spent warming up and timing, preparation aside.
         sentinel_s: what one call of the device's sentinel took right beside this reading, the
             slower of before and after; 0 while the device has not timed it yet.
-        memory_s: the same of its sentinel of the memory; 0 where it did not look.
+        memory_s: the same of its sentinel of the memory; 0 where that was not timed.
+        waited_s: seconds waited for an idle core before this reading.
         error: one line, where the runtime refused this job; there are no samples then.
     """
 
     samples_s: tuple[float, ...] = ()
-    busy: float = 1.0
+    core_share: float = 1.0
     cost_s: float = 0.0
     sentinel_s: float = 0.0
     memory_s: float = 0.0
+    waited_s: float = 0.0
     error: str = ""
 
     def __post_init__(self) -> None:
@@ -70,14 +73,14 @@ class Device(Closing):
     made; closing the generator early ends the round. Nothing but the named files is kept between
     rounds. Every reading says what the sentinel took beside it; where the sentinel alone is
     refused, WorkloadError is raised. A job the runtime refuses is a reading with an ``error``, and
-    the jobs after it still run. A device that dies, hangs or talks nonsense raises DeviceLostError,
-    DeviceTimeoutError or ProtocolError within its stated limit, and the next ``round`` may be
-    tried. ``close`` may be called twice, restores what was set, and is called on exit of the
-    ``with`` block.
+    the jobs after it still run. A device that dies, hangs or answers with anything but the protocol
+    raises DeviceLostError, DeviceTimeoutError or ProtocolError within its stated limit, and the
+    next ``round`` may be tried. ``close`` may be called twice, restores what was set, and is called
+    on exit of the ``with`` block.
     """
 
-    #: What the sentinels take undisturbed, as far as profiles of this device have seen.
-    best: Pace = Pace()
+    #: What the sentinels take while the device is idle, as far as its profiles have seen.
+    baseline: SentinelTimes = SentinelTimes()
 
     #: Why ``run`` gives no outputs here; "" where it does.
     no_outputs: str = ""
@@ -88,8 +91,14 @@ class Device(Closing):
         """What exactly is measured; the same through the device's whole life."""
 
     @abstractmethod
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
-        """Run ``jobs`` in a fresh process, each timed for about ``measure_s`` seconds."""
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
+        """Run ``jobs`` in a fresh process, each timed for about ``measure_s`` seconds.
+
+        Before each, an idle core may be waited for as long as ``budget`` allows; a device that
+        waits says so in the reading. Without a budget nothing is waited for.
+        """
 
     @abstractmethod
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
@@ -105,7 +114,7 @@ class Device(Closing):
 
     @property
     def sentinel(self) -> Workload:
-        """What is timed beside every reading, to notice throttling and disturbance."""
+        """What is timed beside every reading, to notice throttling and background load."""
         return Conv2d(14, 14, 64, 64)
 
 

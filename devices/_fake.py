@@ -1,4 +1,4 @@
-"""A device that is pure arithmetic: an exact, seeded latency law, and trouble on command."""
+"""A device that is pure arithmetic: an exact, seeded latency law, and faults on command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._waiting import WaitBudget
+from latprof.devices.agent import Setting
 from latprof.errors import (
     DeviceError,
     DeviceLostError,
@@ -20,27 +22,37 @@ from latprof.errors import (
 )
 from latprof.vocabulary import Target
 
-__all__ = ["FakeDevice", "Trouble"]
+__all__ = ["FAKE_SETTINGS", "BackgroundLoad", "FakeDevice"]
+
+#: What can be set of it by name.
+FAKE_SETTINGS = (
+    Setting("seed", "of the law's coefficients and of the noise", "integer", default="0"),
+    Setting("stair", "output channels per step of the law", "count", default="16"),
+    Setting("process_noise", "relative noise of each process", "number", default="0"),
+    Setting("sample_noise", "relative noise of each sample", "number", default="0"),
+    Setting("drift", "relative slowdown per second", "number", default="0"),
+)
 
 _FAULTS: dict[str, type[DeviceError]] = {
     "die": DeviceLostError,
     "hang": DeviceTimeoutError,
     "garbage": ProtocolError,
 }
-#: What its sentinel of the memory takes undisturbed.
+#: What its sentinel of the memory takes while idle.
 _MEMORY_S = 1e-4
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """From ``start_s`` to ``end_s`` of the device's own clock, calls take ``slower`` times as long,
-    the process gets ``busy`` of its core, and the bytes of files take ``crowded`` times as long."""
+class BackgroundLoad:
+    """From ``start_s`` to ``end_s`` of the device's own clock, calls take ``slowdown`` times as
+    long, the process gets ``core_share`` of its core, and the bytes of files take
+    ``memory_slowdown`` times as long."""
 
     start_s: float
     end_s: float
-    slower: float = 1.0
-    busy: float = 1.0
-    crowded: float = 1.0
+    slowdown: float = 1.0
+    core_share: float = 1.0
+    memory_slowdown: float = 1.0
 
 
 @dataclass
@@ -57,9 +69,9 @@ class FakeDevice(Device):
             where its memory lies.
         sample_noise: mean of the exponential that is added to each sample, relative.
         drift: relative slow-down per second of the device's clock.
-        troubles: disturbances.
+        loads: background load, by time.
         faults: reading number, counted from 0 over the device's life -> ``die``, ``hang``,
-            ``garbage``; each strikes once.
+            ``garbage``; each happens once.
         refuses: workloads that the runtime refuses.
     """
 
@@ -68,7 +80,7 @@ class FakeDevice(Device):
     process_noise: float = 0.0
     sample_noise: float = 0.0
     drift: float = 0.0
-    troubles: Sequence[Trouble] = ()
+    loads: Sequence[BackgroundLoad] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
     refuses: Callable[[Job], bool] = lambda job: False
     name: str = "fake"
@@ -102,7 +114,9 @@ class FakeDevice(Device):
         moved = job.weight_bytes + job.activation_bytes
         return self._constant_s + self._s_per_mac * padded.macs + self._s_per_byte * moved
 
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
         if self.refuses(self.sentinel):
             raise refused_sentinel(f"{self.name}: refuses {self.sentinel}")
         for job in jobs:
@@ -120,34 +134,34 @@ class FakeDevice(Device):
 
     def _reading(self, job: Job, measure_s: float) -> Reading:
         factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
-        slower, busy, crowded = 1.0 + self.drift * self.clock_s, 1.0, 1.0
+        slowdown, core_share = 1.0 + self.drift * self.clock_s, 1.0
+        memory_slowdown = 1.0
         before = self._sentinels(self.clock_s)
-        for trouble in self.troubles:
-            # The part of this reading that the trouble covers.
-            overlap_s = min(self.clock_s + measure_s, trouble.end_s) - max(
-                self.clock_s, trouble.start_s
-            )
-            share = max(0.0, overlap_s) / measure_s
-            slower *= 1.0 + share * (trouble.slower - 1.0)
-            busy *= 1.0 - share * (1.0 - trouble.busy)
-            crowded *= 1.0 + share * (trouble.crowded - 1.0)
-        waits_s = (crowded - 1.0) * (self.law_s(job) - self._constant_s)
-        base_s = (self.law_s(job) + waits_s * isinstance(job, Path)) * factor * slower
+        for load in self.loads:
+            # The part of this reading that the load covers.
+            start_s = max(self.clock_s, load.start_s)
+            overlap_s = min(self.clock_s + measure_s, load.end_s) - start_s
+            part = max(0.0, overlap_s) / measure_s
+            slowdown *= 1.0 + part * (load.slowdown - 1.0)
+            core_share *= 1.0 - part * (1.0 - load.core_share)
+            memory_slowdown *= 1.0 + part * (load.memory_slowdown - 1.0)
+        waits_s = (memory_slowdown - 1.0) * (self.law_s(job) - self._constant_s)
+        base_s = (self.law_s(job) + waits_s * isinstance(job, Path)) * factor * slowdown
         tail = self._noise.exponential(self.sample_noise, 20) if self.sample_noise else np.zeros(20)
         self.clock_s += measure_s
         sentinel_s, memory_s = map(max, before, self._sentinels(self.clock_s))
         samples_s = tuple((base_s * (1.0 + tail)).tolist())
         return Reading(
-            samples_s, busy, measure_s, sentinel_s, memory_s if isinstance(job, Path) else 0.0
+            samples_s, core_share, measure_s, sentinel_s, memory_s if isinstance(job, Path) else 0.0
         )
 
     def _sentinels(self, at_s: float) -> tuple[float, float]:
         """What those of the core and of the memory take at one moment."""
-        now = [t for t in self.troubles if t.start_s <= at_s < t.end_s]
+        now = [t for t in self.loads if t.start_s <= at_s < t.end_s]
         drifted_s = self.law_s(self.sentinel) * (1.0 + self.drift * at_s)
         return (
-            math.prod((t.slower for t in now), start=drifted_s),
-            math.prod((t.crowded for t in now), start=_MEMORY_S),
+            math.prod((t.slowdown for t in now), start=drifted_s),
+            math.prod((t.memory_slowdown for t in now), start=_MEMORY_S),
         )
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from latprof.devices._device import Device
-from latprof.devices._fake import FakeDevice
-from latprof.devices.agent import GPU_RUNTIME_MODULES, RUNTIME_MODULES
-from latprof.devices.remote import BOOTSTRAP, AgentDevice, ssh_command, ssh_hints
-from latprof.errors import UnknownDeviceError, UsageError
+from latprof.devices._fake import FAKE_SETTINGS, FakeDevice
+from latprof.devices.agent import (
+    GPU_RUNTIME_MODULES,
+    GPU_RUNTIME_SETTINGS,
+    GPU_SETTINGS,
+    HOST_SETTINGS,
+    LIMIT,
+    RUNTIME_MODULES,
+    RUNTIME_SETTINGS,
+    THREADS,
+    Setting,
+    read_settings,
+)
+from latprof.devices.remote import BOOTSTRAP, AgentDevice, AgentOptions, ssh_command, ssh_hints
+from latprof.errors import UnknownDeviceError
 from latprof.vocabulary import Target
 
-__all__ = ["open_device", "open_target"]
+__all__ = ["device_settings", "open_device", "open_target"]
 
 _KNOBS = ("affinity", "governor", "gpu_clock")
 
@@ -24,7 +36,7 @@ def open_device(
     runtime: str = "onnxruntime",
     threads: int = 1,
     limit_s: float = 60.0,
-    **settings: str,
+    **settings: object,
 ) -> Device:
     """Open a device by its spec; use it in a ``with`` block.
 
@@ -37,47 +49,57 @@ def open_device(
             ``torch``.
         threads: intra-op threads.
         limit_s: seconds without an answer before the device counts as hung.
-        settings: ``python`` (the interpreter that has the runtime), ``affinity`` (``auto``,
-            ``none``, or cores such as ``0,1``), ``governor`` (to ask for), and the runtime's own:
-            ``graph`` for onnxruntime, ``xnnpack`` for tflite, ``compiled`` for torch. GPUs have
-            theirs: docs/devices/nvidia-gpus.md; and phones: latprof.devices.adb.SETTINGS.
+        settings: by name, see ``device_settings``; values may be text.
 
     Raises:
         UnknownDeviceError: no device answers to ``spec``, or it lacks what the runtime needs.
+        UsageError: a setting that it does not have, or a value it cannot take.
         MissingExtraError: the runtime is not installed here.
         DeviceError: it does not answer.
     """
+    threads, limit_s = THREADS.read(threads), LIMIT.read(limit_s)
     if spec == "fake":
-        return FakeDevice(**_fake_settings(settings))
-    if spec == "adb" or spec.startswith("adb:"):
+        return FakeDevice(**read_settings(settings, FAKE_SETTINGS, spec))
+    if _is_phone(spec):
         from latprof.devices.adb import open_phone
 
         return open_phone(spec, runtime=runtime, threads=threads, limit_s=limit_s, **settings)
-    host, gpu = _place(spec)
-    runtimes = RUNTIME_MODULES if gpu is None else GPU_RUNTIME_MODULES
+    values = read_settings(settings, device_settings(spec, runtime), f"{spec} with {runtime}")
+    place = _place(spec)
+    python = values.get("python", "python3" if place.host else sys.executable)
+    options = AgentOptions(
+        name=spec,
+        command=ssh_command(place.host, python) if place.host else [python, "-P", "-c", BOOTSTRAP],
+        runtime=runtime,
+        threads=threads,
+        gpu=place.gpu,
+        knobs={name: str(values[name]) for name in _KNOBS if name in values},
+        settings={k: v for k, v in values.items() if k not in (*_KNOBS, "python")},
+        hints=ssh_hints(place.host, python) if place.host else (),
+        limit_s=limit_s,
+    )
+    return AgentDevice(options, shares_files=not place.host)
+
+
+def device_settings(spec: str, runtime: str = "onnxruntime") -> tuple[Setting, ...]:
+    """The settings of a device with a runtime, beside ``runtime``, ``threads`` and ``limit_s``.
+
+    Raises:
+        UnknownDeviceError: ``spec`` names no device, or it does not know the runtime.
+    """
+    if spec == "fake":
+        return FAKE_SETTINGS
+    if _is_phone(spec):
+        from latprof.devices.adb import PHONE_SETTINGS
+
+        return PHONE_SETTINGS
+    place = _place(spec)
+    runtimes = RUNTIME_MODULES if place.gpu is None else GPU_RUNTIME_MODULES
     if runtime not in runtimes:
         raise UnknownDeviceError(f"runtime is {runtime!r}; {spec} knows {', '.join(runtimes)}")
-    common: dict[str, Any] = {
-        "runtime": runtime,
-        "threads": threads,
-        "gpu": gpu,
-        "limit_s": limit_s,
-        "knobs": {k: v for k, v in settings.items() if k in _KNOBS},
-        "settings": {k: v for k, v in settings.items() if k not in (*_KNOBS, "python")},
-    }
-    if gpu is None and "gpu_clock" in settings:
-        raise UsageError(f"{spec} has no setting 'gpu_clock'; it is for GPUs, such as cuda:0")
-    if not host:
-        command = [settings.get("python", sys.executable), "-P", "-c", BOOTSTRAP]
-        return AgentDevice(spec, command, shares_files=True, **common)
-    python = settings.get("python", "python3")
-    return AgentDevice(
-        spec,
-        ssh_command(host, python),
-        shares_files=False,
-        hints=ssh_hints(host, python),
-        **common,
-    )
+    if place.gpu is None:
+        return (*RUNTIME_SETTINGS[runtime], *HOST_SETTINGS)
+    return (*GPU_RUNTIME_SETTINGS[runtime], *HOST_SETTINGS, *GPU_SETTINGS)
 
 
 def open_target(spec: str, target: Target, **settings: Any) -> Device:
@@ -89,12 +111,12 @@ def open_target(spec: str, target: Target, **settings: Any) -> Device:
         TargetMismatchError: the device is not that target.
         UnknownDeviceError, MissingExtraError, DeviceError: as open_device.
     """
-    if spec == "adb" or spec.startswith("adb:"):
+    if _is_phone(spec):
         from latprof.devices.adb import settings_of
 
         settings = {**settings_of(target), **settings}
     elif "cuda:" in spec:
-        compiled = {"compiled": "yes"} if target.delegate.startswith("inductor") else {}
+        compiled = {"compiled": True} if target.delegate.startswith("inductor") else {}
         chosen = {"precision": target.precision, **compiled, **dict(target.settings)}
         settings = {**chosen, **settings}
     device = open_device(spec, runtime=target.runtime, threads=target.threads, **settings)
@@ -106,32 +128,29 @@ def open_target(spec: str, target: Target, **settings: Any) -> Device:
     return device
 
 
-def _place(spec: str) -> tuple[str, int | None]:
-    """(ssh host or nothing, index of a GPU or None)."""
+def _is_phone(spec: str) -> bool:
+    return spec == "adb" or spec.startswith("adb:")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """``host`` for ssh, empty for this machine; ``gpu`` the index of a GPU, or None."""
+
+    host: str = ""
+    gpu: int | None = None
+
+
+def _place(spec: str) -> _Place:
     host, inner = "", spec
     if spec.startswith("ssh:"):
         host, _, inner = spec.removeprefix("ssh:").partition("/")
         if not host or host.startswith("-"):
             raise UnknownDeviceError(f"device is {spec!r}; expected ssh:HOST or ssh:HOST/cuda:0")
     if inner == "local" or (host and not inner):
-        return host, None
+        return _Place(host)
     gpu = re.fullmatch(r"cuda:(\d+)", inner)
     if gpu is None:
         raise UnknownDeviceError(
             f"device is {spec!r}; expected local, cuda:0, ssh:HOST, ssh:HOST/cuda:0 or adb:SERIAL"
         )
-    return host, int(gpu[1])
-
-
-def _fake_settings(settings: dict[str, str]) -> dict[str, Any]:
-    kinds = {
-        "seed": int,
-        "stair": int,
-        "process_noise": float,
-        "sample_noise": float,
-        "drift": float,
-    }
-    try:
-        return {name: kinds[name](value) for name, value in settings.items()}
-    except (KeyError, ValueError) as exc:
-        raise UsageError(f"fake: settings are {settings}; expected {', '.join(kinds)}") from exc
+    return _Place(host, int(gpu[1]))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 
-from latprof.devices._pace import Pace
+from latprof.devices._sentinel_times import SentinelTimes
+from latprof.devices._waiting import MAX_WAIT_SHARE
 from latprof.errors import UsageError
 
 __all__ = ["ScheduleSettings", "default_pause_s"]
 
-#: Names the seconds to rest where the settings do not.
+#: Names the first pause in seconds where the settings do not.
 PAUSE_VARIABLE = "LATPROF_PAUSE_S"
 
 
@@ -18,30 +20,38 @@ def default_pause_s() -> float:
     """``LATPROF_PAUSE_S``, else half a second."""
     text = os.environ.get(PAUSE_VARIABLE, "0.5")
     try:
-        return float(text)
+        pause_s = float(text)
     except ValueError:
-        raise UsageError(f"{PAUSE_VARIABLE} is {text!r}; expected seconds, like 0.5") from None
+        pause_s = math.nan
+    if not 0 <= pause_s < math.inf:
+        raise UsageError(f"{PAUSE_VARIABLE} is {text!r}; expected seconds, such as 0.5")
+    return pause_s
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """How hard to look: by default at most 75 ms of measuring per row, sentinels included.
+    """How much is measured: by default at most 75 ms per row, sentinels included.
 
     Args:
         round_s: seconds of warm-up and timing per job and round.
         min_rounds, max_rounds: fresh processes per job.
         converged: the relative standard error at which a row is done.
         noisy: the relative standard error above which a row that ran out of rounds is ``noisy``.
-        sentinel_limit: a sentinel this many times its baseline means throttled or disturbed.
-        memory_limit: the same of the sentinel of the memory.
-        min_busy: less of the core than this means that others took it meanwhile.
-        settled_limit: slowed readings that agree are used, flagged, up to this pace of a sentinel.
-        patience: readings of one job set aside before what agrees is enough; see Row.
-        max_discards: readings of one job set aside before it is given up.
-        max_strikes: times in a row that a job may take its process down before it is given up.
+        max_slowdown: a sentinel this many times slower than on the idle device means throttling or
+            background load; the reading beside it is discarded.
+        max_memory_slowdown: the same of the sentinel of the memory.
+        min_core_share: a reading that had less of its core than this was preempted; discarded.
+        max_corrected_slowdown: throttled readings that agree are used, flagged and corrected for
+            the measured slowdown, up to this slowdown of the sentinel.
+        min_discards: discarded readings of one job from which on discarded ones that agree are
+            used; see Row.
+        max_discards: discarded readings of one job after which it is given up.
+        max_crashes: times in a row that a job may take its process down before it is given up.
         batch: jobs per round; one process runs them all.
-        pause_s: rest after a round that was mostly set aside; doubles each time, up to fourfold.
-            ``LATPROF_PAUSE_S`` in the environment, else 0.5: with 0 nothing is waited for.
+        pause_s: pause after a round that was mostly discarded; doubles each time, up to fourfold.
+            ``LATPROF_PAUSE_S`` in the environment, else 0.5; with 0 nothing is waited for.
+        max_wait_share: all waiting for an idle device, pauses included, over the time spent
+            measuring.
         seed: of the shuffles.
     """
 
@@ -50,15 +60,16 @@ class ScheduleSettings:
     max_rounds: int = 9
     converged: float = 0.005
     noisy: float = 0.02
-    sentinel_limit: float = 1.10
-    memory_limit: float = 1.20
-    min_busy: float = 0.90
-    settled_limit: float = 1.4
-    patience: int = 8
+    max_slowdown: float = 1.10
+    max_memory_slowdown: float = 1.20
+    min_core_share: float = 0.90
+    max_corrected_slowdown: float = 1.4
+    min_discards: int = 8
     max_discards: int = 24
-    max_strikes: int = 3
+    max_crashes: int = 3
     batch: int = 256
     pause_s: float = field(default_factory=default_pause_s)
+    max_wait_share: float = MAX_WAIT_SHARE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,11 +77,15 @@ class ScheduleSettings:
             raise UsageError(
                 f"rounds are {self.min_rounds} to {self.max_rounds}; expected 1 <= min <= max"
             )
-        positive = ("round_s", "patience", "max_discards", "max_strikes", "batch")
-        for name in positive:
-            if getattr(self, name) <= 0:
+        for name in ("round_s", "min_discards", "max_discards", "max_crashes", "batch"):
+            if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected > 0")
+        for name in ("pause_s", "max_wait_share"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected >= 0")
 
-    def limit(self, best: Pace) -> Pace:
-        """What the sentinels take at most beside an undisturbed reading."""
-        return Pace(self.sentinel_limit * best.core_s, self.memory_limit * best.memory_s)
+    def limit(self, baseline: SentinelTimes) -> SentinelTimes:
+        """What the sentinels take at most beside a reading that is kept."""
+        return SentinelTimes(
+            self.max_slowdown * baseline.core_s, self.max_memory_slowdown * baseline.memory_s
+        )

@@ -78,10 +78,10 @@ class Bench:
         self._check_affinity()
 
     def _check_affinity(self) -> None:
-        told = run_checked(
+        answer = run_checked(
             self._transport, f"taskset {self._mask} grep Cpus_allowed: /proc/self/status"
         )
-        now = told.split()[-1].replace(",", "")
+        now = answer.split()[-1].replace(",", "")
         if int(now, 16) != int(self._mask, 16):
             raise DeviceError(
                 f"{self._transport.serial}: asked for CPU mask {self._mask}, the phone gives "
@@ -116,12 +116,12 @@ class Bench:
         try:
             self._transport.push(packed.getvalue(), f"{FOLDER}/models.tar")
             unpack = f"{self._enter}\ntar xf models.tar && rm models.tar"
-            told = self._transport.run(unpack, silence_s=_TRANSFER_S)
-            self._check_owner(told.output)
-            if told.code:
+            answer = self._transport.run(unpack, silence_s=_TRANSFER_S)
+            self._check_owner(answer.output)
+            if answer.code:
                 raise DeviceError(
-                    f"{self._transport.serial}: cannot unpack the models: {told.output[-200:]!r}; "
-                    "is the phone's storage full?"
+                    f"{self._transport.serial}: cannot unpack the models: "
+                    f"{answer.output[-200:]!r}; is the phone's storage full?"
                 )
         except BaseException:
             for digest in batch:

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._waiting import WaitBudget
 from latprof.devices.adb._bench import FOLDER, Bench
 from latprof.devices.adb._benchmark_model import check_run, command_line
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
 from latprof.devices.adb._numerics import io_flags, read_layout, split_outputs
+from latprof.devices.adb._settings import PhoneSettings
 from latprof.devices.adb._state import State, read_facts, read_state
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.adb._tool import find_tool
@@ -40,10 +42,9 @@ __all__ = ["AdbDevice"]
 
 _log = logging.getLogger("latprof")
 
-_WINDOW = 10  # jobs per shell command, and per look at the sentinel and the thermal state
+_WINDOW = 10  # jobs per shell command; each begins and ends with the sentinel
 _ATTEMPTS = 5  # at one window, the phone throttling in each
 _LOW_BATTERY = 20
-_PRECISIONS = ("float32", "float16", "int8")
 _NO_OUTPUTS = (
     "LiteRT's benchmark_model saves no outputs; to compare them with the reference, give TFLite's "
     "with --benchmark-model PATH"
@@ -55,62 +56,38 @@ class AdbDevice(Device):
 
     Args:
         connect: opens the transport; called again when the phone was lost.
-        cluster: ``little``, ``mid``, ``big``, as the phone has them; "" is the fastest.
-        threads: of the runtime; at most the cluster's cores.
-        precision: what float32 workloads are computed in: ``float32``, ``float16`` (float32 files
-            too) or ``int8``. Workloads of dtype float16 and int8 are timed as such whatever it is.
-        delegate: ``XNNPACK`` or ``GPU``; ``NPU`` with LiteRT's tool, ``NNAPI`` or ``none`` with
-            TFLite's.
-        npu: values of NPU_FLAGS, for ``NPU``.
-        benchmark_model, benchmark_model_sha256: as find_tool takes them.
-        fixed_performance, stay_awake: as Knobs takes them.
-        pause_s, poll_s: as Thermals takes them.
-        return_s: how long to wait for a phone that was lost to come back.
-        limit_s: one process on the phone is killed after this long.
+        settings: how it is measured.
 
     Raises:
         UsageError: no such cluster or delegate; no benchmark_model, or one for another ABI.
-        DeviceError: the phone does not answer, does not authorise, or its tool does not run.
+        DeviceError: the phone does not answer, does not authorize, or its tool does not run.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Transport],
-        *,
-        cluster: str = "",
-        threads: int = 1,
-        precision: str = "float32",
-        delegate: str = "XNNPACK",
-        npu: Mapping[str, str] | None = None,
-        benchmark_model: str = "",
-        benchmark_model_sha256: str = "",
-        fixed_performance: bool = True,
-        stay_awake: bool = True,
-        pause_s: float = 600.0,
-        poll_s: float = 10.0,
-        return_s: float = 120.0,
-        limit_s: float = 60.0,
-    ) -> None:
-        if precision not in _PRECISIONS:
-            raise UsageError(f"precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
-        self._npu = dict(npu or {})
-        self._connect, self._threads, self._limit_s = connect, threads, limit_s
-        self._want = {"fixed_performance": fixed_performance, "stay_awake": stay_awake}
-        self._lost, self._return_s, self._poll_s = 0, return_s, poll_s
+    def __init__(self, connect: Callable[[], Transport], settings: PhoneSettings) -> None:
+        self._settings = settings
+        self._npu = settings.npu
+        self._connect, self._threads = connect, settings.threads
+        self._lost, self._return_s = 0, settings.return_s
         self._touched = False  # whether the phone holds our folder and our knobs
         self._transport: Transport | None = connect()
         try:
             self._facts = read_facts(self._transport)
-            self._cluster = self._facts.cluster(cluster)
+            self._cluster = self._facts.cluster(settings.cluster)
             name = f"{self._facts.model}/{self._cluster.name}"
-            if threads > len(self._cluster.cpus):
+            if settings.threads > len(self._cluster.cpus):
                 raise UsageError(
-                    f"threads is {threads}; {name} has {len(self._cluster.cpus)} cores"
+                    f"threads is {settings.threads}; {name} has {len(self._cluster.cpus)} cores"
                 )
-            self._tool = find_tool(self._facts.abi, benchmark_model, benchmark_model_sha256)
-            self._jobs = Jobs(delegate, precision, litert=self._tool.litert, npu=self._npu)
+            self._tool = find_tool(
+                self._facts.abi, settings.benchmark_model, settings.benchmark_model_sha256
+            )
+            self._jobs = Jobs(
+                settings.delegate, settings.precision, litert=self._tool.litert, npu=self._npu
+            )
             self.no_outputs = _NO_OUTPUTS if self._tool.litert else ""
-            self._thermals = Thermals(name, self._cluster, pause_s=pause_s, poll_s=poll_s)
+            self._thermals = Thermals(
+                name, self._cluster, pause_s=settings.pause_s, poll_s=settings.poll_s
+            )
             self._before = read_state(self._transport)
             self._set_up()
             percentiles = self._jobs.probe(self._thermals)
@@ -122,9 +99,9 @@ class AdbDevice(Device):
             device=name,
             runtime="tflite",
             runtime_version=self._tool.version,
-            threads=threads,
-            precision=precision,
-            delegate=delegate,
+            threads=settings.threads,
+            precision=settings.precision,
+            delegate=settings.delegate,
             settings=tuple(sorted({
                 "fixed_performance": self._knobs.read_back().get("fixed_performance", "off"),
                 "statistics": "p5 median p95" if percentiles else "min mean max",
@@ -136,7 +113,9 @@ class AdbDevice(Device):
     def target(self) -> Target:
         return self._target
 
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading, None, None]:
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
         with self._dropping():
             self._reconnect()
             refused = self._jobs.hold([self.sentinel, *jobs])
@@ -156,13 +135,14 @@ class AdbDevice(Device):
             names = self._bench.hold(files)
             command = command_line(
                 names["model"], threads=self._threads, measure_s=0, warmup_s=0,
-                limit_s=self._limit_s, flags=[*self._jobs.flags, *io_flags(layout, keys, names)],
+                limit_s=self._settings.limit_s,
+                flags=[*self._jobs.flags, *io_flags(layout, keys, names)],
             )  # fmt: skip
-            told = transport.run(
+            answer = transport.run(
                 f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
-                silence_s=self._limit_s,
+                silence_s=self._settings.limit_s,
             )
-            check_run(told.output, told.code, delegate=self._jobs.delegate)
+            check_run(answer.output, answer.code, delegate=self._jobs.delegate)
             return split_outputs(layout, transport.pull(f"{FOLDER}/outputs"))
 
     def environment(self) -> dict[str, Any]:
@@ -232,11 +212,16 @@ class AdbDevice(Device):
         self._touched = True
         clean_up(transport, FOLDER)
         self._bench = Bench(
-            transport, self._tool, self._cluster.mask, self._threads, self._limit_s,
+            transport, self._tool, self._cluster.mask, self._threads, self._settings.limit_s,
             self._npu.get("dispatch_library_path", ""),
         )  # fmt: skip
         self._jobs.bench = self._bench
-        self._knobs = Knobs(transport, FOLDER, **self._want)
+        self._knobs = Knobs(
+            transport,
+            FOLDER,
+            fixed_performance=self._settings.fixed_performance,
+            stay_awake=self._settings.stay_awake,
+        )
         self._thermals.start(transport)
 
     def _reconnect(self) -> None:
@@ -270,7 +255,7 @@ class AdbDevice(Device):
                 _log.warning(
                     "%s is gone: waiting for it, at most %.0f s more", self._target.device, left_s
                 )
-                time.sleep(min(self._poll_s, left_s))
+                time.sleep(min(self._settings.poll_s, left_s))
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -290,7 +275,7 @@ class AdbDevice(Device):
                         _log.warning("%s: %d readings are taken again", throttled, len(jobs))
                         self._thermals.cool(self._live)
             except DeviceError:
-                # What was done stands; the job in hand is the one that gets the blame.
+                # What was done stands; the job that ran counts as the one that crashed.
                 yield from _beside_sentinels(readings, len(jobs))
                 raise
             if not throttled:
@@ -316,11 +301,11 @@ def _beside_sentinels(readings: Mapping[int, Reading], count: int) -> Iterator[R
     Raises:
         WorkloadError: the phone refuses the sentinel, and takes others.
     """
-    looks = [readings[i] for i in (0, count + 1) if i in readings]
+    probes = [readings[i] for i in (0, count + 1) if i in readings]
     for i in itertools.takewhile(readings.__contains__, range(1, count + 1)):
         if readings[i].error:
             yield readings[i]
             continue
-        if errors := [look.error for look in looks if look.error]:
+        if errors := [probe.error for probe in probes if probe.error]:
             raise refused_sentinel(errors[0])
-        yield dataclasses.replace(readings[i], sentinel_s=max(look.p20_s for look in looks))
+        yield dataclasses.replace(readings[i], sentinel_s=max(p.p20_s for p in probes))

@@ -45,7 +45,7 @@ ERRORS: dict[str, type[DeviceError]] = {
 TRANSFER_S = 30.0
 
 _AUTHORISE = (
-    "the phone has not authorised this computer; unlock it, tap 'Allow' under 'Allow USB "
+    "the phone has not authorized this computer; unlock it, tap 'Allow' under 'Allow USB "
     "debugging?', and run the same command again"
 )
 
@@ -56,7 +56,7 @@ class DirectTransport(Transport):
     Args:
         key: the private key's path; the user's ~/.android/adbkey by default.
         connect_s: limit for connecting.
-        authorise_s: how long to wait for a tap on the phone's screen.
+        authorize_s: how long to wait for a tap on the phone's screen.
         on_prompt: called when the phone is asking its owner.
     """
 
@@ -66,11 +66,11 @@ class DirectTransport(Transport):
         *,
         key: Path | None = None,
         connect_s: float = 5.0,
-        authorise_s: float = 30.0,
+        authorize_s: float = 30.0,
         on_prompt: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(serial)
-        self._key, self._connect_s, self._authorise_s = key, connect_s, authorise_s
+        self._key, self._connect_s, self._authorize_s = key, connect_s, authorize_s
         self._on_prompt = on_prompt
         self._device: Any = None
         self._connected()
@@ -94,7 +94,7 @@ class DirectTransport(Transport):
                 device.connect(
                     rsa_keys=[signer(public, private)],
                     transport_timeout_s=self._connect_s,
-                    auth_timeout_s=self._authorise_s,
+                    auth_timeout_s=self._authorize_s,
                     read_timeout_s=self._connect_s,
                     auth_callback=prompted,
                 )

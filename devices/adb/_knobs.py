@@ -1,4 +1,4 @@
-"""Knobs that keep a phone steady: set, read back, restored, whatever happens in between.
+"""Knobs that keep a phone at one speed: set, read back, restored, whatever happens in between.
 
 Before a knob is turned, the command that turns it back is written to ``restore.sh`` in the work
 folder on the phone. A clean exit, an error and Ctrl-C run it; after a killed laptop or a pulled

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latprof.devices._device import DeviceInfo
 from latprof.devices.adb._benchmark_model import NPU_FLAGS
@@ -20,49 +20,35 @@ from latprof.devices.adb._server import (
     server_answers,
     server_phones,
 )
+from latprof.devices.adb._settings import PHONE_SETTINGS, PhoneSettings
 from latprof.devices.adb._tool import DOWNLOADS, cache_path
 from latprof.devices.adb._transport import Transport
-from latprof.errors import LatprofError, UnknownDeviceError, UsageError
-from latprof.vocabulary import Target, require
+from latprof.devices.agent import read_settings
+from latprof.errors import LatprofError, UnknownDeviceError
+from latprof.vocabulary import require
 
 if TYPE_CHECKING:
     from latprof.devices.adb._device import AdbDevice
 
-__all__ = ["SETTINGS", "list_phones", "open_phone", "settings_of"]
+__all__ = ["list_phones", "open_phone"]
 
 _log = logging.getLogger("latprof")
 
-BACKENDS = ("auto", "server", "direct")
-
-#: Settings of a phone: name -> (what it is, as text to value).
-SETTINGS: dict[str, Callable[[str], Any]] = {
-    "backend": str,
-    "benchmark_model": str,
-    "benchmark_model_sha256": str,
-    "cluster": str,
-    "compiler_plugin_library_path": str,
-    "delegate": str,
-    "dispatch_library_path": str,
-    "fixed_performance": lambda text: _on(text, "fixed_performance"),
-    "key": lambda text: Path(text).expanduser(),
-    "mediatek_nerun_pilot_version": str,
-    "pause_s": lambda text: _seconds(text, "pause_s"),
-    "poll_s": lambda text: _seconds(text, "poll_s"),
-    "precision": str,
-    "return_s": lambda text: _seconds(text, "return_s"),
-    "stay_awake": lambda text: _on(text, "stay_awake"),
-}
-
 
 def open_phone(
-    spec: str, *, runtime: str, threads: int, limit_s: float = 60.0, **settings: str
+    spec: str,
+    *,
+    runtime: str = "tflite",
+    threads: int = 1,
+    limit_s: float = 60.0,
+    **settings: object,
 ) -> AdbDevice:
     """Open a phone by its spec.
 
     Args:
         spec: ``adb:SERIAL``, ``adb:HOST:PORT`` or ``adb:`` for the only phone there is; each may
             end in ``/CLUSTER``.
-        settings: SETTINGS by name, as text.
+        settings: PHONE_SETTINGS by name.
 
     Raises:
         UnknownDeviceError: no such phone, or several where one was to be named.
@@ -71,32 +57,16 @@ def open_phone(
     """
     if runtime != "tflite":
         raise UnknownDeviceError(f"runtime is {runtime!r}; phones run tflite: --runtime tflite")
-    unknown = sorted(set(settings) - set(SETTINGS))
-    if unknown:
-        raise UsageError(f"phones have no setting {unknown[0]!r}; they have {', '.join(SETTINGS)}")
-    values = {name: SETTINGS[name](text) for name, text in settings.items()}
+    values = read_settings(settings, PHONE_SETTINGS, spec)
     serial, _, cluster = spec.removeprefix("adb").removeprefix(":").partition("/")
-    connect = _connector(
-        serial, values.pop("backend", "auto"), values.pop("key", None), connect_s=5.0
-    )
-    values.setdefault("cluster", cluster)
-    values["npu"] = {name: values.pop(name) for name in NPU_FLAGS if name in values}
+    key = Path(values.pop("key")).expanduser() if "key" in values else None
+    connect = _connector(serial, values.pop("backend", "auto"), key, connect_s=5.0)
     require("flatbuffers", extra="adb", why="writing models for a phone")
     from latprof.devices.adb._device import AdbDevice
 
-    return AdbDevice(connect, threads=threads, limit_s=limit_s, **values)
-
-
-def settings_of(target: Target) -> dict[str, str]:
-    """Settings that open a phone as the target of an earlier table has it."""
-    kept = dict(target.settings)
-    return {
-        "cluster": target.device.rpartition("/")[2],
-        "delegate": target.delegate,
-        "precision": target.precision,
-        "fixed_performance": kept.get("fixed_performance", "on"),
-        **{name: kept[name] for name in NPU_FLAGS if name in kept},
-    }
+    npu = {name: values.pop(name) for name in NPU_FLAGS if name in values}
+    chosen = {"cluster": cluster, "npu": npu, **values}
+    return AdbDevice(connect, PhoneSettings(threads=threads, limit_s=limit_s, **chosen))
 
 
 def list_phones() -> list[DeviceInfo]:
@@ -132,8 +102,6 @@ def _no_tool() -> str:
 def _connector(
     serial: str, backend: str, key: Path | None, *, connect_s: float
 ) -> Callable[[], Transport]:
-    if backend not in BACKENDS:
-        raise UsageError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
     if backend == "auto":
         backend = "server" if _server_at_hand() else "direct"
     serial = serial or os.environ.get("ANDROID_SERIAL", "")
@@ -170,19 +138,3 @@ def _server_at_hand() -> bool:
     host = os.environ.get("ANDROID_ADB_SERVER_HOST", "127.0.0.1")
     port = int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
     return server_answers(host, port)
-
-
-def _on(text: str, name: str) -> bool:
-    if text not in ("on", "off"):
-        raise UsageError(f"{name} is {text!r}; expected on or off")
-    return text == "on"
-
-
-def _seconds(text: str, name: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not value > 0:
-        raise UsageError(f"{name} is {text!r}; expected seconds, more than 0")
-    return value

@@ -107,7 +107,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class State:
-    """The phone's weather; None where it does not tell.
+    """The phone's state just now; None where it does not tell.
 
     Args:
         thermal: index into THERMAL_NAMES.

@@ -27,7 +27,7 @@ class Thermals:
     Args:
         name: the phone, for messages.
         pause_s: how long to wait for the phone to cool.
-        poll_s: seconds between looks while waiting; each prints one line.
+        poll_s: seconds between two questions while waiting; each prints one line.
     """
 
     def __init__(

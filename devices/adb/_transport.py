@@ -120,14 +120,14 @@ class Transport(ABC):
         """
         self._send(data, path, mode, on_bytes)
         file = quote(path)
-        told = self.run(f"wc -c < {file}; sha256sum {file} 2>/dev/null || md5sum {file}")
-        size, _, digest_line = told.output.partition("\n")
+        answer = self.run(f"wc -c < {file}; sha256sum {file} 2>/dev/null || md5sum {file}")
+        size, _, digest_line = answer.output.partition("\n")
         digest = digest_line.split()[0] if digest_line.split() else ""
         algorithm = {64: hashlib.sha256, 32: hashlib.md5}.get(len(digest))
-        if told.code or algorithm is None:
+        if answer.code or algorithm is None:
             raise DeviceError(
                 f"{self.serial}: cannot check {posixpath.basename(path)} after pushing it: "
-                f"{told.output[-200:]!r}; is the phone's storage full?"
+                f"{answer.output[-200:]!r}; is the phone's storage full?"
             )
         if int(size) != len(data) or digest != algorithm(data).hexdigest():
             raise DeviceError(
@@ -146,8 +146,8 @@ def run_checked(transport: Transport, command: str, *, silence_s: float = SILENC
     """``run``, raising DeviceError where the exit code is not 0."""
     result = transport.run(command, silence_s=silence_s)
     if result.code:
-        said = " ".join(result.output.split())[-300:] or "nothing"
+        printed = " ".join(result.output.split())[-300:] or "nothing"
         raise DeviceError(
-            f"{transport.serial}: `{command[:80]}` exited with {result.code} and said: {said}"
+            f"{transport.serial}: `{command[:80]}` exited with {result.code} and printed: {printed}"
         )
     return result.output

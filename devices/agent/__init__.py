@@ -14,12 +14,30 @@ from latprof.devices.agent._protocol import (
     decode_arrays,
     encode_arrays,
 )
+from latprof.devices.agent._settings import (
+    GPU_RUNTIME_SETTINGS,
+    GPU_SETTINGS,
+    HOST_SETTINGS,
+    LIMIT,
+    RUNTIME_SETTINGS,
+    THREADS,
+    Setting,
+    read_settings,
+)
 
 __all__ = [
     "GPU_RUNTIME_MODULES",
+    "GPU_RUNTIME_SETTINGS",
+    "GPU_SETTINGS",
+    "HOST_SETTINGS",
+    "LIMIT",
     "PROTOCOL_VERSION",
     "RUNTIME_MODULES",
+    "RUNTIME_SETTINGS",
+    "THREADS",
+    "Setting",
     "decode_arrays",
     "describe_cpu",
     "encode_arrays",
+    "read_settings",
 ]

@@ -4,22 +4,26 @@ It is light (standard library, numpy and the one runtime) and arrives over its o
 host needs no latprof. Each request is one JSON object with an ``op``; each gets one answer, with
 ``ok`` true, or ``ok`` false with ``error`` and a one-line ``message``.
 
-    hello        version, runtime, threads, gpu, carry, knobs, settings -> version, device, ...
-    prepare      id, and workload, path, model (base64), or nothing: the least call -> seconds
-    watch        id, patience_s                             -> nothing
-    watch_memory id                                         -> nothing
-    measure      id, seconds, drop, calm_s, memory          -> samples_s, busy, cost_s, sentinel_s,
-                                                               memory_s
-    run          path or model, inputs                      -> outputs
-    environment                                             -> knobs as read back
-    bye                                                     -> nothing; the process ends
+    hello                version, runtime, threads, gpu, carry, knobs, settings
+                                                        -> version, device, ...
+    prepare              id, and workload, path, model (base64), or nothing: the least call
+                                                        -> seconds
+    set_sentinel         id                             -> nothing
+    set_memory_sentinel  id                             -> nothing
+    measure              id, seconds, drop, idle_s, max_wait_s, probe_memory
+                                                        -> samples_s, core_share, cost_s,
+                                                           sentinel_s, memory_s, waited_s
+    run                  path or model, inputs          -> outputs
+    environment                                         -> knobs as read back
+    bye                                                 -> nothing; the process ends
 
-Errors: ``version``, ``missing`` (with ``package``), ``device`` (no such GPU, driver or compiler),
-``usage`` (no such setting), ``refused`` (this job will not run), ``protocol``.
-What is watched is the sentinel: a call of it takes ``sentinel_s`` beside what is measured, the
-slower of before and after, which waits a while for it to take at most ``calm_s``; and a call of the
-memory's takes ``memory_s``, where it is asked for. What ``hello`` answers as ``carry`` spares the
-next process work, if its ``hello`` brings it.
+A request has a number, ``request``, which its answer repeats. Errors: ``version``, ``missing``
+(with ``package``), ``device`` (no such GPU, driver or compiler), ``usage`` (no such setting),
+``refused`` (this job will not run), ``protocol``.
+A call of the sentinel takes ``sentinel_s`` beside what is measured, the slower of before and after;
+before, up to ``max_wait_s`` are waited for it to take at most ``idle_s``. A call of the memory's
+takes ``memory_s``, where it is asked for. What ``hello`` answers as ``carry`` spares the next
+process work, if its ``hello`` brings it.
 The process ends when stdin does, so it never outlives the one who started it.
 """
 
@@ -27,13 +31,13 @@ from __future__ import annotations
 
 import base64
 import importlib
-import inspect
 import json
 import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +51,7 @@ from latprof.devices.agent._protocol import (
     decode_arrays,
     encode_arrays,
 )
-from latprof.devices.agent._sentinel import AT_MEMORY, Sentinel
+from latprof.devices.agent._sentinel import MEMORY_PROBE, Sentinel
 from latprof.devices.agent.runtimes._base import NoDevice, Prepared, Refused, Runtime
 from latprof.workloads import workload_from_dict
 
@@ -56,10 +60,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-#: A GPU's pace changes as it warms, not from one moment to the next, and a look there costs more.
-_GPU_LOOKS_S = 0.1
-#: What a runtime is given whether or not the user sets anything.
-_GIVEN = ("threads", "gpu", "carry")
+#: A GPU's speed changes as it warms, not from one moment to the next, and a probe costs more there.
+_GPU_PROBE_EVERY_S = 0.1
 
 
 class _Problem(Exception):
@@ -99,11 +101,15 @@ class Agent:
     def _answer(self, line: str) -> dict[str, Any]:
         try:
             request = json.loads(line)
+            number = request.pop("request")
             handler = getattr(self, f"_on_{request.pop('op')}")
-        except (ValueError, KeyError, AttributeError) as exc:
+        except (ValueError, KeyError, AttributeError, TypeError) as exc:
             return _Problem("protocol", f"not a request: {exc!r}").answer
+        return {"request": number, **self._handle(handler, request)}
+
+    def _handle(self, handler: Callable[..., dict[str, Any]], fields: Any) -> dict[str, Any]:
         try:
-            return {"ok": True, **handler(**request)}
+            return {"ok": True, **handler(**fields)}
         except _Problem as exc:
             return exc.answer
         except Refused as exc:
@@ -120,36 +126,31 @@ class Agent:
         runtime: str,
         threads: int,
         knobs: dict[str, str],
-        settings: dict[str, str],
+        settings: dict[str, Any],
         gpu: int | None = None,
         carry: str = "",
     ) -> dict[str, Any]:
         if version != PROTOCOL_VERSION:
             raise _Problem("version", f"protocol {version}; this agent speaks {PROTOCOL_VERSION}")
         gpu_clock = knobs.pop("gpu_clock", "")
-        self._knobs = Knobs(threads, **knobs)  # before the runtime starts its threads
-        given: dict[str, Any] = {"threads": threads, "carry": carry}
+        try:  # before the runtime starts its threads
+            self._knobs = Knobs(threads, **knobs)
+        except Refused as exc:
+            raise _Problem("usage", str(exc)) from exc
+        given: dict[str, Any] = {"threads": threads}
         device, modules = describe_cpu(), RUNTIME_MODULES
         if gpu is not None:  # what a GPU needs is sent to hosts that measure one
             from latprof.devices.agent.cuda._driver import describe_gpu
             from latprof.devices.agent.cuda._nvml import GpuState
 
-            given["gpu"] = info = describe_gpu(gpu)
+            info = describe_gpu(gpu)
+            given = {"gpu": info, **({"carry": carry} if carry else {})}
             device, modules = info.name, GPU_RUNTIME_MODULES
         module, name = modules[runtime]
         try:
             factory = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as exc:
             raise _Problem("missing", str(exc), package=exc.name) from exc
-        parameters = inspect.signature(factory).parameters
-        known = [name for name in parameters if name not in _GIVEN]
-        if unknown := sorted(set(settings) - set(known)):
-            raise _Problem(
-                "usage",
-                f"{runtime} has no setting {unknown[0]!r}; it has {', '.join(known)}; "
-                "every device here has python, affinity, governor",
-            )
-        given = {name: value for name, value in given.items() if name in parameters}
         try:
             if gpu is not None:
                 self._gpu = GpuState(info, gpu_clock)
@@ -188,46 +189,59 @@ class Agent:
             return self._runtime.least()
         return self._runtime.model(base64.b64decode(model) if model is not None else str(path))
 
-    def _on_watch(self, id: int, patience_s: float) -> dict[str, Any]:
+    def _on_set_sentinel(self, id: int) -> dict[str, Any]:
         assert self._knobs is not None
         self._sentinel = Sentinel(
             self._prepared[id],
             self._knobs,
             resolution_s=self._resolution_s,
-            every_s=_GPU_LOOKS_S if self._gpu else 0.0,
-            patience_s=patience_s,
+            every_s=_GPU_PROBE_EVERY_S if self._gpu else 0.0,
         )
         return {}
 
-    def _on_watch_memory(self, id: int) -> dict[str, Any]:
+    def _on_set_memory_sentinel(self, id: int) -> dict[str, Any]:
         assert self._knobs is not None
         self._memory = Sentinel(
-            self._prepared[id], self._knobs, resolution_s=self._resolution_s, at=AT_MEMORY
+            self._prepared[id], self._knobs, resolution_s=self._resolution_s, how=MEMORY_PROBE
         )
         return {}
 
     def _on_measure(
-        self, id: int, seconds: float, drop: bool, calm_s: float = math.inf, memory: bool = False
+        self,
+        id: int,
+        seconds: float,
+        drop: bool,
+        idle_s: float | None = None,
+        max_wait_s: float = 0.0,
+        probe_memory: bool = False,
     ) -> dict[str, Any]:
-        watched = {"memory_s": self._memory if memory else None, "sentinel_s": self._sentinel}
-        looks_s, looking_s = dict.fromkeys(watched, 0.0), 0.0
-        for name, sentinel in watched.items():
-            if sentinel:
-                looks_s[name] = sentinel.settle(calm_s)
-                looking_s += sentinel.cost_s  # of the last look, not of the wait for a calm core
-        samples_s, busy, cost_s = self._prepared[id].time(
-            measure_s=seconds, resolution_s=self._resolution_s
-        )
-        busy = min(busy, due_share())
-        for name, sentinel in reversed(watched.items()):
-            if sentinel:
-                looks_s[name] = max(looks_s[name], sentinel.look())
-                looking_s += sentinel.cost_s
+        probed_s = {"memory_s": 0.0, "sentinel_s": 0.0}
+        probing_s = waited_s = 0.0
+        memory, sentinel = self._memory if probe_memory else None, self._sentinel
+        if memory:
+            probed_s["memory_s"], probing_s = memory.probe(), memory.cost_s
+        if sentinel:
+            limit_s = math.inf if idle_s is None else idle_s
+            probed_s["sentinel_s"] = sentinel.wait_for_idle(limit_s, max_wait_s)
+            probing_s += sentinel.cost_s  # of the last probe; the wait has a figure of its own
+            waited_s = sentinel.waited_s
+        timed = self._prepared[id].time(measure_s=seconds, resolution_s=self._resolution_s)
+        core_share = min(timed.core_share, due_share())
+        for name, one in (("sentinel_s", sentinel), ("memory_s", memory)):
+            if one:
+                probed_s[name] = max(probed_s[name], one.probe())
+                probing_s += one.cost_s
         if drop:
             del self._prepared[id]
-        return {"samples_s": samples_s, "busy": busy, "cost_s": cost_s + looking_s, **looks_s}
+        return {
+            "samples_s": timed.samples_s,
+            "core_share": core_share,
+            "cost_s": timed.cost_s + probing_s,
+            "waited_s": waited_s,
+            **probed_s,
+        }
 
-    def _on_run(self, inputs: dict[str, str], **source: Any) -> dict[str, Any]:
+    def _on_run(self, inputs: dict[str, Any], **source: Any) -> dict[str, Any]:
         outputs = self._load(**source).run(decode_arrays(inputs))
         return {"outputs": encode_arrays({str(i): o for i, o in enumerate(outputs)})}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-__all__ = ["clock_resolution_s", "thin", "time_calls"]
+__all__ = ["Timed", "clock_resolution_s", "thin", "time_calls"]
 
 #: A sample is at least this many clock ticks long, so that reading the clock is under 0.1% of it.
 _TICKS_PER_SAMPLE = 1000
@@ -14,6 +15,21 @@ _TICKS_PER_SAMPLE = 1000
 _MIN_SAMPLES = 5
 #: Raw samples kept of one round.
 _KEEP = 40
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What timing one call gave.
+
+    Args:
+        samples_s: at most 40 samples, in seconds per call.
+        core_share: the share of the wall time that the timing thread had its core.
+        cost_s: seconds spent in all.
+    """
+
+    samples_s: list[float]
+    core_share: float
+    cost_s: float
 
 
 def clock_resolution_s() -> float:
@@ -29,15 +45,8 @@ def clock_resolution_s() -> float:
     return max(min(steps), 1) * 1e-9
 
 
-def time_calls(
-    call: Callable[[], object], *, measure_s: float, resolution_s: float
-) -> tuple[list[float], float, float]:
-    """Warm ``call`` up, then time it for about ``measure_s``.
-
-    Returns:
-        (samples_s, busy, cost_s): at most 40 samples in seconds per call, the share of the wall
-        time that this thread had the core, and the seconds spent in all.
-    """
+def time_calls(call: Callable[[], object], *, measure_s: float, resolution_s: float) -> Timed:
+    """Warm ``call`` up, then time it for about ``measure_s``."""
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     begin = clock()
     call()  # the first call allocates
@@ -70,9 +79,9 @@ def time_calls(
     finally:
         if collecting:
             gc.enable()
-    busy = min(1.0, (cpu_end - cpu_start) / max(end - start, 1))
+    core_share = min(1.0, (cpu_end - cpu_start) / max(end - start, 1))
     samples_s = [ns * 1e-9 / loops for ns in thin(samples_ns, _KEEP)]
-    return samples_s, busy, (end - begin) * 1e-9
+    return Timed(samples_s, core_share, (end - begin) * 1e-9)
 
 
 def thin(samples: Sequence[float], keep: int) -> list[float]:

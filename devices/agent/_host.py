@@ -1,6 +1,6 @@
 """What the device host is, and its knobs: affinity and frequency governor.
 
-Part of the agent: standard library only. Every knob is set, read back, and restored; a refusal is
+Part of the agent. Every knob is set, read back, and restored; a refusal is
 recorded, never fatal.
 """
 
@@ -14,11 +14,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from latprof.devices.agent.runtimes._base import Refused
+
 __all__ = ["Knobs", "describe_cpu", "due_share"]
 
 _CPUS = Path("/sys/devices/system/cpu")
-_LOOK_S = 0.06  # six ticks of the usual 100 Hz
-_MOVES = 4  # cores to choose from while timing
+_USE_S = 0.06  # six ticks of the usual 100 Hz: over so long the use of cores is compared
+_MAX_CORES = 4  # to choose from while timing
 
 
 def describe_cpu() -> str:
@@ -46,6 +48,9 @@ class Knobs:
         affinity: ``auto`` (the idlest of the fastest cores, the last ones first: the first serve
             interrupts), ``none``, or a comma-separated list of cores.
         governor: frequency governor to ask for; empty leaves it alone.
+
+    Raises:
+        Refused: cores that this process may not use.
     """
 
     def __init__(self, threads: int, affinity: str = "auto", governor: str = "") -> None:
@@ -59,14 +64,23 @@ class Knobs:
 
     def _pin(self, threads: int, affinity: str) -> None:
         try:
+            allowed = sorted(os.sched_getaffinity(0))
             if affinity != "auto":
-                os.sched_setaffinity(0, [int(core) for core in affinity.split(",")])
+                chosen = [int(core) for core in affinity.split(",")]
+                if not set(chosen) <= set(allowed):
+                    raise Refused(
+                        f"affinity is {affinity!r}; expected auto, none, or some of the cores "
+                        f"{','.join(map(str, allowed))}"
+                    )
+                os.sched_setaffinity(0, chosen)
                 return
-            cores = _idlest(sorted(os.sched_getaffinity(0)))
+            cores = _idlest(allowed)
             os.sched_setaffinity(0, cores[:threads])
             if threads == 1:  # the threads of a pool stay where they were started
-                self._cores = [core for core in cores if _kind(core) == _kind(cores[0])][:_MOVES]
-        except (AttributeError, OSError, ValueError) as exc:  # not Linux; container; bad core
+                self._cores = [core for core in cores if _kind(core) == _kind(cores[0])][
+                    :_MAX_CORES
+                ]
+        except (AttributeError, OSError) as exc:  # not Linux; a container that forbids it
             self._refused["affinity"] = f"{affinity}: {exc}"
 
     def move(self) -> None:
@@ -135,7 +149,7 @@ def _idlest(allowed: list[int]) -> list[int]:
     clock = {core: _kind(core)[0] for core in allowed}
     top = max(clock.values())
     before = _busy_ticks()
-    time.sleep(_LOOK_S)
+    time.sleep(_USE_S)
     used = {c: ticks - before[c] for c, ticks in _busy_ticks().items()}
     return sorted(allowed, key=lambda c: (clock[c] != top, used.get(c, 0), -c))
 

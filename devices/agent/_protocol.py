@@ -1,9 +1,10 @@
-"""What both ends of the agent's protocol share: version, runtimes, arrays as text."""
+"""What both ends of the agent's protocol share: version, runtimes, arrays as JSON."""
 
 from __future__ import annotations
 
 import base64
-import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,11 @@ __all__ = [
 # Protocol history
 # 1: first.
 # 2: hello names a GPU, and may carry what an earlier process made; prepare may name nothing.
-# 3: watch, and what measure says of the sentinel.
+# 3: a sentinel, and what measure says of it.
 # 4: a sentinel of the memory.
-PROTOCOL_VERSION = 4
+# 5: requests are numbered and answers repeat the number; measure is told how long it may wait;
+#    settings have types; arrays are a dtype, a shape and bytes.
+PROTOCOL_VERSION = 5
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {
@@ -38,18 +41,25 @@ GPU_RUNTIME_MODULES = {
 }
 
 
-def encode_arrays(arrays: dict[str, Array]) -> dict[str, str]:
-    """Arrays as base64 of NumPy's own format, which is safe to load: never pickles."""
-    encoded = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        encoded[name] = base64.b64encode(buffer.getvalue()).decode()
-    return encoded
-
-
-def decode_arrays(encoded: dict[str, str]) -> dict[str, Array]:
+def encode_arrays(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Arrays as JSON-ready dtype, shape and base64 of their bytes."""
     return {
-        name: np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
-        for name, text in encoded.items()
+        name: {
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+            "data": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(),
+        }
+        for name, array in arrays.items()
     }
+
+
+def decode_arrays(encoded: Mapping[str, Any]) -> dict[str, Array]:
+    """Inverse of encode_arrays. Raises ValueError, TypeError or KeyError where it is none."""
+    arrays = {}
+    for name, fields in encoded.items():
+        dtype = np.dtype(str(fields["dtype"]))
+        if dtype.kind not in "biuf":
+            raise ValueError(f"{name} is an array of {dtype}; expected numbers")
+        data = base64.b64decode(fields["data"], validate=True)
+        arrays[name] = np.frombuffer(data, dtype).reshape(fields["shape"]).copy()
+    return arrays

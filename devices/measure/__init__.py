@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from latprof.devices.measure._compare import compare_files
+from latprof.devices.measure._conditions import Conditions, mostly_failed
 from latprof.devices.measure._many import profile_many
-from latprof.devices.measure._profile import Event, measure_files, profile, run_file
+from latprof.devices.measure._profile import Event, measure_files, profile, run_inference
 
 __all__ = [
+    "Conditions",
     "Event",
     "compare_files",
     "measure_files",
+    "mostly_failed",
     "profile",
     "profile_many",
-    "run_file",
+    "run_inference",
 ]

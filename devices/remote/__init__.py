@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from latprof.devices.remote._agent_device import AgentDevice
 from latprof.devices.remote._bootstrap import BOOTSTRAP
+from latprof.devices.remote._client import AgentOptions
 from latprof.devices.remote._ssh import ssh_command, ssh_hints
 
 __all__ = [
     "BOOTSTRAP",
     "AgentDevice",
+    "AgentOptions",
     "ssh_command",
     "ssh_hints",
 ]

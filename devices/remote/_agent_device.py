@@ -11,130 +11,112 @@ from typing import Any
 import numpy as np
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
-from latprof.devices._pace import Pace, recall, remember
 from latprof.devices._schedule_settings import ScheduleSettings, default_pause_s
+from latprof.devices._sentinel_times import (
+    SentinelTimes,
+    load_sentinel_times,
+    save_sentinel_times,
+)
+from latprof.devices._waiting import WaitBudget
 from latprof.devices.agent import decode_arrays, encode_arrays
-from latprof.devices.remote._client import AgentProcess, Hint
-from latprof.errors import DeviceLostError, ModelLoadError, UnknownDeviceError, WorkloadError
+from latprof.devices.remote._answer import Answer
+from latprof.devices.remote._client import AgentOptions, AgentProcess
+from latprof.errors import (
+    DeviceLostError,
+    ModelLoadError,
+    ProtocolError,
+    UnknownDeviceError,
+    WorkloadError,
+)
 from latprof.vocabulary import Target
 from latprof.workloads import MatMul, Workload
 
 __all__ = ["AgentDevice"]
 
 _DISPATCH_S = 0.005
-#: At a device, before it is taken for another than it was.
-_LOOKS = 3
+#: Probes of a device, each after a wait of at most so long, before its remembered sentinel times
+#: are taken to be those of another machine.
+_OPENING_PROBES, _OPENING_WAIT_S = 3, 0.2
 _SENTINEL, _MEMORY = -1, -2  # their ids in the agent
 #: Four megabytes of weights, each used once: a call takes what lies beyond the near caches takes.
 _STREAM = MatMul(1, 1024, 1024)
 #: Ops that move this many bytes depend on it, and model files may.
 _BEYOND_CACHES = 1 << 20
-#: Where the sentinel takes more than this many times its best, another core may be calmer.
-_RESTLESS = 1.08
-#: How long a round waits for a calm core where there is none.
-_PATIENCE_S, _PATIENCE_PER_JOB_S = 1.0, 0.05
+#: Where the sentinel takes more than this many times what it takes on an idle core, another core
+#: may be idle.
+_MAX_IDLE_SLOWDOWN = 1.08
+#: Waited for an idle core before one reading, at most.
+_MAX_WAIT_S = 0.5
 
 
 class AgentDevice(Device):
     """A host that runs our agent.
 
     Args:
-        name: the spec, for messages.
-        command: argv that runs the agent's bootstrap there.
+        options: how the agent is started there.
         shares_files: True where the agent sees this machine's files.
-        hints: see AgentProcess.
-        gpu: the index of the GPU there that the runtime is to use; None for the CPU.
-        limit_s: seconds without an answer before DeviceTimeoutError.
-        knobs: ``affinity`` and ``governor``, see ``agent._host.Knobs``; ``gpu_clock``, see
-            ``agent.cuda._nvml.GpuState``.
-        settings: the runtime's own.
     """
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        runtime: str,
-        threads: int,
-        shares_files: bool,
-        gpu: int | None = None,
-        limit_s: float = 60.0,
-        hints: Sequence[Hint] = (),
-        knobs: Mapping[str, str] | None = None,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
-        self._name, self._command, self._shares_files = name, list(command), shares_files
-        self._start: dict[str, Any] = {
-            "name": name,
-            "runtime": runtime,
-            "threads": threads,
-            "gpu": gpu,
-            "knobs": dict(knobs or {}),
-            "settings": dict(settings or {}),
-            "limit_s": limit_s,
-            "hints": hints,
-        }
-        with self._agent() as agent:
-            hello, self._environment = agent.hello, agent.ask("environment")
+    def __init__(self, options: AgentOptions, *, shares_files: bool) -> None:
+        self._options, self._shares_files = options, shares_files
+        self._carry = ""
+        with AgentProcess(options) as agent:
+            hello, self._environment = agent.hello, agent.ask("environment").fields
             self._target = self._target_of(hello)
-            self._pace_of = f"{name}: {self._target}"
+            self._remembered_as = f"{options.name}: {self._target}"
             agent.ask("prepare", id=0)
-            best = recall(self._pace_of) if self._remembers else Pace()
-            least = self._least(agent, best)
-        self._start["carry"] = hello["carry"]
-        self._environment["clock_resolution_s"] = hello["clock_resolution_s"]
+            known = load_sentinel_times(self._remembered_as) if self._remembers else SentinelTimes()
+            least = self._least(agent, known)
+        self._carry = hello.text("carry")
+        self._environment["clock_resolution_s"] = hello.number("clock_resolution_s")
         # What one call costs however little it computes; every row holds it once.
-        self._environment["dispatch_s"] = float(np.percentile(least["samples_s"], 20))
-        del self._environment["ok"]
+        self._environment["dispatch_s"] = float(np.percentile(least.samples("samples_s"), 20))
         self._gpu_after: dict[str, Any] = {}
         self._slowed_by: set[str] = set()
 
-    def _target_of(self, hello: Mapping[str, Any]) -> Target:
-        changed = dict(hello["settings"])
-        if self._start["knobs"].get("governor"):
-            changed["governor"] = str(self._environment["governor"])  # as read back
-        if clock := self._start["knobs"].get("gpu_clock"):
+    def _target_of(self, hello: Answer) -> Target:
+        changed = {name: str(value) for name, value in hello.mapping("settings").items()}
+        if self._options.knobs.get("governor"):
+            changed["governor"] = str(self._environment.get("governor"))  # as read back
+        if clock := self._options.knobs.get("gpu_clock"):
             changed["gpu_clock"] = clock
         return Target(
-            device=str(hello["device"]),
-            runtime=self._start["runtime"],
-            runtime_version=str(hello["runtime_version"]),
-            threads=self._start["threads"],
-            precision=str(hello["precision"]),
-            delegate=str(hello["delegate"]),
+            device=hello.text("device"),
+            runtime=self._options.runtime,
+            runtime_version=hello.text("runtime_version"),
+            threads=self._options.threads,
+            precision=hello.text("precision"),
+            delegate=hello.text("delegate"),
             settings=tuple(sorted(changed.items())),
         )
 
     @property
     def _remembers(self) -> bool:
-        """Whether its best pace is worth remembering; a GPU's depends on its heat."""
-        return default_pause_s() > 0 and self._start["gpu"] is None
+        """Whether its sentinel times are worth remembering; a GPU's depend on its heat."""
+        return default_pause_s() > 0 and self._options.gpu is None
 
-    def _least(self, agent: AgentProcess, best: Pace) -> dict[str, Any]:
-        """The timing of a call that computes next to nothing; takes ``best`` for the best pace
-        where the core comes as near to it, now or in a while, as one that has settled."""
-        calm_s = ScheduleSettings.settled_limit * best.core_s
-        known = {}
-        if calm_s < math.inf:
-            self._watch(agent, patience_s=_PATIENCE_S)
-            known = {"calm_s": calm_s}
-        for _ in range(_LOOKS):
-            least = agent.ask(
-                "measure", takes_s=_PATIENCE_S, id=0, seconds=_DISPATCH_S, drop=False, **known
-            )
-            if least["sentinel_s"] <= calm_s:
-                self.best = best
+    def _least(self, agent: AgentProcess, known: SentinelTimes) -> Answer:
+        """The timing of a call that computes next to nothing.
+
+        Takes ``known`` for the baseline where the sentinel comes near to it, now or in a moment: a
+        device may be a little slower than it was for good, but not more.
+        """
+        limit_s = ScheduleSettings.max_corrected_slowdown * known.core_s
+        waiting: dict[str, float] = {}
+        if limit_s < math.inf:
+            self._set_sentinels(agent)
+            waiting = {"idle_s": limit_s, "max_wait_s": _OPENING_WAIT_S}
+        for _ in range(_OPENING_PROBES):
+            least = agent.ask("measure", id=0, seconds=_DISPATCH_S, drop=False, **waiting)
+            if least.number("sentinel_s") <= limit_s:
+                self.baseline = known
                 break
         return least
-
-    def _agent(self) -> AgentProcess:
-        return AgentProcess(self._command, **self._start)
 
     def _another_agent(self) -> AgentProcess:
         """An agent after the first: the device is known by now, so what fails is its loss."""
         try:
-            return self._agent()
+            return AgentProcess(self._options, carry=self._carry)
         except UnknownDeviceError as exc:
             raise DeviceLostError(str(exc)) from exc
 
@@ -145,65 +127,88 @@ class AgentDevice(Device):
     @property
     def sentinel(self) -> Workload:
         # A GPU needs more work than a core does before its clocks matter.
-        return super().sentinel if self._start["gpu"] is None else MatMul(1024, 1024, 1024)
+        return super().sentinel if self._options.gpu is None else MatMul(1024, 1024, 1024)
 
-    def round(self, jobs: Sequence[Job], *, measure_s: float) -> Generator[Reading]:
+    def round(
+        self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
+    ) -> Generator[Reading]:
         last_use = {job: i for i, job in enumerate(jobs)}
         ids: dict[Job, int] = {}
         with self._another_agent() as agent:
-            patience_s = _PATIENCE_S + _PATIENCE_PER_JOB_S * len(jobs)
-            self._watch(agent, patience_s=patience_s, memory=any(map(self._streams, jobs)))
-            calm_s = _RESTLESS * self.best.core_s
-            known = {"calm_s": calm_s} if calm_s < math.inf else {}
+            self._set_sentinels(agent, memory=any(map(self._streams, jobs)))
             for i, job in enumerate(jobs):
                 try:
                     if job not in ids:
                         agent.ask("prepare", id=i, **self._source(job))
                         ids[job] = i
-                    answer = agent.ask(
-                        "measure",
-                        takes_s=measure_s + patience_s,
-                        id=ids[job],
-                        seconds=measure_s,
-                        drop=last_use[job] == i,
-                        memory=self._streams(job),
-                        **known,
+                    answer = self._measure(
+                        agent, ids[job], job, measure_s, budget, drop=last_use[job] == i
                     )
                 except WorkloadError as exc:
                     yield Reading(error=str(exc))
                     continue
-                if self._start["gpu"] is not None and i == len(jobs) - 1:  # while it is warm
-                    self._gpu_after = agent.ask("environment")["gpu"]
+                if self._options.gpu is not None and i == len(jobs) - 1:  # while it is warm
+                    self._gpu_after = agent.ask("environment").mapping("gpu")
                     self._slowed_by |= set(self._gpu_after.get("slowed_by", ()))
                 yield Reading(
-                    samples_s=tuple(answer["samples_s"]),
-                    busy=answer["busy"],
-                    cost_s=answer["cost_s"],
-                    sentinel_s=answer["sentinel_s"],
-                    memory_s=answer["memory_s"],
+                    samples_s=answer.samples("samples_s"),
+                    core_share=answer.number("core_share", at_most=1.0),
+                    cost_s=answer.number("cost_s"),
+                    sentinel_s=answer.number("sentinel_s"),
+                    memory_s=answer.number("memory_s"),
+                    waited_s=answer.number("waited_s"),
                 )
 
+    def _measure(
+        self,
+        agent: AgentProcess,
+        id: int,
+        job: Job,
+        measure_s: float,
+        budget: WaitBudget | None,
+        *,
+        drop: bool,
+    ) -> Answer:
+        waiting: dict[str, float] = {}
+        idle_s = _MAX_IDLE_SLOWDOWN * self.baseline.core_s
+        if budget is not None and idle_s < math.inf:
+            waiting = {"idle_s": idle_s, "max_wait_s": min(budget.left_s, _MAX_WAIT_S)}
+        return agent.ask(
+            "measure",
+            takes_s=measure_s + waiting.get("max_wait_s", 0.0),
+            id=id,
+            seconds=measure_s,
+            drop=drop,
+            probe_memory=self._streams(job),
+            **waiting,
+        )
+
     def _streams(self, job: Job) -> bool:
-        """Whether the memory of the host is looked at beside it."""
-        if self._start["gpu"] is not None:
+        """Whether the memory of the host is probed beside it."""
+        if self._options.gpu is not None:
             return False
         return isinstance(job, Path) or job.weight_bytes + job.activation_bytes >= _BEYOND_CACHES
 
-    def _watch(self, agent: AgentProcess, *, patience_s: float, memory: bool = False) -> None:
+    def _set_sentinels(self, agent: AgentProcess, *, memory: bool = False) -> None:
         try:
             agent.ask("prepare", id=_SENTINEL, **self._source(self.sentinel))
-            agent.ask("watch", id=_SENTINEL, patience_s=patience_s)
+            agent.ask("set_sentinel", id=_SENTINEL)
             if memory:
                 agent.ask("prepare", id=_MEMORY, **self._source(_STREAM))
-                agent.ask("watch_memory", id=_MEMORY)
+                agent.ask("set_memory_sentinel", id=_MEMORY)
         except WorkloadError as exc:
             raise refused_sentinel(str(exc)) from exc
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         with self._another_agent() as agent:
             answer = agent.ask("run", inputs=encode_arrays(dict(inputs)), **self._source(path))
-        outputs = decode_arrays(answer["outputs"])
-        return [outputs[str(i)] for i in range(len(outputs))]
+        try:
+            outputs = decode_arrays(answer.mapping("outputs"))
+            return [outputs[str(i)] for i in range(len(outputs))]
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ProtocolError(
+                f"{self._options.name}: outputs in the answer to run are no arrays: {exc}"
+            ) from exc
 
     def environment(self) -> dict[str, Any]:
         if not self._gpu_after:
@@ -214,7 +219,7 @@ class AgentDevice(Device):
     def close(self) -> None:
         """Nothing outlives a round here: the agent restores its knobs when it ends."""
         if self._remembers:
-            remember(self._pace_of, self.best)
+            save_sentinel_times(self._remembered_as, self.baseline)
 
     def _source(self, job: Job) -> dict[str, Any]:
         if isinstance(job, Workload):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import selectors
 import signal
 import subprocess
-import time
-from collections import deque
-from collections.abc import Sequence
-from threading import Thread
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from latprof.devices.agent import PROTOCOL_VERSION
+from latprof.devices.remote._answer import Answer
 from latprof.devices.remote._bootstrap import agent_sources
+from latprof.devices.remote._pipes import ErrorTail, LineReader, LineTooLongError, Writer
+from latprof.devices.remote._process import end_process, limit_memory, start_process
 from latprof.errors import (
     DeviceError,
     DeviceLostError,
@@ -30,27 +29,50 @@ from latprof.errors import (
     WorkloadError,
 )
 
-__all__ = ["AgentProcess", "Hint"]
+__all__ = ["AgentOptions", "AgentProcess", "Hint"]
 
 #: (pattern in stderr, error class, what it means and what to do).
 Hint = tuple[str, type[LatprofError], str]
 
 #: To compile the kernels of a GPU, at most.
 _COMPILE_S = 300.0
-_ERROR_TAIL_LINES = 20
 _GRACE_S = 1.0
+#: Bytes of an answer: what a model computes is sent in one, everything else is short.
+_MAX_OUTPUT_BYTES, _MAX_ANSWER_BYTES = 1 << 28, 1 << 24
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """How an agent is started.
+
+    Args:
+        name: the device, for messages.
+        command: argv that runs BOOTSTRAP in a Python, here or over ssh.
+        runtime, threads: of the device.
+        gpu: the index of the GPU there that the runtime is to use; None for the CPU.
+        knobs: ``affinity`` and ``governor``, see ``agent._host.Knobs``; ``gpu_clock``, see
+            ``agent.cuda._nvml.GpuState``.
+        settings: the runtime's own, as read_settings gives them.
+        hints: what the transport's own last words mean: (pattern, error, message).
+        limit_s: no answer for this long, beyond what the request itself takes, is a timeout.
+    """
+
+    name: str
+    command: Sequence[str]
+    runtime: str
+    threads: int = 1
+    gpu: int | None = None
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    hints: Sequence[Hint] = ()
+    limit_s: float = 60.0
 
 
 class AgentProcess:
     """One agent, alive within the ``with`` block.
 
     Args:
-        command: argv that runs BOOTSTRAP in a Python, here or over ssh.
-        name: the device, for messages.
-        gpu: the index of a GPU there.
         carry: what an earlier process of the same device answered as such.
-        hints: what the transport's own last words mean: (pattern, error, message).
-        limit_s: no answer for this long, beyond what the request itself takes, is a timeout.
 
     Raises:
         DeviceLostError: it died; the message ends in the last line it wrote to stderr.
@@ -61,56 +83,40 @@ class AgentProcess:
         UsageError: the runtime has no such setting.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        name: str,
-        runtime: str,
-        threads: int,
-        knobs: dict[str, str],
-        settings: dict[str, str],
-        limit_s: float,
-        gpu: int | None = None,
-        carry: str = "",
-        hints: Sequence[Hint] = (),
-    ) -> None:
-        self._name, self._limit_s, self._hints = name, limit_s, hints
-        self._buffer = b""
-        self._errors: deque[str] = deque(maxlen=_ERROR_TAIL_LINES)
+    def __init__(self, options: AgentOptions, *, carry: str = "") -> None:
+        self._options, self._name = options, options.name
+        self._number = 0
         try:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to handle, not the agent's
-            )
+            self._process = start_process(options.command)
         except OSError as exc:
-            raise DeviceLostError(f"{name}: cannot start {command[0]}: {exc.strerror}") from exc
-        assert self._process.stdout is not None
-        assert self._process.stdin is not None
-        os.set_blocking(self._process.stdin.fileno(), False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
-        self._reader = Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
+            raise DeviceLostError(
+                f"{self._name}: cannot start {options.command[0]}: {exc.strerror}"
+            ) from exc
+        if options.gpu is None:  # GPUs reserve addresses far beyond what they use
+            limit_memory(self._process)
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._errors = ErrorTail(process.stderr)
+        self._answers = LineReader(process.stdout, _MAX_ANSWER_BYTES)
+        self._requests = Writer(process.stdin)
         try:
-            self._send(agent_sources(runtime, gpu=gpu is not None))
+            self._send(agent_sources(options.runtime, gpu=options.gpu is not None))
             self.hello = self.ask(
                 "hello",
-                takes_s=_COMPILE_S if gpu is not None and not carry else 0.0,
+                takes_s=_COMPILE_S if options.gpu is not None and not carry else 0.0,
                 version=PROTOCOL_VERSION,
-                runtime=runtime,
-                threads=threads,
-                gpu=gpu,
+                runtime=options.runtime,
+                threads=options.threads,
+                gpu=options.gpu,
                 carry=carry,
-                knobs=knobs,
-                settings=settings,
+                knobs=dict(options.knobs),
+                settings=dict(options.settings),
             )
-            if self.hello.get("version") != PROTOCOL_VERSION:
+            if self.hello.fields.get("version") != PROTOCOL_VERSION:
                 raise ProtocolError(
-                    f"{name}: agent speaks protocol {self.hello.get('version')!r}; "
+                    f"{self._name}: agent speaks protocol {self.hello.fields.get('version')!r}; "
                     f"expected {PROTOCOL_VERSION}"
                 )
         except BaseException:
@@ -131,117 +137,115 @@ class AgentProcess:
                 self.ask("bye")
         self.kill()
 
-    def ask(self, op: str, takes_s: float = 0.0, **fields: Any) -> dict[str, Any]:
+    def ask(self, op: str, takes_s: float = 0.0, **fields: Any) -> Answer:
         """Send one request and wait for its answer, at most ``takes_s`` longer than the limit."""
-        self._send({"op": op, **fields})
-        line = self._read_line(op, self._limit_s + takes_s)
+        self._number += 1
+        self._answers.limit = _MAX_OUTPUT_BYTES if op == "run" else _MAX_ANSWER_BYTES
+        self._send({"op": op, "request": self._number, **fields})
+        line = self._read_line(op, self._options.limit_s + takes_s)
         try:
             answer = json.loads(line)
-            ok = answer["ok"]
-        except (ValueError, KeyError, TypeError) as exc:
+            ok, number = answer["ok"], answer.get("request")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             why = "; does a start-up file of the shell there print something?" * (op == "hello")
             raise ProtocolError(
-                f"{self._name}: answered {line[:80]!r} to {op}; expected JSON with 'ok'{why}"
+                f"{self._name}: answered {line[:80]!r} to {op}; expected JSON with 'ok' and "
+                f"'request'{why}"
             ) from exc
-        if ok:
-            return dict(answer)
-        message = f"{self._name}: {answer.get('message', answer)}"
+        too_early = ok is False and number is None  # to know the number: the agent did not start
+        if number != self._number and not too_early:
+            raise ProtocolError(
+                f"{self._name}: answered request {number!r} to {op}, which is "
+                f"request {self._number}; expected one answer to each"
+            )
+        if ok is not True:
+            raise self._error(answer)
+        return Answer(self._name, op, answer)
+
+    def _error(self, answer: Mapping[str, Any]) -> LatprofError:
+        """An answer that is not ok, as ours."""
+        message = " ".join(f"{self._name}: {answer.get('message', answer)}".split())[:500]
         match answer.get("error"):
             case "missing":
-                raise _missing(self._name, str(answer.get("package")))
+                return _missing(self._name, str(answer.get("package")))
             case "python":
-                raise UnknownDeviceError(
+                return UnknownDeviceError(
                     f"{self._name} has Python {answer.get('version')}; expected 3.11 or later; "
                     "name another with the setting python=/path/to/python3"
                 )
             case "device":
-                raise UnknownDeviceError(message)
+                return UnknownDeviceError(message)
             case "usage":
-                raise UsageError(message)
+                return UsageError(message)
             case "refused":
-                raise WorkloadError(message)
+                return WorkloadError(message)
             case _:
-                raise ProtocolError(message)
+                return ProtocolError(message)
 
     def kill(self) -> None:
         """End the process and everything it started, now."""
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM if self._grace() else signal.SIGKILL)
-        self._process.wait()
-        self._reader.join(timeout=1.0)
-        self._selector.close()
+            self._let_it_end()
+        end_process(self._process)
+        for end in (self._answers, self._requests, self._errors):
+            end.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # unsent bytes of a dead process
+                with contextlib.suppress(OSError):  # unsent bytes of a dead process
                     pipe.close()
 
-    def _grace(self) -> bool:
-        """Close stdin and wait for the agent to restore its knobs; False where it does not end."""
+    def _let_it_end(self) -> None:
+        """Close stdin and wait a moment for the agent to restore its knobs."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_GRACE_S)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
 
     def _send(self, message: dict[str, Any]) -> None:
         """Write one line; a peer that takes nothing for the limit's time is a timeout, too."""
-        assert self._process.stdin is not None
-        file = self._process.stdin.fileno()
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        with selectors.DefaultSelector() as writable:
-            writable.register(file, selectors.EVENT_WRITE)
-            while data:
-                if not writable.select(self._limit_s):
-                    raise DeviceTimeoutError(
-                        f"{self._name}: took no byte within {self._limit_s:.0f} s; "
-                        "is the connection stuck? raise limit_s to wait longer"
-                    )
-                try:
-                    data = data[os.write(file, data) :]
-                except BrokenPipeError as exc:
-                    raise self._lost() from exc
+        limit_s = self._options.limit_s
+        try:
+            self._requests.write(json.dumps(message).encode() + b"\n", limit_s)
+        except TimeoutError as exc:
+            raise DeviceTimeoutError(
+                f"{self._name}: took no byte within {limit_s:.0f} s; "
+                "is the connection stuck? raise limit_s to wait longer"
+            ) from exc
+        except OSError as exc:
+            raise self._lost() from exc
 
     def _read_line(self, op: str, limit_s: float) -> bytes:
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + limit_s
-        while b"\n" not in self._buffer:
-            if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                raise DeviceTimeoutError(
-                    f"{self._name}: no answer to {op} within {limit_s:.0f} s; "
-                    "is the device asleep, or the model too slow? raise limit_s to wait longer"
-                )
-            chunk = os.read(self._process.stdout.fileno(), 1 << 20)
-            if not chunk:
-                raise self._lost()
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            line = self._answers.take(limit_s)
+        except TimeoutError as exc:
+            raise DeviceTimeoutError(
+                f"{self._name}: no answer to {op} within {limit_s:.0f} s; "
+                "is the device asleep, or the model too slow? raise limit_s to wait longer"
+            ) from exc
+        except LineTooLongError as exc:
+            raise ProtocolError(
+                f"{self._name}: answered more than {self._answers.limit >> 20} MB to {op} without "
+                "a line end; expected one line"
+            ) from exc
+        if line is None:
+            raise self._lost()
         return line
-
-    def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if text := line.decode(errors="replace").strip():
-                self._errors.append(text)
 
     def _lost(self) -> LatprofError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2.0)
-        self._reader.join(timeout=1.0)
         code = self._process.poll()
         how = (
             f"killed by {signal.Signals(-code).name}"
             if code is not None and code < 0
             else f"exit code {code}"
         )
-        said = "\n".join(self._errors)
-        for pattern, error, meaning in self._hints:
-            if re.search(pattern, said):
+        lines = self._errors.lines()
+        for pattern, error, meaning in self._options.hints:
+            if re.search(pattern, "\n".join(lines)):
                 return error(f"{self._name}: {meaning}")
-        last = self._errors[-1] if self._errors else "it said nothing"
+        last = lines[-1] if lines else "it wrote nothing to stderr"
         return DeviceLostError(f"{self._name}: the agent is gone ({how}): {last[:300]}")
 
 

@@ -10,6 +10,7 @@ import click
 import latprof
 from latprof._cli._output import MODEL_HELP, json_option, note, print_json, progress
 from latprof._cli._settings import model_options, settings_options
+from latprof.devices import Event
 
 
 @click.command("profile", epilog=MODEL_HELP)
@@ -89,6 +90,13 @@ def command(
     The same command goes on where it was stopped, and adds to a table of the same target. Several
     DEVICEs of one target share the shapes; each other target gets a table named after its device.
     """
+    conditions = ""
+
+    def on_event(event: Event) -> None:
+        nonlocal conditions
+        conditions = str(event.conditions)
+        update(100 * event.fraction, description=f"measuring {event.total} shapes")
+
     with progress("measuring shapes", 100) as update:
         results = latprof.profile(
             devices,
@@ -105,11 +113,11 @@ def command(
             trust=trust,
             on_note=note,
             on_target=lambda device, target: note(f"target of {device}: {target}"),
-            on_event=lambda event: update(
-                100 * event.fraction, description=f"measuring {event.total} shapes"
-            ),
+            on_event=on_event,
             **settings,
         )
+    if conditions:
+        note(conditions)
     if as_json:
         found = [result.to_dict() for result in results]
         print_json(found[0] if len(devices) == 1 else {"tables": found})

@@ -12,7 +12,7 @@ import numpy as np
 
 from latprof.compress.export import check_path, load_check
 from latprof.compress.shrink import compare_outputs
-from latprof.devices import Device, Event, measure_files, open_target, run_file
+from latprof.devices import Device, Event, measure_files, open_target, run_inference
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
 from latprof.surrogate import fit, fit_file
@@ -95,7 +95,7 @@ def _largest_error(device: Device, file: Path) -> float:
         DeviceError: the outputs cannot be compared: NaN, infinities or shapes that differ.
     """
     check = load_check(file)
-    found = compare_outputs(check.outputs, run_file(device, file, check.inputs))
+    found = compare_outputs(check.outputs, run_inference(device, file, check.inputs))
     if found.fault:
         raise DeviceError(f"{file}: on the device, {found.fault}")
     return found.error

@@ -47,7 +47,7 @@ def verdict(outcome: BudgetOutcome) -> tuple[str, str]:
 
 
 def conditions(result: RunResult) -> str:
-    """What disturbed the timing of a result's networks, in a sentence; empty where nothing did."""
+    """Background load while a result's networks were timed, in a sentence; empty without any."""
     if not result.detail:
         return ""
     return (

@@ -129,7 +129,7 @@ class RunResult:
         target: what was measured on.
         networks: the original first, then those of the trail, then the others; see ``network``.
         budgets: one outcome per budget asked for.
-        detail: what disturbed the timing, empty where nothing did.
+        detail: the background load during the timing; empty where there was none.
         widths: of every group that could shrink.
         layers: every op of the compressed network.
         staircases: of the groups whose width decides most.

@@ -59,7 +59,7 @@ def test_one_reading_per_job_in_order_though_one_is_refused(device: Device) -> N
     assert [bool(r.error) for r in readings] == [job == refused for job in jobs]
     assert all("\n" not in r.error for r in readings)
     done = [reading for reading in readings if not reading.error]
-    assert all(0 < r.busy <= 1 and r.cost_s > 0 and r.sentinel_s > 0 for r in done)
+    assert all(0 < r.core_share <= 1 and r.cost_s > 0 and r.sentinel_s > 0 for r in done)
 
 
 def test_readings_come_as_they_are_made_and_leaving_early_ends_the_round(device: Device) -> None:

@@ -65,7 +65,7 @@ def adb(adb_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable
 def phone(tmp_path: Path, home: Path) -> Iterator[Phone]:
     """A phone that knows the key of ``home``."""
     key = (home / ".android/adbkey.pub").read_text()
-    with Phone(tmp_path / "phone", authorised=(key,)) as made:
+    with Phone(tmp_path / "phone", authorized=(key,)) as made:
         yield made
 
 
@@ -81,13 +81,13 @@ def connect(backend: str, home: Path) -> Iterator[Callable[..., Transport]]:
     """Opens a transport of each backend in turn; closes them after the test."""
     opened: list[Transport] = []
 
-    def make(phone: Phone, *, connect_s: float = 5.0, authorise_s: float = 30.0) -> Transport:
+    def make(phone: Phone, *, connect_s: float = 5.0, authorize_s: float = 30.0) -> Transport:
         if backend == "direct":
             transport: Transport = DirectTransport(
                 phone.serial,
                 key=home / ".android/adbkey",
                 connect_s=connect_s,
-                authorise_s=authorise_s,
+                authorize_s=authorize_s,
             )
         else:
             transport = ServerTransport(phone.serial, adb=client(), connect_s=connect_s)

@@ -37,7 +37,7 @@ PHONE = Path(__file__).parent / "phone"
 
 #: What can be made to go wrong, by name.
 FAULTS = (
-    "unauthorised",  # nobody taps Allow
+    "unauthorized",  # nobody taps Allow
     "unplug_push",  # the connection drops in the middle of the next SEND
     "unplug_run",  # the connection drops in the middle of the next shell's output
     "reboot_run",  # likewise, and the phone comes back with another boot id
@@ -53,7 +53,7 @@ class Phone:
     Args:
         root: scratch folder that becomes the phone's ``/``.
         serial: what getprop ro.serialno says.
-        authorised: public keys (contents of adbkey.pub) the owner has allowed before.
+        authorized: public keys (contents of adbkey.pub) the owner has allowed before.
         allow: whether the owner taps Allow when asked.
         version: newest protocol version spoken; 0x01000000 checks data sums as old phones do.
     """
@@ -63,13 +63,13 @@ class Phone:
         root: Path,
         *,
         serial: str = "1A2B3C4D5E6F",
-        authorised: tuple[str, ...] = (),
+        authorized: tuple[str, ...] = (),
         allow: bool = True,
         version: int = VERSION_SKIP_CHECKSUM,
         port: int = 0,
     ) -> None:
         self.root, self.number, self.allow, self.version = root, serial, allow, version
-        self.keys = [_parse_key(key) for key in authorised]
+        self.keys = [_parse_key(key) for key in authorized]
         self.faults: set[str] = set()
         self.commands: list[str] = []  # every shell command, for tests to look at
         self.pushes: list[str] = []
@@ -233,7 +233,7 @@ class _Connection:
                     self.send(b"AUTH", TOKEN, 0, token := secrets.token_bytes(20))
             elif command == b"AUTH" and arg0 == PUBLIC_KEY:
                 self.phone.prompts += 1
-                if self.phone.allow and "unauthorised" not in self.phone.faults:
+                if self.phone.allow and "unauthorized" not in self.phone.faults:
                     self.phone.keys.append(_parse_key(data.rstrip(b"\0").decode()))
                     online = self._go_online()
             elif not online:

@@ -14,7 +14,7 @@ import pytest
 
 from latprof.devices.agent._protocol import decode_arrays, encode_arrays
 from latprof.devices.remote._bootstrap import BOOTSTRAP
-from latprof.devices.remote._client import AgentProcess
+from latprof.devices.remote._client import AgentOptions, AgentProcess
 from latprof.workloads import Conv2d, MatMul, Workload
 
 Array = npt.NDArray[np.float64]
@@ -83,11 +83,11 @@ class Kernels:
     """One agent on the stand-in, asked for results."""
 
     def __init__(self, **settings: str) -> None:
-        self._agent = AgentProcess(
-            COMMAND, name="cuda:0", runtime="cuda", threads=1, gpu=0, knobs={"affinity": "none"},
-            settings=settings, limit_s=60.0,
-        )  # fmt: skip
-        self.hello = self._agent.hello
+        options = AgentOptions(
+            "cuda:0", COMMAND, "cuda", gpu=0, knobs={"affinity": "none"}, settings=settings
+        )
+        self._agent = AgentProcess(options)
+        self.hello = self._agent.hello.fields
         self.layout = settings.get("layout", "nchw")
         self.biased = settings.get("kernels", "own") == "own"
 
@@ -95,7 +95,7 @@ class Kernels:
         answer = self._agent.ask(
             "run", workload=workload.to_dict(), inputs=encode_arrays(dict(inputs))
         )
-        return decode_arrays(answer["outputs"])["0"].astype(np.float64)
+        return decode_arrays(answer.mapping("outputs"))["0"].astype(np.float64)
 
     def close(self) -> None:
         self._agent.kill()

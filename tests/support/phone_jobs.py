@@ -17,5 +17,5 @@ JOBS: list[Workload] = [
     MatMul(1, 256, 128),
     Elementwise("scale", 7, 7, 96),
 ]
-MORE = ScheduleSettings(round_s=0.02, min_rounds=3, max_rounds=3, sentinel_limit=50, noisy=9)
-QUICK = ScheduleSettings(round_s=0.02, min_rounds=2, max_rounds=2, sentinel_limit=50, noisy=9)
+MORE = ScheduleSettings(round_s=0.02, min_rounds=3, max_rounds=3, max_slowdown=50, noisy=9)
+QUICK = ScheduleSettings(round_s=0.02, min_rounds=2, max_rounds=2, max_slowdown=50, noisy=9)

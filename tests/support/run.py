@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latprof import LatencyTable
 from latprof.compress import TensorBatches, TrainSettings, trace, workloads_of_file
 from latprof.devices import Job, profile
-from latprof.devices._fake import FakeDevice, Trouble
+from latprof.devices._fake import BackgroundLoad, FakeDevice
 from latprof.pipeline.run import (
     Compression,
     Deployment,
@@ -74,8 +74,8 @@ def fake_run(
     model, inputs = Net().eval(), (torch.zeros(1, 1, 12, 12),)
     batches, test = data()
     board = more.pop("board", None)
-    trouble = Trouble(0.0, 1e9, slower=more.pop("slower", 1.0))
-    with Arithmetic(seed=3, stair=8, troubles=[trouble]) as device:
+    load = BackgroundLoad(0.0, 1e9, slowdown=more.pop("slower", 1.0))
+    with Arithmetic(seed=3, stair=8, loads=[load]) as device:
         deployment = Deployment(device, folder, inputs)
         settings = replace(SETTINGS, **more)
         if settings.int8:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from latprof.devices.agent._clock import thin
+from latprof.devices.agent._clock import Timed, thin
 from latprof.devices.agent.cuda._driver import GpuInfo
 from latprof.devices.agent.cuda._gpu import Gpu
 from latprof.devices.agent.cuda._open import open_gpu
@@ -133,7 +133,7 @@ class _Session(Prepared):
         for _ in range(_WARM_CALLS):
             self.call()
 
-    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+    def time(self, *, measure_s: float, resolution_s: float) -> Timed:
         begin = time.perf_counter()
         calls = 1
         while (took_s := self._elapsed_s(calls)) < _SAMPLE_S:
@@ -141,7 +141,7 @@ class _Session(Prepared):
         samples_s: list[float] = []
         while len(samples_s) < _MIN_SAMPLES or time.perf_counter() - begin < measure_s:
             samples_s.append(self._elapsed_s(calls) / calls)
-        return thin(samples_s, _KEEP), 1.0, time.perf_counter() - begin
+        return Timed(thin(samples_s, _KEEP), 1.0, time.perf_counter() - begin)
 
     def _elapsed_s(self, calls: int) -> float:
         call: Callable[[], object] = self.call

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from latprof.cuda_src import SOURCES
+from latprof.devices.agent._clock import Timed
 from latprof.devices.agent.cuda._compiler import choose, find_compilers
 from latprof.devices.agent.cuda._cublas import Cublas
 from latprof.devices.agent.cuda._driver import GpuInfo
@@ -133,12 +134,10 @@ class CudaRuntime(Runtime):
         self._functions.fill(buffer, dtype, count, seed, scale)
         return buffer
 
-    def time(
-        self, work: Callable[[], object], measure_s: float, *, hot: bool = False
-    ) -> tuple[list[float], float, float]:
+    def time(self, work: Callable[[], object], measure_s: float, *, hot: bool = False) -> Timed:
         cold = self._settings.cold and not hot
         samples_s, cost_s = time_replays(self._replayer, work, measure_s=measure_s, cold=cold)
-        return samples_s, 1.0, cost_s  # a GPU shared with others shows in the sentinel
+        return Timed(samples_s, 1.0, cost_s)  # a GPU shared with others shows in the sentinel
 
     def wait(self) -> None:
         self._gpu.wait()
@@ -166,7 +165,7 @@ class _Kernel(Prepared):
         held = {**self._inputs, field: self._out}
         self.call = bind({name: buffer.pointer for name, buffer in held.items()})
 
-    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+    def time(self, *, measure_s: float, resolution_s: float) -> Timed:
         return self._runtime.time(self.call, measure_s)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
@@ -190,7 +189,7 @@ class _Null(Prepared):
         self._runtime = runtime
         self.call = runtime.launch_null
 
-    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+    def time(self, *, measure_s: float, resolution_s: float) -> Timed:
         return self._runtime.time(self.call, measure_s, hot=True)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:

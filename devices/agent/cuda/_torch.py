@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
+from latprof.devices.agent._clock import Timed
 from latprof.devices.agent.cuda._driver import GpuInfo
 from latprof.devices.agent.cuda._replay import (
     EVENT_RESOLUTION_S,
@@ -34,25 +35,22 @@ class TorchOnGpu(Runtime):
 
     Args:
         gpu: which.
-        compiled: ``no``, or ``yes`` for torch.compile with inductor.
-        autotune: ``yes`` lets cuDNN time its algorithms for each shape, ``no`` lets it guess.
+        compiled: through torch.compile with inductor.
+        autotune: let cuDNN time its algorithms for each shape instead of guessing.
         precision, cache, layout: see GpuSettings.
     """
 
     def __init__(
         self,
         gpu: GpuInfo,
-        compiled: str = "no",
-        autotune: str = "yes",
+        compiled: bool = False,
+        autotune: bool = True,
         precision: str = "float32",
         cache: str = "hot",
         layout: str = "nchw",
     ) -> None:
         self._settings = GpuSettings(precision, cache, layout)
         self._settings.forbid_tf32()
-        for name, value in (("compiled", compiled), ("autotune", autotune)):
-            if value not in ("yes", "no"):
-                raise Refused(f"{name} is {value!r}; expected yes or no")
         if not torch.cuda.is_available():
             raise NoDevice(
                 f"torch {torch.__version__} has no use of {gpu.name}: its CUDA build is for "
@@ -62,16 +60,16 @@ class TorchOnGpu(Runtime):
         torch.cuda.set_device(gpu.index)
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.benchmark = autotune == "yes"
+        torch.backends.cudnn.benchmark = autotune
         self._device = torch.device("cuda", gpu.index)
-        self._compiled = compiled == "yes"
+        self._compiled = compiled
         self._replayer = _Graphs(self._device, gpu.l2_bytes)
         self.version = str(torch.__version__)
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         self.delegate = f"{'inductor' if self._compiled else 'eager'}, cuDNN {cudnn or 'absent'}"
         self.precision = precision
         self.resolution_s = EVENT_RESOLUTION_S
-        self.settings = {"autotune": autotune, **self._settings.to_dict()}
+        self.settings = {"autotune": "yes" if autotune else "no", **self._settings.to_dict()}
         self._replayer.warm(self._replayer.flush)
         warm_up(self._replayer)
 
@@ -127,11 +125,11 @@ class _Module(Prepared):
         self.call = call
         replayer.warm(call)
 
-    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
+    def time(self, *, measure_s: float, resolution_s: float) -> Timed:
         samples_s, cost_s = time_replays(
             self._replayer, self.call, measure_s=measure_s, cold=self._cold
         )
-        return samples_s, 1.0, cost_s
+        return Timed(samples_s, 1.0, cost_s)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         if sorted(inputs) != sorted(self._names):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latprof.devices.agent._clock import time_calls
+from latprof.devices.agent._clock import Timed, time_calls
 from latprof.workloads import Elementwise, Workload
 
 __all__ = ["Array", "Lost", "NoDevice", "Prepared", "Refused", "Runtime", "fill"]
@@ -36,8 +36,8 @@ class Prepared(ABC):
     #: One inference, at the least overhead the runtime allows.
     call: Callable[[], object]
 
-    def time(self, *, measure_s: float, resolution_s: float) -> tuple[list[float], float, float]:
-        """Samples in seconds per call, the share of its core that this had, seconds spent."""
+    def time(self, *, measure_s: float, resolution_s: float) -> Timed:
+        """Time ``call`` for about ``measure_s``."""
         return time_calls(self.call, measure_s=measure_s, resolution_s=resolution_s)
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Writes int8 ONNX models of one workload: uint8 activations, int8 weights.
 
-These are the operators that ONNX Runtime turns a quantised (QDQ) network into. Activations are
+These are the operators that ONNX Runtime turns a quantized (QDQ) network into. Activations are
 unsigned because the signed kernels are several times slower on x86.
 """
 
@@ -20,11 +20,11 @@ _MICROSOFT = "com.microsoft"
 
 
 def write_onnx_int8(workload: Workload) -> bytes:
-    """A one-op quantised model. Raises Refused where ONNX Runtime has no quantised kernel."""
+    """A one-op quantized model. Raises Refused where ONNX Runtime has no quantized kernel."""
     graph = OnnxGraph("uint8")
     scale = graph.array(np.asarray(0.02, np.float32))
     zero, signed_zero = graph.array(np.array(128, np.uint8)), graph.array(np.array(0, np.int8))
-    of = [scale, zero]  # the quantisation of every activation
+    of = [scale, zero]  # the quantization of every activation
     match workload:
         case Conv2d():
             _conv(graph, workload, of, signed_zero)

@@ -31,22 +31,15 @@ class TfliteRuntime(Runtime):
 
     Args:
         threads: of the interpreter, and so of XNNPACK.
-        xnnpack: ``on``, as every build has it by default, or ``off`` for the reference kernels.
+        xnnpack: as every build has it by default, or the reference kernels.
     """
 
-    def __init__(self, threads: int, xnnpack: str = "on") -> None:
-        resolvers = {
-            "on": _tflite.OpResolverType.AUTO,
-            "off": _tflite.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        }
-        if xnnpack not in resolvers:
-            raise Refused(f"xnnpack is {xnnpack!r}; expected on or off")
-        self._options = {
-            "num_threads": threads,
-            "experimental_op_resolver_type": resolvers[xnnpack],
-        }
+    def __init__(self, threads: int, xnnpack: bool = True) -> None:
+        resolvers = _tflite.OpResolverType
+        resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self._options = {"num_threads": threads, "experimental_op_resolver_type": resolver}
         self.version = _VERSION
-        self.delegate = "XNNPACK" if xnnpack == "on" else "none"
+        self.delegate = "XNNPACK" if xnnpack else "none"
         self.settings = {}
 
     def workload(self, workload: Workload) -> Prepared:

@@ -1,4 +1,4 @@
-"""int8 TFLite graphs, as post-training quantisation writes them (the TFLite 8-bit specification).
+"""int8 TFLite graphs, as post-training quantization writes them (the TFLite 8-bit specification).
 
 Activations are int8 with one scale; convolution weights are symmetric with a scale per output
 channel, matrices with one; biases are int32 in the product's scale.
@@ -27,7 +27,7 @@ _WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 
 
 class Int8Graph(TfliteGraph):
-    """A graph whose float32 tensors are all quantised."""
+    """A graph whose float32 tensors are all quantized."""
 
     versions: ClassVar[dict[str, int]] = {
         "ADD": 2, "AVERAGE_POOL_2D": 2, "BATCH_MATMUL": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
@@ -79,7 +79,7 @@ class Int8Graph(TfliteGraph):
         return self._quantization[tensor][0]
 
     def _store(self, tensor: int, axis: int | None) -> None:
-        """Quantise a constant, symmetric, with one scale or one per index of ``axis``."""
+        """Quantize a constant, symmetric, with one scale or one per index of ``axis``."""
         values = self._floats[tensor]
         others = tuple(i for i in range(values.ndim) if i != axis)
         largest = np.abs(values).max(axis=None if axis is None else others, keepdims=True)

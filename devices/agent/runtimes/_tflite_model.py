@@ -38,7 +38,7 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
     are inputs too. Weights are random constants.
 
     Raises:
-        Refused: no such op in TFLite, or two neighbours whose shapes do not fit.
+        Refused: no such op in TFLite, or two neighbors whose shapes do not fit.
     """
     chain = [workloads] if isinstance(workloads, Workload) else list(workloads)
     dtypes = {workload.dtype for workload in chain}
@@ -60,7 +60,7 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
 
 
 def graph_class(dtype: str) -> type[TfliteGraph]:
-    """What writes ops in ``dtype``: float32, or int8 with every activation quantised.
+    """What writes ops in ``dtype``: float32, or int8 with every activation quantized.
 
     Raises:
         Refused: another dtype. float16 is no format of TFLite graphs but a way to compute them.
@@ -147,8 +147,8 @@ def _layer_norm(graph: TfliteGraph, shape: tuple[int, ...], x: int) -> int:
     squares = graph.op("SQUARED_DIFFERENCE", [x, mean], shape, "SquaredDifference")
     variance = graph.op("MEAN", [squares, last], thin, "Reducer", {"keep_dims": True})
     safe = graph.op("ADD", [variance, graph.scalar(1e-5)], thin, "Add")
-    centred = graph.op("SUB", [x, mean], shape, "Sub")
-    unit = graph.op("MUL", [centred, graph.op("RSQRT", [safe], thin)], shape, "Mul")
+    centered = graph.op("SUB", [x, mean], shape, "Sub")
+    unit = graph.op("MUL", [centered, graph.op("RSQRT", [safe], thin)], shape, "Mul")
     scaled = graph.op("MUL", [unit, graph.constant(fill((c,), 1))], shape, "Mul")
     return graph.op("ADD", [scaled, graph.constant(fill((c,), 2))], shape, "Add")
 

@@ -32,15 +32,13 @@ class TorchRuntime(Runtime):
 
     Args:
         threads: intra-op threads; inter-op is 1.
-        compiled: ``no``, or ``yes`` for torch.compile with inductor, which needs a C++ compiler.
+        compiled: through torch.compile with inductor, which needs a C++ compiler.
     """
 
-    def __init__(self, threads: int, compiled: str = "no") -> None:
-        if compiled not in ("yes", "no"):
-            raise Refused(f"compiled is {compiled!r}; expected yes or no")
+    def __init__(self, threads: int, compiled: bool = False) -> None:
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
-        self._compiled = compiled == "yes"
+        self._compiled = compiled
         self.version = str(torch.__version__)
         self.delegate = "inductor" if self._compiled else "eager"
         self.settings = {}

@@ -97,7 +97,7 @@ class Deployment:
         return [timing.latency_s for timing in self.timings(*files)]
 
     def timings(self, *files: Path) -> list[Timing]:
-        """Of each file, all timed in interleaved rounds; again where readings were disturbed, or
+        """Of each file, all timed in interleaved rounds; again where readings were discarded, or
         where background load hit some files alone.
 
         Raises:

@@ -20,7 +20,7 @@ __all__ = ["layers", "staircases"]
 _MOST_GROUPS = 12
 _POINTS = 192
 #: For a picture, a few percent will do.
-_BRIEF = ScheduleSettings(min_rounds=3, max_rounds=5, patience=4, noisy=0.05, pause_s=0.0)
+_BRIEF = ScheduleSettings(min_rounds=3, max_rounds=5, min_discards=4, noisy=0.05, pause_s=0.0)
 
 
 def layers(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latprof.compress import Int8Warning, export_int8, load_check, trace, workloads_of_file
 from latprof.compress.export import check_path
-from latprof.devices import FakeDevice, profile, run_file
+from latprof.devices import FakeDevice, profile, run_inference
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import ExportError, MissingExtraError, UsageError
@@ -89,7 +89,7 @@ def test_the_file_is_near_the_network_and_says_how_near(path: Path) -> None:
         wanted = model.eval()(images(33)[:32]).numpy()
     (name,) = load_check(path).inputs
     got = np.concatenate([
-        run_file(runtime(path), path, {name: part.numpy()})[0]
+        run_inference(runtime(path), path, {name: part.numpy()})[0]
         for part in images(33)[:32].split(2)
     ])  # fmt: skip
     sqnr_db = 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum())

@@ -16,8 +16,8 @@ import pytest
 from support.adbd import Phone, elf
 from support.phone_jobs import JOBS, QUICK, Open
 
-from latprof.devices import measure_files, run_file
-from latprof.devices.adb import SETTINGS, list_phones, open_phone, settings_of
+from latprof.devices import measure_files, run_inference
+from latprof.devices.adb import PHONE_SETTINGS, list_phones, open_phone, settings_of
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import (
     DeviceError,
@@ -112,14 +112,14 @@ def test_numbers_are_the_interpreters(phone: Phone, open_device: Open, tmp_path:
         "input_1": rng.random((1, 1, 1, 12), np.float32),
     }
     device = open_device(phone)
-    (ours,) = run_file(device, path, inputs)
-    (local,) = run_file("tflite", path, inputs)
+    (ours,) = run_inference(device, path, inputs)
+    (local,) = run_inference("tflite", path, inputs)
     np.testing.assert_allclose(ours, local, rtol=1e-6)
     with pytest.raises(ModelLoadError, match="the model takes"):
-        run_file(device, path, {"input_0": inputs["input_0"]})
+        run_inference(device, path, {"input_0": inputs["input_0"]})
     (tmp_path / "x.tflite").write_bytes(b"not a model at all")
     with pytest.raises(ModelLoadError, match="expected a TFLite model"):
-        run_file(device, tmp_path / "x.tflite", inputs)
+        run_inference(device, tmp_path / "x.tflite", inputs)
 
 
 def test_whole_models_are_timed(phone: Phone, open_device: Open, tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
         Elementwise("layer_norm", 49, 1, 64),
         dataclasses.replace(JOBS[0], dtype="int8"),
     ]
-    quantised, norm, same = device.round(jobs, measure_s=0.02)
+    quantized, norm, same = device.round(jobs, measure_s=0.02)
     assert "layer_norm in int8" in norm.error
-    assert quantised.p20_s == pytest.approx(same.p20_s, rel=0.6)
+    assert quantized.p20_s == pytest.approx(same.p20_s, rel=0.6)
     held = [bytes(f.read_bytes()) for f in (phone.tmp / "latprof").glob("m*.tflite")]
     # Three probes, the sentinel, and one model for the two jobs that are the same.
     assert len(held) == 5
@@ -230,13 +230,13 @@ def test_float32_ops_timed_in_int8(phone: Phone, open_device: Open) -> None:
     [
         ({"cluster": "huge"}, UnknownDeviceError, "no cluster 'huge'"),
         ({"threads": "3"}, UsageError, "Pixel 6/big has 2 cores"),
-        ({"precision": "int4"}, UsageError, "expected float32, float16, int8"),
+        ({"precision": "int4"}, UsageError, "expected one of float32, float16, int8"),
         ({"delegate": "NPU"}, UsageError, "has no delegate 'NPU'"),
         ({"dispatch_library_path": "/npu"}, UsageError, "is for delegate=NPU"),
         ({"delegate": "HEXAGON"}, UsageError, "expected one of XNNPACK"),
-        ({"fixed_performance": "maybe"}, UsageError, "expected on or off"),
+        ({"fixed_performance": "maybe"}, UsageError, "expected true or false"),
         ({"pause_s": "long"}, UsageError, "expected seconds"),
-        ({"colour": "red"}, UsageError, "phones have no setting 'colour'"),
+        ({"colour": "red"}, UsageError, "has no setting 'colour'; its settings are backend"),
         ({"backend": "serial"}, UsageError, "expected one of auto, server, direct"),
         ({"tool": "tf1.14"}, DeviceError, "does not know --use_xnnpack=true"),
         ({"benchmark_model_sha256": "00"}, UsageError, "expected 00"),
@@ -270,7 +270,8 @@ def test_other_runtimes() -> None:
         open_phone("adb:x", runtime="onnxruntime", threads=1)
     with pytest.raises(UnknownDeviceError, match="expected SERIAL or HOST:PORT"):
         open_phone("adb:host:port", runtime="tflite", threads=1, backend="direct")
-    assert sorted(SETTINGS) == list(SETTINGS)
+    names = [setting.name for setting in PHONE_SETTINGS]
+    assert names == sorted(names)
 
 
 @pytest.mark.skipif(shutil.which("adb") is None, reason="no adb on the PATH")
@@ -286,7 +287,7 @@ def test_two_phones_and_no_serial(
         (listed,) = list_phones()
         assert "tap 'Allow'" in dict(listed.missing)["tflite"]
         adb("disconnect", stranger.serial)
-    with Phone(tmp_path / "other", authorised=(key,)) as other:
+    with Phone(tmp_path / "other", authorized=(key,)) as other:
         adb("connect", phone.serial)
         adb("connect", other.serial)
         names = sorted(f"adb:{p.serial}" for p in (phone, other))

@@ -70,7 +70,7 @@ def test_a_phone_that_stays_away_ends_in_an_error_and_the_journal_goes_on(
     with pytest.raises(DeviceLostError):
         list(profile(device, JOBS, journal=journal, settings=MORE))
     key = (home / ".android/adbkey.pub").read_text()
-    with Phone(phone.root, authorised=(key,)) as again:
+    with Phone(phone.root, authorized=(key,)) as again:
         found = {
             row.workload
             for row in profile(open_device(again), JOBS, journal=journal, settings=MORE)
@@ -89,7 +89,7 @@ def test_a_phone_that_takes_its_time_to_come_back(
     back: list[Phone] = []
 
     def come_back() -> None:
-        back.append(Phone(phone.root, authorised=(key,), port=phone.port).__enter__())
+        back.append(Phone(phone.root, authorized=(key,), port=phone.port).__enter__())
 
     timer = threading.Timer(0.5, come_back)
     timer.start()

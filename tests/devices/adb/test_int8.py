@@ -1,4 +1,4 @@
-"""int8 TFLite ops compute what their float32 originals compute, to a quantisation step or two."""
+"""int8 TFLite ops compute what their float32 originals compute, to a quantization step or two."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORKLOADS: tuple[Workload, ...] = (
 
 
 def _output(model: bytes, *, xnnpack: bool) -> tuple[Array, float, int]:
-    """Output on normals, dequantised, the size of one of its steps (0: float32), zero point."""
+    """Output on normals, dequantized, the size of one of its steps (0: float32), zero point."""
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     kinds = litert.OpResolverType
     runner = litert.Interpreter(
@@ -57,14 +57,14 @@ def _output(model: bytes, *, xnnpack: bool) -> tuple[Array, float, int]:
 @pytest.mark.parametrize("xnnpack", [True, False])
 def test_int8_is_float32_to_a_few_steps(workload: Workload, xnnpack: bool) -> None:
     expected, *_ = _output(write_tflite(workload), xnnpack=xnnpack)
-    quantised = dataclasses.replace(workload, dtype="int8")  # type: ignore[call-arg]
-    got, step, zero = _output(write_tflite(quantised), xnnpack=xnnpack)
+    quantized = dataclasses.replace(workload, dtype="int8")  # type: ignore[call-arg]
+    got, step, zero = _output(write_tflite(quantized), xnnpack=xnnpack)
     assert step > 0
     # Inputs are off by half a step (0.025) each; sums of products add them up as a random walk.
     allowed = 0.025 + step * (8 if workload.kind == "matmul" else 2.5)
     inside = np.clip(expected, (-128 - zero) * step, (127 - zero) * step)
     assert np.abs(got - inside).max() <= allowed
-    assert write_repeated(Repeated(quantised, 3))[4:8] == b"TFL3"
+    assert write_repeated(Repeated(quantized, 3))[4:8] == b"TFL3"
 
 
 def test_what_has_no_int8_says_so() -> None:

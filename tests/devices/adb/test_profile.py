@@ -52,7 +52,7 @@ def test_a_small_plan(phone: Phone, open_device: Open, tmp_path: Path) -> None:
         MatMul(1, 96, 32),
     ]
     path = tmp_path / "phone.parquet"
-    quick = ScheduleSettings(round_s=0.02, min_rounds=1, max_rounds=1, noisy=9, sentinel_limit=50)
+    quick = ScheduleSettings(round_s=0.02, min_rounds=1, max_rounds=1, noisy=9, max_slowdown=50)
     device = open_device(phone)
     table = profile_into(path, device, workloads, n_shapes=12, settings=quick)
     assert len(table.usable) == len(table) >= 12

@@ -199,10 +199,10 @@ def test_usb_errors_are_mapped(connect: Connect, phone: Phone) -> None:
             raise usb.USBErrorBusy(-6)
 
 
-def test_unauthorised(connect: Connect, tmp_path: Path) -> None:
+def test_unauthorized(connect: Connect, tmp_path: Path) -> None:
     with Phone(tmp_path / "stranger", allow=False) as stranger:
         with pytest.raises(DeviceError, match="Allow"):
-            connect(stranger, connect_s=1.5, authorise_s=1.0)
+            connect(stranger, connect_s=1.5, authorize_s=1.0)
         assert stranger.prompts
 
 

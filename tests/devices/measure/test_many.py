@@ -21,7 +21,7 @@ class Meeting(FakeDevice):
 
     barrier: threading.Barrier
 
-    def round(self, jobs, *, measure_s):  # type: ignore[no-untyped-def]
+    def round(self, jobs, *, measure_s, budget=None):  # type: ignore[no-untyped-def]
         if self.readings == 0:
             self.barrier.wait(10)
         yield from super().round(jobs, measure_s=measure_s)
@@ -103,7 +103,7 @@ def test_one_journal_per_device(tmp_path: Path) -> None:
 def test_two_real_processes_share_a_plan() -> None:
     with open_device("local", affinity="0") as a, open_device("local", affinity="1") as b:
         quick = ScheduleSettings(
-            round_s=0.001, min_rounds=2, max_rounds=2, min_busy=0.0, sentinel_limit=99
+            round_s=0.001, min_rounds=2, max_rounds=2, min_core_share=0.0, max_slowdown=99
         )
         rows = list(profile_many([a, b], CONVS[:70], settings=quick))
     assert Counter(row.workload for _, row in rows) == Counter(CONVS[:70])

@@ -11,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latprof.devices import (
+    BackgroundLoad,
     Event,
     FakeDevice,
     Reading,
     ScheduleSettings,
-    Trouble,
+    SentinelTimes,
     compare_files,
     measure_files,
+    mostly_failed,
     open_device,
     profile,
 )
-from latprof.devices._pace import Pace
 from latprof.errors import DeviceLostError, UsageError, WorkloadError
 from latprof.workloads import Conv2d, MatMul, Workload
 
@@ -60,7 +61,7 @@ def test_every_workload_is_measured_once_and_near_its_law(
         )
 
 
-def test_a_quiet_device_is_measured_exactly_in_the_fewest_rounds() -> None:
+def test_an_idle_device_is_measured_exactly_in_the_fewest_rounds() -> None:
     device = FakeDevice(seed=3)
     for workload, row in run(device).items():
         assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-12)
@@ -86,7 +87,7 @@ def test_rounds_are_fresh_processes_and_orders_differ() -> None:
 
 def test_noise_that_does_not_converge_is_flagged() -> None:
     rows = run(
-        FakeDevice(process_noise=0.2), settings=ScheduleSettings(pause_s=1e-9, sentinel_limit=9)
+        FakeDevice(process_noise=0.2), settings=ScheduleSettings(pause_s=1e-9, max_slowdown=9)
     )
     noisy = [row for row in rows.values() if row.status == "noisy"]
     assert len(noisy) > len(rows) / 2
@@ -96,8 +97,8 @@ def test_noise_that_does_not_converge_is_flagged() -> None:
 
 @pytest.mark.parametrize("slower", [1.15, 1.5, 3.0])
 def test_throttled_readings_are_taken_again(slower: float) -> None:
-    troubles = [Trouble(0.5, 0.9, slower), Trouble(1.4, 1.8, slower)]
-    device = FakeDevice(troubles=troubles)
+    loads = [BackgroundLoad(0.5, 0.9, slower), BackgroundLoad(1.4, 1.8, slower)]
+    device = FakeDevice(loads=loads)
     for workload, row in run(device).items():
         assert row.status == "ok"
         assert row.latency_s == pytest.approx(device.law_s(workload), rel=1e-9)
@@ -105,39 +106,39 @@ def test_throttled_readings_are_taken_again(slower: float) -> None:
         assert kept.max() < 1.1
 
 
-def test_a_run_that_begins_throttled_learns_what_undisturbed_is() -> None:
-    device = FakeDevice(troubles=[Trouble(0.0, 0.6, 1.4)])
+def test_a_run_that_begins_throttled_learns_what_idle_is() -> None:
+    device = FakeDevice(loads=[BackgroundLoad(0.0, 0.6, 1.4)])
     for workload, row in run(device).items():
         assert row.status == "ok"
         assert max(max(r) for r in row.samples_s) == pytest.approx(device.law_s(workload))
 
 
-def test_a_core_taken_by_others_is_noticed_without_a_sentinel() -> None:
-    """The 20th percentile of a shared core looks clean; the share of the core does not."""
-    device = FakeDevice(troubles=[Trouble(0.5, 1.0, slower=1.0, busy=0.5)])
+def test_preemption_is_noticed_without_a_sentinel() -> None:
+    """The 20th percentile of a preempted timing looks idle; its share of the core does not."""
+    device = FakeDevice(loads=[BackgroundLoad(0.5, 1.0, slowdown=1.0, core_share=0.5)])
     events: list[Event] = []
     list(profile(device, CONVS, settings=QUICK, on_event=events.append))
-    assert sum(e.kind == "disturbed" for e in events) >= 0.45 / QUICK.round_s
+    assert sum(e.kind == "discarded" for e in events) >= 0.45 / QUICK.round_s
 
 
-def test_a_core_shared_all_along_is_flagged_and_used_where_the_rounds_agree() -> None:
-    device = FakeDevice(troubles=[Trouble(0.0, 1e9, busy=0.4)])
+def test_preemption_all_along_is_flagged_and_used_where_the_rounds_agree() -> None:
+    device = FakeDevice(loads=[BackgroundLoad(0.0, 1e9, core_share=0.4)])
     rows = run(device, CONVS[:5])
     assert {row.status for row in rows.values()} == {"noisy"}
-    assert all("8 on a shared core, 0 clean; the rounds agree" in r.detail for r in rows.values())
+    assert all("8 preempted, 0 kept; the rounds agree" in r.detail for r in rows.values())
     assert all(row.usable for row in rows.values())
 
 
-def test_a_core_shared_all_along_is_not_used_where_the_rounds_disagree() -> None:
-    device = FakeDevice(troubles=[Trouble(0.0, 1e9, busy=0.4)], process_noise=0.3)
-    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=1e-9, sentinel_limit=9))
+def test_preemption_all_along_is_not_used_where_the_rounds_disagree() -> None:
+    device = FakeDevice(loads=[BackgroundLoad(0.0, 1e9, core_share=0.4)], process_noise=0.3)
+    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=1e-9, max_slowdown=9))
     assert {row.status for row in rows.values()} == {"throttled"}
     assert not any(row.usable for row in rows.values())
 
 
 def test_throttling_without_end_is_flagged_not_looped() -> None:
-    """The first second is quiet, so the baseline is known; from then on it is slow for good."""
-    device = FakeDevice(troubles=[Trouble(0.4, 1e9, slower=1.5)])
+    """The first second is idle, so the baseline is known; from then on it is slow for good."""
+    device = FakeDevice(loads=[BackgroundLoad(0.4, 1e9, slowdown=1.5)])
     rows = run(device, CONVS, ScheduleSettings(pause_s=1e-9))
     assert "throttled" in {row.status for row in rows.values()}
     for workload, row in rows.items():
@@ -145,39 +146,89 @@ def test_throttling_without_end_is_flagged_not_looped() -> None:
             assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
-def test_a_device_that_settles_a_little_slower_is_flagged_and_used() -> None:
-    """One quick round sets the baseline; from then on the device is 1.15x slower for good."""
-    device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.15)])
+def test_a_device_that_stays_a_little_slower_is_flagged_and_used() -> None:
+    """One idle round sets the baseline; from then on the device is 1.15x slower for good."""
+    device = FakeDevice(loads=[BackgroundLoad(7 * QUICK.round_s, 1e9, slowdown=1.15)])
     for workload, row in run(device, CONVS[:5]).items():
         assert row.status == "noisy"
-        assert "the slow rounds agree, at 1.15x" in row.detail
+        assert "the throttled ones agree, at a slowdown of 1.15" in row.detail
         assert np.median(row.slowdown) == pytest.approx(1.15)
         assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
-def test_a_device_that_does_not_calm_down_is_rested_six_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rests_s: list[float] = []
-    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", rests_s.append)
-    device = FakeDevice(troubles=[Trouble(7 * QUICK.round_s, 1e9, slower=1.5)])
-    rows = run(device, CONVS[:5], ScheduleSettings(pause_s=0.5))
-    assert {row.status for row in rows.values()} == {"throttled"}
-    assert rests_s == [0.5, 1.0, 2.0, 2.0, 2.0, 2.0]
+class Ticking(FakeDevice):
+    """Its own clock is the run's, so that what a run spends is known to the second."""
+
+    def round(self, jobs, *, measure_s, budget=None):  # type: ignore[no-untyped-def]
+        for reading in super().round(jobs, measure_s=measure_s):
+            if budget is not None:
+                self.left_s.append(budget.left_s)
+            yield reading
 
 
-def test_weather_that_is_bad_most_of_the_time_is_waited_out() -> None:
-    """Every fourth round is undisturbed: its readings alone make the rows."""
+def test_waiting_is_at_most_a_share_of_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that never ends: pauses grow no further than the budget, and the run says so."""
+    device = Ticking(loads=[BackgroundLoad(len(CONVS) * 0.0075, 1e9, slowdown=1.5)])
+    device.left_s = []
+    paused_s: list[float] = []
+
+    def pause(seconds: float) -> None:
+        paused_s.append(seconds)
+
+    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", pause)
+    monkeypatch.setattr(
+        "latprof.devices.measure._profile.time.monotonic", lambda: device.clock_s + sum(paused_s)
+    )
+    events: list[Event] = []
+    rows = list(
+        profile(device, CONVS, settings=ScheduleSettings(pause_s=0.5), on_event=events.append)
+    )
+    last = events[-1].conditions
+    assert {row.status for row in rows} <= {"throttled", "noisy"}
+    assert 0 < sum(paused_s) <= 0.15 * device.clock_s
+    assert last.waited_s == pytest.approx(sum(paused_s))
+    assert last.measured_s == pytest.approx(device.clock_s)
+    assert last.readings == device.readings
+    assert last.throttled == last.beside_load > 0.9 * last.readings
+    assert f"{last.beside_load:,} of {last.readings:,} readings were taken beside" in str(last)
+    assert max(device.left_s) <= 0.15 * device.clock_s
+
+
+def test_nothing_is_waited_for_where_the_pause_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "latprof.devices.measure._profile.time.sleep", lambda s: pytest.fail("slept")
+    )
+    device = Ticking(loads=[BackgroundLoad(0.1, 1e9, slowdown=1.5)])
+    device.left_s = []
+    list(profile(device, CONVS[:5], settings=ScheduleSettings(pause_s=0.0)))
+    assert set(device.left_s) == {0.0}
+
+
+def test_an_idle_run_has_nothing_to_say_of_its_conditions() -> None:
+    events: list[Event] = []
+    list(profile(FakeDevice(), CONVS[:3], settings=QUICK, on_event=events.append))
+    assert str(events[-1].conditions) == ""
+    assert events[-1].conditions.readings == 3 * QUICK.min_rounds
+
+
+def test_a_run_with_most_rows_failed_is_known() -> None:
+    device = FakeDevice(refuses=lambda job: job in CONVS[:6])
+    assert not mostly_failed(list(profile(device, CONVS[:12], settings=QUICK)))
+    assert mostly_failed(list(profile(device, CONVS[:11], settings=QUICK)))
+
+
+def test_load_most_of_the_time_is_measured_around() -> None:
+    """Every fourth round is idle: its readings alone make the rows."""
     round_s, half_s = len(CONVS) * QUICK.round_s, QUICK.round_s / 2
     ends_s = [(4 * i + 4) * round_s - half_s for i in range(20)]
-    bad = [Trouble(end_s - 3 * round_s + 2 * half_s, end_s, 1.3) for end_s in ends_s]
-    device = FakeDevice(troubles=bad)
+    loads = [BackgroundLoad(end_s - 3 * round_s + 2 * half_s, end_s, 1.3) for end_s in ends_s]
+    device = FakeDevice(loads=loads)
     for workload, row in run(device).items():
         assert row.usable
         assert row.latency_s == pytest.approx(device.law_s(workload))
 
 
-def test_rows_are_told_at_the_best_pace_of_a_clock_that_drifts() -> None:
+def test_rows_are_corrected_for_a_clock_that_drifts() -> None:
     device = FakeDevice(drift=0.02)
     for workload, row in run(device).items():
         taken_s = np.median([np.percentile(r, 20) for r in row.samples_s])
@@ -186,10 +237,10 @@ def test_rows_are_told_at_the_best_pace_of_a_clock_that_drifts() -> None:
         assert row.spread < 0.001
 
 
-def test_a_sentinel_that_alone_was_slow_tells_nothing() -> None:
+def test_a_sentinel_that_alone_was_slow_is_ignored() -> None:
     """Every seventh moment between two readings is slow, and no reading is."""
     moments = [7 * QUICK.round_s * n for n in range(1, 99)]
-    device = FakeDevice(troubles=[Trouble(t - 1e-9, t + 1e-9, slower=1.08) for t in moments])
+    device = FakeDevice(loads=[BackgroundLoad(t - 1e-9, t + 1e-9, slowdown=1.08) for t in moments])
     seen = {r.sentinel_s for r in device.round(CONVS, measure_s=QUICK.round_s)}
     assert max(seen) == pytest.approx(1.08 * min(seen))
     for workload, row in run(device).items():
@@ -218,7 +269,7 @@ def test_single_faults_cost_nothing(fault: str) -> None:
 
 def test_a_workload_that_kills_its_process_is_given_up() -> None:
     class Fragile(FakeDevice):
-        def round(self, jobs, *, measure_s):  # type: ignore[no-untyped-def]
+        def round(self, jobs, *, measure_s, budget=None):  # type: ignore[no-untyped-def]
             for job in jobs:
                 if job == CONVS[7]:
                     raise DeviceLostError("fragile: killed by SIGSEGV")
@@ -261,24 +312,24 @@ def test_files_are_measured_interleaved_and_answered_in_order(tmp_path: Path) ->
     )
 
 
-def test_files_are_timed_again_where_others_had_the_memory(files: list[Path]) -> None:
-    troubles = [Trouble(0.1 * i, 0.1 * i + 0.03, crowded=1.5) for i in range(1, 30)]
-    device = FakeDevice(troubles=troubles)
+def test_files_are_timed_again_where_the_memory_was_contended(files: list[Path]) -> None:
+    loads = [BackgroundLoad(0.1 * i, 0.1 * i + 0.03, memory_slowdown=1.5) for i in range(1, 30)]
+    device = FakeDevice(loads=loads)
     timings = measure_files(device, files)
     assert [t.latency_s for t in timings] == pytest.approx([device.law_s(f) for f in files])
     assert device.readings > 2 * ScheduleSettings.min_rounds
 
 
-def test_memory_that_others_have_for_good_is_flagged_and_used(files: list[Path]) -> None:
-    """One quiet round tells what the memory can do; from then on it takes twice as long."""
-    device = FakeDevice(troubles=[Trouble(0.05, 1e9, crowded=2.0)])
+def test_memory_that_is_contended_for_good_is_flagged_and_used(files: list[Path]) -> None:
+    """One idle round tells what the memory can do; from then on it takes twice as long."""
+    device = FakeDevice(loads=[BackgroundLoad(0.05, 1e9, memory_slowdown=2.0)])
     for timing in measure_files(
         device, files, settings=ScheduleSettings(round_s=0.02, pause_s=9.0)
     ):
         assert timing.status == "noisy"
-        assert "beside busy memory, 1 clean; the rounds agree" in timing.detail
+        assert "8 memory-contended, 1 kept; the rounds agree" in timing.detail
         assert timing.usable
-    assert device.readings <= 2 * (1 + ScheduleSettings.patience)
+    assert device.readings <= 2 * (1 + ScheduleSettings.min_discards)
 
 
 def test_files_are_timed_more_often_where_the_rounds_disagree(files: list[Path]) -> None:
@@ -293,8 +344,8 @@ def test_files_are_timed_more_often_where_the_rounds_disagree(files: list[Path])
     assert np.median(errors) < 0.03  # of one round: 0.04
 
 
-def test_disagreement_beside_busy_memory_ends(files: list[Path]) -> None:
-    device = FakeDevice(process_noise=0.5, troubles=[Trouble(0.05, 1e9, crowded=2.0)])
+def test_disagreement_beside_contended_memory_ends(files: list[Path]) -> None:
+    device = FakeDevice(process_noise=0.5, loads=[BackgroundLoad(0.05, 1e9, memory_slowdown=2.0)])
     for timing in measure_files(device, files):
         assert timing.status == "noisy"
         assert "used all the same" in timing.detail
@@ -309,26 +360,26 @@ def files(tmp_path: Path) -> list[Path]:
     return found
 
 
-def weather(kind: str) -> list[Trouble]:
+def load(kind: str) -> list[BackgroundLoad]:
     """Of rounds of six readings of 0.02 s each."""
     if kind == "none":
         return []
     if kind == "slow all along":
-        return [Trouble(0.0, 1e9, 1.4)]
+        return [BackgroundLoad(0.0, 1e9, 1.4)]
     if kind == "slow in the end":
-        return [Trouble(0.361, 1e9, 1.4)]
+        return [BackgroundLoad(0.361, 1e9, 1.4)]
     # Every other round, four of its readings are slow.
     spells = [(0.24 * i + 0.001, 0.24 * i + 0.081) for i in range(20)]
     if kind == "memory now and then":
-        return [Trouble(*spell, crowded=1.5) for spell in spells]
-    return [Trouble(*spell, slower=3.0) for spell in spells]
+        return [BackgroundLoad(*spell, memory_slowdown=1.5) for spell in spells]
+    return [BackgroundLoad(*spell, slowdown=3.0) for spell in spells]
 
 
 @pytest.mark.parametrize(
     "kind", ["none", "slow all along", "slow in the end", "now and then", "memory now and then"]
 )
-def test_files_are_compared_in_the_same_weather(files: list[Path], kind: str) -> None:
-    device = FakeDevice(troubles=weather(kind))
+def test_files_are_compared_beside_the_same_load(files: list[Path], kind: str) -> None:
+    device = FakeDevice(loads=load(kind))
     true = device.law_s(files[1]) / device.law_s(files[0])
     assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
     assert device.readings <= 6 * 20
@@ -347,9 +398,9 @@ def test_a_comparison_goes_on_until_the_rounds_agree(files: list[Path]) -> None:
 
 
 def test_a_comparison_of_slow_rounds_that_agree_ends_sooner(files: list[Path]) -> None:
-    """A device that was seen at a better pace, and now never comes near to it."""
-    device = FakeDevice(troubles=[Trouble(0, 1e9, slower=1.3)])
-    device.best = Pace(core_s=device.law_s(device.sentinel))
+    """A device that was faster once, and now never comes near to it."""
+    device = FakeDevice(loads=[BackgroundLoad(0, 1e9, slowdown=1.3)])
+    device.baseline = SentinelTimes(core_s=device.law_s(device.sentinel))
     true = device.law_s(files[1]) / device.law_s(files[0])
     assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
     assert device.readings == 6 * 10
@@ -380,7 +431,7 @@ def test_settings_are_checked() -> None:
         ScheduleSettings(round_s=0)
 
 
-def test_the_rest_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pause_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATPROF_PAUSE_S", "0.25")
     assert ScheduleSettings().pause_s == 0.25
     monkeypatch.setenv("LATPROF_PAUSE_S", "long")
@@ -398,5 +449,7 @@ def test_the_fake_opens_by_name() -> None:
     with open_device("fake", seed="7", process_noise="0.01") as device:
         assert device.target.runtime == "fake"
         assert len(list(profile(device, [MatMul(8, 8, 8)], settings=QUICK))) == 1
-    with pytest.raises(UsageError, match="expected seed"):
+    with pytest.raises(
+        UsageError, match="fake has no setting 'colour'; its settings are seed, stair"
+    ):
         open_device("fake", colour="red")

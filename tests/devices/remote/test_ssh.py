@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     not (Path(SSHD).exists() and shutil.which("ssh")), reason="needs sshd and ssh (openssh)"
 )
 QUICK = ScheduleSettings(
-    round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_busy=0.0, sentinel_limit=99
+    round_s=0.001, min_rounds=3, max_rounds=3, pause_s=1e-9, min_core_share=0.0, max_slowdown=99
 )
 CONVS = [Conv2d(7, 7, 16, c) for c in range(8, 20)]
 

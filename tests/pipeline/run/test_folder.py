@@ -16,7 +16,7 @@ import torch
 from support.run import SETTINGS, Arithmetic, Net, data, fake_run
 
 from latprof.compress import accuracy
-from latprof.devices._fake import Trouble
+from latprof.devices import BackgroundLoad
 from latprof.pipeline.run import Compression, Deployment, conclude, load_small
 from latprof.report import conditions, progress_text, write_report
 from latprof.vocabulary import RunResult, format_s
@@ -69,11 +69,11 @@ def test_a_disturbed_timing_is_told(run: Run, tmp_path: Path) -> None:
         "original": (Net().eval(), run.done.comp.graph.sizes),
         "compressed": (run.done.small, run.done.comp.counts()),
     }
-    with Arithmetic(seed=3, stair=8, troubles=[Trouble(0.0, 1e9, busy=0.4)]) as device:
+    with Arithmetic(seed=3, stair=8, loads=[BackgroundLoad(0.0, 1e9, core_share=0.4)]) as device:
         deployment = Deployment(device, folder, (torch.zeros(1, 1, 12, 12),))
         result = conclude(deployment, networks, run.done, data()[1])
     assert conditions(run.result) == ""
-    assert "on a shared core" in result.detail
+    assert "preempted" in result.detail
     assert result.detail in conditions(result)
     assert html.escape(conditions(result)) in write_report(folder).read_text()
 

@@ -101,7 +101,7 @@ def test_cold_hot_and_cublas_are_three_targets(host: dict[str, str]) -> None:
         ("cuda:0", {"precision": "tf32"}, {}, UsageError, "float32 and float16"),
         ("cuda:0", {"colour": "red"}, {}, UsageError, "no setting 'colour'"),
         ("cuda:0", {"gpu_clock": "1230"}, {}, UsageError, "gpu_clock"),
-        ("local", {"gpu_clock": "1230"}, {}, UsageError, "it is for GPUs"),
+        ("local", {"gpu_clock": "1230"}, {}, UsageError, "no setting 'gpu_clock'"),
         ("cuda:x", {}, {}, UnknownDeviceError, "expected local, cuda:0"),
         ("ssh:box/tpu:0", {}, {}, UnknownDeviceError, "ssh:HOST/cuda:0"),
     ],
