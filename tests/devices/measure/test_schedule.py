@@ -23,6 +23,7 @@ from latprof.devices import (
     open_device,
     profile,
 )
+from latprof.devices.measure import _profile
 from latprof.errors import DeviceLostError, UsageError, WorkloadError
 from latprof.workloads import Conv2d, MatMul, Workload
 
@@ -175,10 +176,8 @@ def test_waiting_is_at_most_a_share_of_measuring(monkeypatch: pytest.MonkeyPatch
     def pause(seconds: float) -> None:
         paused_s.append(seconds)
 
-    monkeypatch.setattr("latprof.devices.measure._profile.time.sleep", pause)
-    monkeypatch.setattr(
-        "latprof.devices.measure._profile.time.monotonic", lambda: device.clock_s + sum(paused_s)
-    )
+    monkeypatch.setattr(_profile.time, "sleep", pause)
+    monkeypatch.setattr(_profile.time, "monotonic", lambda: device.clock_s + sum(paused_s))
     events: list[Event] = []
     rows = list(
         profile(device, CONVS, settings=ScheduleSettings(pause_s=0.5), on_event=events.append)
@@ -195,9 +194,7 @@ def test_waiting_is_at_most_a_share_of_measuring(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_is_waited_for_where_the_pause_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "latprof.devices.measure._profile.time.sleep", lambda s: pytest.fail("slept")
-    )
+    monkeypatch.setattr(_profile.time, "sleep", lambda s: pytest.fail("slept"))
     device = Ticking(loads=[BackgroundLoad(0.1, 1e9, slowdown=1.5)])
     device.left_s = []
     list(profile(device, CONVS[:5], settings=ScheduleSettings(pause_s=0.0)))
