@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from latprof.devices import BackgroundLoad, FakeDevice, ScheduleSettings, profile
+from latprof.devices.measure import _journal
 from latprof.devices.measure._journal import Journal
 from latprof.errors import (
     DeviceLostError,
@@ -231,7 +232,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
+        patched.setattr(_journal.os, "write", full)
         with pytest.raises(FailureError, match=r"No space left on device.*run the same command"):
             measure(FakeDevice(), path)
     device = FakeDevice()

@@ -23,6 +23,7 @@ from latprof.devices import (
     profile,
     run_inference,
 )
+from latprof.devices.agent import _host
 from latprof.devices.agent._clock import clock_resolution_s, thin, time_calls
 from latprof.devices.agent._host import Knobs, describe_cpu
 from latprof.devices.agent._protocol import PROTOCOL_VERSION
@@ -358,7 +359,7 @@ def test_the_governor_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     governor = tmp_path / "cpu0/cpufreq/scaling_governor"
     governor.parent.mkdir(parents=True)
     governor.write_text("powersave")
-    monkeypatch.setattr("latprof.devices.agent._host._CPUS", tmp_path)
+    monkeypatch.setattr(_host, "_CPUS", tmp_path)
     knobs = Knobs(1, affinity="none", governor="performance")
     assert knobs.read_back()["governor"] == "performance"
     knobs.restore()
