@@ -42,8 +42,13 @@ def verdict(outcome: BudgetOutcome) -> tuple[str, str]:
         "met" if outcome.met else "missed",
         f"{outcome.text} is {format_figure(outcome.kind, outcome.limit)}, reached "
         f"{format_figure(outcome.kind, outcome.reached)} "
-        f"({outcome.reached / outcome.limit:.1%} of it)",
+        f"({_share(outcome.reached / outcome.limit)} of it)",
     )
+
+
+def _share(ratio: float) -> str:
+    """In percent, with the digits that tell it from the whole."""
+    return f"{ratio:.1%}" if abs(ratio - 1) >= 0.0005 or ratio == 1 else f"{ratio:.4%}"
 
 
 def conditions(result: RunResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 from latprof.errors import MissingExtraError
@@ -15,6 +16,8 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
 
     An import that fails for another reason than absence is not hidden.
     """
+    if module.split(".")[0] == "onnxruntime":  # it would leave files under the user's home
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:

@@ -83,7 +83,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told(run: Any, tmp_path: Pat
     assert LatencyTable.load(tmp_path / "t.parquet").target.precision == "float16"
     code, _, err = run("table", "export", tmp_path / "t.parquet")
     assert code == 2
-    assert "t.csv exists" in err
+    assert "t.csv is there already" in err
 
 
 def test_show_counts_flagged_rows_and_check_says_what_to_do(run: Any, tmp_path: Path) -> None:
