@@ -8,6 +8,7 @@ import pytest
 
 from latprof.devices import Setting, device_settings, open_device
 from latprof.devices.adb import PHONE_SETTINGS
+from latprof.devices.adb._benchmark_model import NPU_FLAGS
 from latprof.devices.adb._settings import PhoneSettings
 from latprof.devices.agent import GPU_RUNTIME_SETTINGS, RUNTIME_SETTINGS, read_settings
 from latprof.errors import UsageError
@@ -91,7 +92,7 @@ def test_both_spellings_reach_the_runtime(spelled: str, delegate: str) -> None:
 
 
 def test_the_schema_of_phones_is_what_a_phone_takes() -> None:
-    elsewhere = {"threads", "limit_s", "backend", "key"}
+    elsewhere = {"threads", "limit_s", "backend", "key", "npu", *NPU_FLAGS}
     taken = inspect.signature(PhoneSettings).parameters
     assert {setting.name for setting in PHONE_SETTINGS} - elsewhere == set(taken) - elsewhere
     for setting in PHONE_SETTINGS:
