@@ -80,7 +80,7 @@ def test_long_output_comes_whole(connect: Connect, phone: Phone) -> None:
 
 
 def test_a_failed_command_says_so(connect: Connect, phone: Phone) -> None:
-    with pytest.raises(DeviceError, match="exited with 2 and said: oh no"):
+    with pytest.raises(DeviceError, match="exited with 2 and printed: oh no"):
         run_checked(connect(phone), "echo oh no; exit 2")
 
 
