@@ -37,8 +37,8 @@ from latprof.compress import (
     export,
     train,
 )
-from latprof.compress.space._counts import COUNTS
-from latprof.pipeline._agreement import agreement, answer_of_file
+from latprof.compress.space import COUNTS
+from latprof.pipeline import agreement, answer_of_file
 from latprof.zoo import fashion_mnist, mobilenet_v3_small
 
 RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latprof.compress.space._counts import soft_counts
+from latprof.compress.space import soft_counts
 from latprof.zoo import fashion_mnist
 
 COUNTS, SEEDS = ("l1", "l1l2", "hoyer_square"), (0, 1, 2)

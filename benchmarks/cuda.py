@@ -24,8 +24,8 @@ import numpy as np
 from latprof.devices import open_device, profile
 from latprof.devices.agent.cuda._replay import flush_bytes
 from latprof.errors import LatprofError, UnknownDeviceError
-from latprof.models._models import at_batch, model_workloads
-from latprof.pipeline._profile_into import profile_into
+from latprof.models import at_batch, model_workloads
+from latprof.pipeline import profile_into
 from latprof.workloads import Conv2d, MatMul, Workload
 
 _LIMITS = {

@@ -33,13 +33,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor, nn
 
 from latprof.compress import Int8Warning, TensorBatches, TrainSettings, export, export_int8, train
-from latprof.compress.export._export_int8 import file_accuracy
+from latprof.compress.export import file_accuracy
 from latprof.compress.export._export_tflite import LayoutWarning
 from latprof.devices import open_device
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._onnx_model import write_onnx
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
-from latprof.vocabulary._cache import cache_dir
+from latprof.vocabulary import cache_dir
 from latprof.workloads import Conv2d, MatMul, Workload
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 

@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Block, Compressor, LowRank, Prune, trace
-from latprof.pipeline._allocator import keep_freed_memory
+from latprof.pipeline import keep_freed_memory
 from latprof.surrogate import fit
 from latprof.tables import plan
 from latprof.zoo import mobilenet_v3_small, resnet18

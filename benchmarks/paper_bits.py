@@ -29,7 +29,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.space._counts import prepare_counts
 from latprof.errors import UsageError
 
 __all__ = ["Bits", "Quantised"]
@@ -120,7 +119,7 @@ class Bits(nn.Module):
         """One number of the penalty vector, (): ``l1``, ``l1l2`` or ``hoyer_square``."""
         vector = self.vector()
         l1 = vector.sum()
-        if prepare_counts(kind) == "l1":
+        if kind == "l1":
             return l1
         ratio: Tensor = l1 / torch.linalg.vector_norm(vector)
         return ratio if kind == "l1l2" else ratio.square()

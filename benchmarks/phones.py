@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices import Device, Event, SentinelTimes, open_device, profile
-from latprof.models._models import model_workloads
+from latprof.models import model_workloads
 from latprof.tables import plan
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

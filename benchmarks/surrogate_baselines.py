@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import Rbf
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-from latprof.vocabulary._measurement import Measurement
+from latprof.vocabulary import Measurement
 from latprof.workloads import Conv2d, Workload
 
 Floats = NDArray[np.float64]

@@ -22,7 +22,7 @@ import torch
 
 from latprof.compress import Prune, export, trace, variant
 from latprof.devices import ScheduleSettings, measure_files, open_device
-from latprof.pipeline._profile_into import profile_into
+from latprof.pipeline import profile_into
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, ModelMeasurement
 from latprof.workloads import Workload, workload_from_dict

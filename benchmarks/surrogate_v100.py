@@ -29,8 +29,7 @@ from latprof.surrogate._shapes import Shapes
 from latprof.surrogate.methods._gp import GaussianProcess
 from latprof.surrogate.methods._tile import TileLaw, _features
 from latprof.tables import LatencyTable, import_tinynas_trt
-from latprof.vocabulary._measurement import Measurement
-from latprof.vocabulary._target import Target
+from latprof.vocabulary import Measurement, Target
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 

@@ -36,10 +36,9 @@ from versus_methods import METHODS, Job, QuietDeployment, alone
 from versus_report import WHOLE, report
 
 from latprof.compress import TensorBatches, TrainSettings, accuracy, trace, train
-from latprof.compress.methods._select import candidates
+from latprof.compress.methods import candidates
 from latprof.devices import Device, open_device, profile
-from latprof.pipeline._calibrate_into import calibrate_into
-from latprof.pipeline._profile_into import profile_into
+from latprof.pipeline import calibrate_into, profile_into
 from latprof.pipeline.run import Settings
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable

@@ -30,14 +30,15 @@ from latprof.compress import (
     trace,
     train,
 )
-from latprof.compress._compressor import _AIM, _HIGH, _LOW  # where every method stops
 from latprof.compress.cost._uniform import thinned
-from latprof.compress.space._space import Space
+from latprof.compress.methods import AIM, HIGH, LOW  # where every method stops
+from latprof.compress.space import Space
 from latprof.errors import DeviceError
-from latprof.pipeline.run import Deployment, Settings, _frozen, compress_in
+from latprof.pipeline.run import Deployment, Settings, compress_in
+from latprof.pipeline.run._train_run import _frozen
 from latprof.surrogate import Surrogate
-from latprof.surrogate.compose._composition import Composition
-from latprof.vocabulary._measurement import Timing
+from latprof.surrogate.compose import Composition
+from latprof.vocabulary import Timing
 
 T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -209,7 +210,7 @@ def torch_pruning(job: Job) -> Thin:
     full_s = job.predicted_s(job.model)
     for multiple in _MULTIPLES:
         smallest_s = job.predicted_s(prune_globally(job, 1.0, multiple))
-        if smallest_s <= _AIM * job.share * full_s:
+        if smallest_s <= AIM * job.share * full_s:
             break
     small = _slowest(job, lambda share: prune_globally(job, 1 - share, multiple))
     return replace(_trained(job, small), facts={"round_to": multiple})
@@ -271,17 +272,17 @@ def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if correction * predicted(middle) <= _AIM:
+            if correction * predicted(middle) <= AIM:
                 low = middle
             else:
                 high = middle
         if low in measured:
             break
         measured[low] = job.deployment.time_beside(original, 1.0, thin(low)) / job.share
-        if _LOW <= measured[low] <= _HIGH:
+        if LOW <= measured[low] <= HIGH:
             break
         correction = measured[low] / predicted(low)
-    within = [share for share, took in measured.items() if took <= _HIGH]
+    within = [share for share, took in measured.items() if took <= HIGH]
     if not within:
         raise DeviceError(f"nothing within {job.settings.budget}: {measured}; a larger budget may")
     return max(within, key=measured.__getitem__)

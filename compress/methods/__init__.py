@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latprof.compress.methods._correction import AIM, MAX_MEASUREMENTS, Correction
+from latprof.compress.methods._correction import AIM, HIGH, LOW, MAX_MEASUREMENTS, Correction
 from latprof.compress.methods._projection import Projection
 from latprof.compress.methods._regularizer import Regularizer
 from latprof.compress.methods._schedule import Schedule
@@ -11,6 +11,8 @@ from latprof.compress.methods._shrunk import shrunk
 
 __all__ = [
     "AIM",
+    "HIGH",
+    "LOW",
     "MAX_MEASUREMENTS",
     "Correction",
     "Projection",

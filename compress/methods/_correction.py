@@ -16,7 +16,7 @@ __all__ = ["AIM", "MAX_MEASUREMENTS", "Correction", "corrected"]
 
 #: Share of a budget that the masks are chosen for, and the shares of it that a measurement may be.
 AIM = 0.9625
-_LOW, _HIGH = 0.95, 0.975
+LOW, HIGH = 0.95, 0.975
 #: Networks that are measured before the best of them is taken.
 MAX_MEASUREMENTS = 6
 #: A measurement corrects the prediction by this factor at most: a busy machine misleads.
@@ -77,9 +77,9 @@ class Correction:
 
 
 def _fits(goal: Goal, measured_s: float, predicted_s: float) -> tuple[bool, float]:
-    loose = predicted_s < _LOW * goal.limit  # another budget is the tighter one
+    loose = predicted_s < LOW * goal.limit  # another budget is the tighter one
     share = measured_s / goal.limit
-    return (loose or share >= _LOW) and share <= _HIGH, share
+    return (loose or share >= LOW) and share <= HIGH, share
 
 
 def corrected(history: Sequence[tuple[float, float]], predicted: float) -> float:
