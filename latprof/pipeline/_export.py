@@ -31,6 +31,9 @@ class ExportResult:
     path: Path
     int8: Int8Export | None = None
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what ``--json`` prints."""
         return {"path": str(self.path)} if self.int8 is None else self.int8.to_dict()
@@ -48,6 +51,7 @@ def export(
     device: str = "local",
     threads: int = 1,
     trust: bool = False,
+    opset: int = 18,
 ) -> ExportResult:
     """Write ``model`` as a file; an int8 file's error is measured, and what becomes int8 is chosen
     by measuring on ``device``.
@@ -61,6 +65,7 @@ def export(
         int8: quantize activations and weights.
         data: with int8: ``package.module:callable`` that returns (batches, test), as a RUN.toml's.
         images: with int8: inputs to calibrate on.
+        opset: of an ONNX file.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         device, threads: with int8: where the file is timed beside the float32 one.
 
@@ -82,7 +87,7 @@ def export(
         load_weights(module, Path(weights))
     path = Path(out)
     if data is None:
-        return ExportResult(export_module(module, inputs, path))
+        return ExportResult(export_module(module, inputs, path, opset=opset))
     batches, _ = load_callable(data)()
     runtime = "tflite" if path.suffix == ".tflite" else "onnxruntime"
     with open_device(device, runtime=runtime, threads=threads) as opened:
