@@ -23,7 +23,7 @@ __all__ = [
 # 2: hello names a GPU, and may carry what an earlier process made; prepare may name nothing.
 # 3: a sentinel, and what measure says of it.
 # 4: a sentinel of the memory.
-# 5: requests are numbered and answers repeat the number; measure is told how long it may wait;
+# 5: requests are numbered and answers repeat the number; measure takes how long it may wait;
 #    settings have types; arrays are a dtype, a shape and bytes.
 PROTOCOL_VERSION = 5
 

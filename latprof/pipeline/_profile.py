@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from latprof.devices import Device, Event, open_device
+from latprof.devices import Device, Event, mostly_failed, open_device
 from latprof.errors import UsageError
 from latprof.models import at_batch, model_workloads
 from latprof.pipeline._profile_into import profile_into
@@ -45,7 +45,7 @@ class ProfileResult:
     @property
     def mostly_failed(self) -> bool:
         """Whether more than half of the rows hold no figure."""
-        return 2 * self.status["failed"] > len(self.table)
+        return mostly_failed(self.table.measurements)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what ``--json`` prints."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Batches, Compressor, load_shrunk, recalibrate, recipe_of
+from latprof.vocabulary import replace_file
 
 __all__ = ["Trail", "load_small", "save_small"]
 
@@ -57,7 +58,7 @@ class Trail:
 def save_small(stem: Path, model: nn.Module, small: nn.Module, counts: list[int]) -> None:
     """``stem``.json, the recipe and the unit counts, and ``stem``.pt, the weights."""
     recipe = {**recipe_of(model, small), "counts": counts}
-    stem.with_suffix(".json").write_text(json.dumps(recipe) + "\n")
+    replace_file(stem.with_suffix(".json"), (json.dumps(recipe) + "\n").encode())
     part = stem.with_suffix(".part")
     torch.save(small.state_dict(), part)
     part.replace(stem.with_suffix(".pt"))

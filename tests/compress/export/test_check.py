@@ -1,4 +1,4 @@
-"""The check beside an exported file: what was written comes back, and damage is told."""
+"""The check beside an exported file: what was written comes back, and damage is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would fail at a training's end is told before its first step."""
+"""What would fail at a training's end is reported before its first step."""
 
 from __future__ import annotations
 
