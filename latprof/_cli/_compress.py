@@ -50,12 +50,14 @@ def command(
             found = check_run(run)
         click.echo(f"{run}: {found}")
         return
-    with progress("masks") as update:
+    with progress("training", 1.0) as update:
         result = latprof.compress(
             run,
             trail=trail,
             tensorboard=tensorboard,
-            on_progress=lambda row: update(row["step"], row["total"], progress_text(row)),
+            on_progress=lambda row: update(
+                row["share"], description=progress_text(row), left_s=row["left_s"]
+            ),
             on_stage=note,
             **settings,
         )

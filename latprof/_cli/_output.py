@@ -16,13 +16,12 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
 
 from latprof.report import COLUMNS, conditions, figure_row, verdict
-from latprof.vocabulary import RunResult
+from latprof.vocabulary import RunResult, format_duration
 
 __all__ = [
     "MODEL_HELP",
@@ -104,10 +103,11 @@ def print_run(result: RunResult) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr with elapsed and remaining time.
 
-    Yields ``update(completed, total=..., description=...)``. Where stderr is no terminal a line
+    Yields ``update(completed, total=..., description=..., left_s=...)``; without ``left_s`` the
+    remaining time follows from the speed so far. Where stderr is no terminal a line
     is printed at each tenth of the way instead.
     """
     columns = (
@@ -115,26 +115,29 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[left]}"),
     )
     bar = Progress(*columns, console=_err, disable=not _err.is_terminal)
-    task = bar.add_task(description, total=total)
+    task = bar.add_task(description, total=total, left="")
     tenth = -1
 
     def update(
-        completed: float, total: float | None = None, description: str | None = None
+        completed: float,
+        total: float | None = None,
+        description: str | None = None,
+        left_s: float | None = None,
     ) -> None:
         nonlocal tenth
-        if description is not None:
-            bar.update(task, description=description)
-        bar.update(task, completed=completed, total=total)
+        bar.update(task, completed=completed, total=total, description=description)
+        if left_s is None:
+            left_s = bar.tasks[task].time_remaining
+        left = f"{format_duration(left_s)} left" if left_s else ""
+        bar.update(task, left=left)
         whole = bar.tasks[task].total
         now = int(10 * completed / whole) if whole else tenth
         if not _err.is_terminal and whole and now != tenth:
             tenth = now
-            left = bar.tasks[task].time_remaining
-            ending = f", {left:.0f} s left" if left else ""
+            ending = f", {left}" if left else ""
             note(f"{bar.tasks[task].description}: {completed / whole:.0%}{ending}")
 
     with bar:

@@ -135,9 +135,10 @@ class _Demo:
         surrogate = fit(table)
         self._report_fit(surrogate, table)
         deployment = Deployment(self.device, self.folder, example_inputs)
-        with self.bar("masks") as update:
+        with self.bar("training") as update:
             watcher = Watcher(
-                lambda row: update(row["step"], row["total"], progress_text(row)), self.on_stage
+                lambda row: update(row["share"], 1.0, progress_text(row), left_s=row["left_s"]),
+                self.on_stage,
             )
             done = compress_in(
                 deployment,

@@ -18,7 +18,13 @@ from latprof.vocabulary._run_result import (
     WidthResult,
 )
 from latprof.vocabulary._target import Target
-from latprof.vocabulary._units import format_count, format_figure, format_rate, format_s
+from latprof.vocabulary._units import (
+    format_count,
+    format_duration,
+    format_figure,
+    format_rate,
+    format_s,
+)
 
 __all__ = [
     "STATUSES",
@@ -35,6 +41,7 @@ __all__ = [
     "cache_dir",
     "checksum",
     "format_count",
+    "format_duration",
     "format_figure",
     "format_rate",
     "format_s",

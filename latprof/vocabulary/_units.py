@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["format_count", "format_figure", "format_rate", "format_s"]
+__all__ = ["format_count", "format_duration", "format_figure", "format_rate", "format_s"]
 
 _NOUNS = {"macs": " MACs", "params": " parameters", "bytes": "B"}
 
@@ -17,6 +17,17 @@ def format_s(seconds: float) -> str:
         if abs(seconds) >= scale:
             return f"{_three(seconds / scale)} {unit}"
     return f"{_three(seconds / 1e-9)} ns"
+
+
+def format_duration(seconds: float) -> str:
+    """How long something takes, for people: ``42 s``, ``3 min 10 s``, ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def format_count(count: float) -> str:

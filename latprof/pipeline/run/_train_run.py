@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
 from latprof.pipeline.run._settings import Settings
+from latprof.pipeline.run._time_left import TimeLeft
 from latprof.pipeline.run._trail import Trail, save_small
 from latprof.pipeline.run._watching import Watch, Watcher
 from latprof.surrogate import Surrogate
@@ -93,11 +95,13 @@ class _Run:
     ) -> None:
         self.deployment, self.model, self.settings = deployment, model, settings
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
+        steps = {"masks": settings.masks.epochs, "fine_tune": settings.fine_tune.epochs}
+        self.left = TimeLeft({phase: n * len(batches) for phase, n in steps.items()})
         self.distillation = Distillation(_frozen(model), settings.coefficient, settings.temperature)
 
     def train(self, comp: Compressor) -> Compression:
         trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail)
-        with self.watcher.watch(self.folder, comp) as watch:
+        with self.watcher.watch(self.folder, comp, self.left) as watch:
             self._phase("masks", comp, watch, comp, trail)
             if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
                 self._phase("fine_tune", comp, watch, comp, trail)
@@ -145,7 +149,11 @@ class _Run:
 
     def _measure(self, original: Path, original_s: float, small: nn.Module) -> float:
         self.watcher.on_stage("measuring the network that the masks leave")
-        return self.deployment.time_beside(original, original_s, small)
+        began_s = time.monotonic()
+        latency_s = self.deployment.time_beside(original, original_s, small)
+        # in the end once more with all networks, and then the layers
+        self.left.measured(time.monotonic() - began_s, times=2 + self.settings.trail)
+        return latency_s
 
     def _phase(
         self, name: str, module: nn.Module, watch: Watch, comp: Compressor, trail: Trail

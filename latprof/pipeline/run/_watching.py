@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof.compress import Compressor, Tick, status
+from latprof.pipeline.run._time_left import TimeLeft
 from latprof.report import log_place, read_log
 from latprof.vocabulary import Closing, replace_file
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Watch", "Watcher"]
 
-#: Called at each step with phase, step, total, loss, accuracy, and what ``status`` returns.
+#: Called at each step with phase, step, total, loss, accuracy, what ``status`` returns, and of the
+#: whole run the ``share`` that is done and the seconds that are left (``left_s``, or None).
 Progress = Callable[[Mapping[str, Any]], None]
 
 _LOG_EVERY_STEPS = 10
@@ -42,9 +44,9 @@ class Watcher:
     board: TensorBoard | None = None
     on_start: Callable[[], object] = lambda: None
 
-    def watch(self, folder: Path, comp: Compressor) -> Watch:
+    def watch(self, folder: Path, comp: Compressor, left: TimeLeft) -> Watch:
         """Follow a run in its folder."""
-        return Watch(folder, comp, self.on_progress, self.board)
+        return Watch(folder, comp, left, self.on_progress, self.board)
 
 
 class Watch(Closing):
@@ -56,9 +58,15 @@ class Watch(Closing):
     """
 
     def __init__(
-        self, folder: Path, comp: Compressor, on_progress: Progress, board: TensorBoard | None
+        self,
+        folder: Path,
+        comp: Compressor,
+        left: TimeLeft,
+        on_progress: Progress,
+        board: TensorBoard | None,
     ) -> None:
-        self._comp, self._on_progress, self._board = comp, on_progress, board
+        self._comp, self._left = comp, left
+        self._on_progress, self._board = on_progress, board
         self._path = folder / "log.jsonl"
         self._file = contextlib.ExitStack()
         self._log: Any = None
@@ -84,7 +92,8 @@ class Watch(Closing):
             self._write(row)
             if self._board is not None:
                 self._board.log(self._after + tick.step, self._comp, **self._means)
-        self._on_progress(row)
+        share, left_s = self._left.see(phase, tick.step)
+        self._on_progress({**row, "share": share, "left_s": left_s})
         return due
 
     def close(self) -> None:
