@@ -1,6 +1,7 @@
 """Whole networks predicted without one having been measured: is the interval true?
 
-    python -P benchmarks/uncalibrated.py measure FOLDER [SEED]   profile and time, or go on with it
+    python -P benchmarks/uncalibrated.py measure FOLDER [SEED]   profile and time; once more: time
+                                                                 what background load hit
     python -P benchmarks/uncalibrated.py report FOLDER [SEED]    fit, predict, write rows; JSON last
 
 40 networks, ten of each kind: multi-layer perceptrons, LSTMs (their steps written out),
@@ -173,7 +174,7 @@ def measure(folder: Path, seed: int) -> None:
         ]
         ops = [model_workloads(str(path)) for path in files]
         path = home / "table.parquet"
-        if path.exists() and LatencyTable.load(path).models:
+        if path.exists() and len(LatencyTable.load(path).usable_models) == PER_KIND:
             continue
         print(kind, file=sys.stderr, flush=True)
         with open_device("local", runtime="onnxruntime") as device:
