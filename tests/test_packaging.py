@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -41,6 +42,33 @@ def test_links_agree_with_the_mapping(room: str) -> None:
     assert link.is_symlink()
     assert str(link.readlink()) == f"../{room}"
     assert SETUPTOOLS["package-dir"][f"latprof.{room}"] == room
+
+
+def private_imports(path: Path, room: str) -> list[str]:
+    """Names with a leading underscore that a file imports from another room of latprof."""
+    imported = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latprof")
+        for alias in node.names
+    ]
+    return [
+        name
+        for name in imported
+        if any(part.startswith("_") and part[:2] != "__" for part in name.split(".")[2:])
+        and name.split(".")[1] != room
+    ]
+
+
+def test_no_room_imports_a_private_name_of_another() -> None:
+    found = {}
+    for package in packages_on_disk():
+        folder = ROOT.joinpath(*package.split("."))
+        room = package.split(".")[1] if "." in package else ""
+        for path in folder.glob("*.py"):
+            if names := private_imports(path, room or path.stem):
+                found[str(path.relative_to(ROOT))] = names
+    assert not found
 
 
 def test_no_package_among_the_tests() -> None:

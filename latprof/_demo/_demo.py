@@ -35,7 +35,7 @@ from latprof.pipeline.run import (
     conclude,
     locked,
 )
-from latprof.report import _plots, progress_text, write_report
+from latprof.report import plot_networks, progress_text, write_report
 from latprof.surrogate import HeldOut, Surrogate, compare, fit, plot_fit
 from latprof.tables import LatencyTable
 from latprof.vocabulary import RunResult, cache_dir
@@ -187,8 +187,7 @@ class _Demo:
     def _draw(self, surrogate: Surrogate, table: LatencyTable, result: RunResult) -> None:
         self.on_stage("drawing pictures and the report")
         plot_fit(surrogate, table, self.folder / "fit")
-        figure = _plots.accuracy_against_latency(result)
-        _plots.save(figure, self.folder / "accuracy_against_latency.png")
+        plot_networks(result, self.folder / "accuracy_against_latency.png")
         write_report(self.folder)
 
     def _train_original(self, model: nn.Module) -> None:

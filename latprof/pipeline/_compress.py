@@ -16,13 +16,13 @@ from latprof.errors import UsageError
 from latprof.models import load_model, load_weights
 from latprof.pipeline.run import (
     Deployment,
+    Progress,
     RunFile,
     Watcher,
     compress_in,
     conclude,
     locked,
 )
-from latprof.pipeline.run._watching import Progress
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 from latprof.vocabulary import RunResult, load_callable, replace_file

@@ -18,6 +18,7 @@ from ._figures import (
 )
 from ._log import log_place as log_place
 from ._log import read_log as read_log
+from ._plots import plot_networks as plot_networks
 from ._report import write_report as write_report
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "conditions",
     "figure_row",
     "log_place",
+    "plot_networks",
     "progress_text",
     "read_log",
     "verdict",

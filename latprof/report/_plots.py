@@ -17,7 +17,7 @@ __all__ = [
     "accuracy_against_latency",
     "curves",
     "layers",
-    "save",
+    "plot_networks",
     "staircases",
     "svg",
     "trajectory",
@@ -199,6 +199,19 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=150)
-    return path
+def plot_networks(result: RunResult, path: str | Path) -> Path:
+    """Write ``accuracy_against_latency`` of a run to an image file; returns its path.
+
+    Args:
+        result: of a run.
+        path: its suffix is the format: .png, .svg, .pdf.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+
+    Example:
+        >>> plot_networks(latprof.RunResult.load("runs/first/result.json"), "networks.png")
+        ...     # doctest: +SKIP
+    """
+    accuracy_against_latency(result).savefig(path, dpi=150)
+    return Path(path)

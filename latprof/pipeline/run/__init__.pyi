@@ -8,11 +8,13 @@ from ._trail import load_small as load_small
 from ._trail import save_small as save_small
 from ._train_run import Compression as Compression
 from ._train_run import compress_in as compress_in
+from ._watching import Progress as Progress
 from ._watching import Watcher as Watcher
 
 __all__ = [
     "Compression",
     "Deployment",
+    "Progress",
     "RunFile",
     "Settings",
     "Watcher",
