@@ -6,7 +6,6 @@ from ._bench import BenchResult as BenchResult
 from ._bench import bench as bench
 from ._calibrate import CalibrateResult as CalibrateResult
 from ._calibrate import calibrate as calibrate
-from ._calibrate_into import calibrate_into as calibrate_into
 from ._compress import check_run as check_run
 from ._compress import compress as compress
 from ._devices import DeviceList as DeviceList
@@ -23,12 +22,13 @@ from ._predict import PredictResult as PredictResult
 from ._predict import predict as predict
 from ._profile import ProfileResult as ProfileResult
 from ._profile import profile as profile
-from ._profile_into import profile_into as profile_into
-from ._profile_many_into import profile_many_into as profile_many_into
 from ._report import ReportResult as ReportResult
 from ._report import report as report
 from ._verify import Verification as Verification
 from ._verify import verify as verify
+from .into import calibrate_into as calibrate_into
+from .into import profile_into as profile_into
+from .into import profile_many_into as profile_many_into
 
 __all__ = [
     "BenchResult",

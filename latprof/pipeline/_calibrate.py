@@ -11,7 +11,7 @@ from latprof.compress import trace
 from latprof.devices import open_target
 from latprof.errors import UsageError
 from latprof.models import load_model
-from latprof.pipeline._calibrate_into import calibrate_into
+from latprof.pipeline.into import calibrate_into
 from latprof.tables import LatencyTable
 
 __all__ = ["CalibrateResult", "calibrate"]

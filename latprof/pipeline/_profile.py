@@ -12,8 +12,7 @@ from typing import Any
 from latprof.devices import Device, Event, mostly_failed, open_device
 from latprof.errors import UsageError
 from latprof.models import at_batch, model_workloads
-from latprof.pipeline._profile_into import profile_into
-from latprof.pipeline._profile_many_into import profile_many_into
+from latprof.pipeline.into import profile_into, profile_many_into
 from latprof.tables import LatencyTable
 from latprof.vocabulary import STATUSES, Target, format_s
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from latprof._cli import cli
 from latprof.devices import FakeDevice, ScheduleSettings
 from latprof.errors import DeviceLostError, UsageError
-from latprof.pipeline._profile_many_into import profile_many_into
+from latprof.pipeline.into import profile_many_into
 from latprof.tables import LatencyTable
 from latprof.workloads import Conv2d, MatMul
 

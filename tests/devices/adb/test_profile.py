@@ -12,7 +12,7 @@ from support.adbd import Phone
 
 from latprof.devices import Event, ScheduleSettings, open_target, profile
 from latprof.devices import open_device as open_spec
-from latprof.pipeline._profile_into import profile_into
+from latprof.pipeline.into import profile_into
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable, read_csv, read_json, write_csv, write_json
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool

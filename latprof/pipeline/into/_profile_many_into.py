@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latprof.devices import Device, Event, ScheduleSettings, profile_many
 from latprof.errors import UsageError
-from latprof.pipeline._profile_into import journal_path, open_table
+from latprof.pipeline.into._profile_into import journal_path, open_table
 from latprof.tables import LatencyTable, plan
 from latprof.vocabulary import Measurement, Target
 from latprof.workloads import Workload

@@ -11,7 +11,7 @@ import numpy as np
 
 from latprof.compress import Prune, export, variant
 from latprof.devices import Device, measure_files
-from latprof.pipeline._profile_into import open_table
+from latprof.pipeline.into._profile_into import open_table
 from latprof.tables import LatencyTable, ModelMeasurement
 
 if TYPE_CHECKING:
