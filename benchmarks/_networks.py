@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -44,7 +45,7 @@ def architectures_of(package: str) -> dict[str, Architecture]:
     """
     module = importlib.import_module("torchvision.models" if package == "torchvision" else package)
     return {
-        f"{package}/{name}": Architecture(package, lambda name=name: _build(module, package, name))
+        f"{package}/{name}": Architecture(package, functools.partial(_build, module, package, name))
         for name in LISTS[package]
     }
 

@@ -32,6 +32,8 @@ from torch.nn import functional
 from latprof.compress.space import soft_counts
 from latprof.zoo import fashion_mnist
 
+Labeled = tuple[Tensor, Tensor]
+
 COUNTS, SEEDS = ("l1", "l1l2", "hoyer_square"), (0, 1, 2)
 INPUTS, HIDDEN, CLASSES = 784, 100, 10
 IMAGES, BATCH, PRE_EPOCHS, EPOCHS = 20_000, 100, 2, 10
@@ -85,7 +87,7 @@ class Net(nn.Module):
         return (inputs.sum() * HIDDEN + HIDDEN * CLASSES) / FULL_FLOPS
 
 
-def _run(count: str, strength: float, seed: int, train: Any, test: Any) -> dict[str, Any]:
+def _run(count: str, strength: float, seed: int, train: Labeled, test: Labeled) -> dict[str, Any]:
     torch.manual_seed(seed)
     net = Net()
     weights = [p for name, p in net.named_parameters() if name != "alpha"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices import open_device, profile
-from latprof.devices.agent.cuda._replay import flush_bytes
+from latprof.devices.agent.cuda import flush_bytes
 from latprof.errors import LatprofError, UnknownDeviceError
 from latprof.models import at_batch, model_workloads
 from latprof.pipeline import profile_into
@@ -72,7 +72,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def latencies_s(device: str, workloads: list[Workload], **settings: str) -> dict[Workload, float]:
+def latencies_s(device: str, workloads: list[Workload], **settings: Any) -> dict[Workload, float]:
     with open_device(device, runtime="cuda", **settings) as opened:
         rows = {row.workload: row for row in profile(opened, workloads)}
     for row in rows.values():

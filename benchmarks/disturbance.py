@@ -48,7 +48,7 @@ class Watched(Device):
     def round(
         self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
     ) -> Generator[Reading]:
-        self._inner.best = self.best
+        self._inner.baseline = self.baseline
         readings = self._inner.round(jobs, measure_s=measure_s, budget=budget)
         for job, reading in zip(jobs, readings, strict=True):
             now = time.monotonic()

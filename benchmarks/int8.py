@@ -33,12 +33,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor, nn
 
 from latprof.compress import Int8Warning, TensorBatches, TrainSettings, export, export_int8, train
-from latprof.compress.export import file_accuracy
-from latprof.compress.export._export_tflite import LayoutWarning
+from latprof.compress.export import LayoutWarning, file_accuracy
 from latprof.devices import open_device
-from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
-from latprof.devices.agent.runtimes._onnx_model import write_onnx
-from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes import write_onnx, write_onnx_int8, write_tflite
 from latprof.vocabulary import cache_dir
 from latprof.workloads import Conv2d, MatMul, Workload
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
@@ -111,6 +108,8 @@ def _network(name: str, suffix: str, folder: Path, data: Path | None) -> dict[st
             measure=measure,
         )  # fmt: skip
         original = export(model, example, folder / f"{name}{suffix}")
+    assert found.float_latency_s is not None
+    assert found.latency_s is not None
     accuracy = {
         "float": file_accuracy(original, example, test, labels),
         "int8": file_accuracy(found.path, example, test, labels),
@@ -163,7 +162,7 @@ def _call(source: Path | bytes) -> Callable[[], object]:
             numbers = dice.standard_normal(detail["shape"])
             steps = numbers if detail["dtype"] == np.float32 else (40 * numbers).clip(-128, 127)
             interpreter.set_tensor(detail["index"], steps.astype(detail["dtype"]))
-        return interpreter.invoke  # type: ignore[no-any-return]
+        return interpreter.invoke
     session = _session(source)
     feed = {}
     for node in session.get_inputs():

@@ -45,7 +45,7 @@ class Noting(Device):
     def round(
         self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
     ) -> Generator[Reading]:
-        self._inner.best = self.best
+        self._inner.baseline = self.baseline
         readings = self._inner.round(jobs, measure_s=measure_s, budget=budget)
         with self._notes.open("ab", buffering=0) as notes:
             for _ in jobs:

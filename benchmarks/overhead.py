@@ -137,7 +137,7 @@ def stepper(name: str, blocks: tuple[Block, ...]) -> Callable[[], None]:
     torch.manual_seed(0)
     make, batch = NETWORKS[name]
     model, example = make()
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shape = (batch, *example[0].shape[1:])
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
     comp: Compressor | None = None

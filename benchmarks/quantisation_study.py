@@ -174,7 +174,9 @@ def _budgeted(
     """The same training under a Compressor, whose masks are fixed when the paper's are."""
     steps = EPOCHS * (IMAGES // BATCH)
     total = sum(p.numel() for p in net.parameters())
-    held = sum(c.weight.numel() for c in net.convs)
+    names = [f"convs.{i}.weight" for i in range(len(FILTERS))]
+    sizes = torch.tensor([net.get_parameter(n).numel() for n in names])
+    held = int(sizes.sum())
     block = Quantize(bits=WIDTHS, layers=("convs.*",))
     budget = f"bytes={4 * (total - held) + 2 * size * held:.0f}"
     example = (torch.zeros(1, 3, 32, 32),)
@@ -196,7 +198,6 @@ def _budgeted(
         guesses = torch.cat([small(x).argmax(1) for x in data["test"][0].split(500)])
     counts, ladder = comp.counts(), (*WIDTHS, 32)
     bits = torch.tensor([ladder[counts[o.group.index] - 1] for o in comp.space.bits])
-    sizes = torch.tensor([c.weight.numel() for c in net.convs])
     return {
         "kind": "budget", "value": size, "seed": seed, "bits": bits.tolist(),
         "accuracy": float((guesses == data["test"][1]).float().mean()),

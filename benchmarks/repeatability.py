@@ -68,7 +68,8 @@ def main() -> None:
 
 def draw_shapes(count: int, seed: int) -> list[Conv2d]:
     """Convolutions as networks have them, of any c_out, up to 30 million MACs."""
-    rng, shapes = random.Random(seed), []
+    rng = random.Random(seed)
+    shapes: list[Conv2d] = []
     while len(shapes) < count:
         shape = Conv2d(
             side := rng.choice([7, 14, 28]),
@@ -163,9 +164,9 @@ def plain_in_fresh_process(runtime: str, count: int) -> list[dict[str, float]]:
 def plain_runs(runtime: str, shapes: list[Conv2d]) -> list[dict[str, float]]:
     """Each shape's first 50 runs, in shuffled order, in this process."""
     if runtime == "onnxruntime":
-        from latprof.devices.agent.runtimes._onnxruntime import OnnxRuntime as Runtime
+        from latprof.devices.agent.runtimes import OnnxRuntime as Runtime
     else:
-        from latprof.devices.agent.runtimes._tflite import TfliteRuntime as Runtime  # type: ignore[assignment]
+        from latprof.devices.agent.runtimes import TfliteRuntime as Runtime  # type: ignore[assignment]
     loaded, figures = Runtime(1), {}
     for shape in random.sample(shapes, len(shapes)):
         call, runs = loaded.workload(shape).call, []

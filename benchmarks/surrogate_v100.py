@@ -14,7 +14,6 @@ import json
 import platform
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from surrogate_baselines import boosted_waves, log_linear, random_forest
 
-from latprof.surrogate import Surrogate, SurrogateOracle, fit
-from latprof.surrogate._fit import _rows
-from latprof.surrogate._shapes import Shapes
-from latprof.surrogate.methods._gp import GaussianProcess
-from latprof.surrogate.methods._tile import TileLaw, _features
+from latprof.surrogate import Shapes, Surrogate, SurrogateOracle, fit
+from latprof.surrogate.methods import TileLaw
 from latprof.tables import LatencyTable, import_tinynas_trt
 from latprof.vocabulary import Measurement, Target
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 METHODS = {f.__name__: f for f in (random_forest, log_linear, boosted_waves)}
 SEEDS = range(5)
@@ -97,12 +94,11 @@ def _fit(train: list[Measurement], seed: int) -> Surrogate:
 
 def _told(others: list[Measurement], train: list[Measurement]) -> TileLaw:
     """All that the law learns from ``others``, and no latency but those of ``train``."""
-    law = TileLaw.fit(*_rows(others))
-    shapes, latency_s = _rows(train)
-    x, p = _features(shapes, law.smooth, law.base)
-    missed = law.base.log_residual(shapes, latency_s)
-    residual = GaussianProcess._conditioned(x, p, missed, law.residual.theta)
-    return replace(law, residual=residual)
+    return TileLaw.fit(*_columns(others)).conditioned(*_columns(train))
+
+
+def _columns(rows: list[Measurement]) -> tuple[Shapes, Floats]:
+    return Shapes.of([m.workload for m in rows]), np.array([m.latency_s for m in rows])
 
 
 def _chosen_first(rows: list[Measurement], order: Ints, size: int) -> Ints:

@@ -154,6 +154,7 @@ def dataset(options: argparse.Namespace) -> tuple[TensorBatches, tuple[Tensor, T
     if lacking := cifar10.missing(folder):
         print(json.dumps({"skipped": lacking}))
         raise SystemExit
+    assert folder is not None
     train_set = cifar10.load(folder, "train", options.images + _HELD_OUT)
     return TensorBatches(*train_set), cifar10.load(folder, "test")
 

@@ -30,12 +30,11 @@ from latprof.compress import (
     trace,
     train,
 )
-from latprof.compress.cost._uniform import thinned
+from latprof.compress.cost import thinned
 from latprof.compress.methods import AIM, HIGH, LOW  # where every method stops
 from latprof.compress.space import Space
 from latprof.errors import DeviceError
 from latprof.pipeline.run import Deployment, Settings, compress_in
-from latprof.pipeline.run._train_run import _frozen
 from latprof.surrogate import Surrogate
 from latprof.surrogate.compose import Composition
 from latprof.vocabulary import Timing
@@ -247,11 +246,13 @@ def _slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
 def _trained(job: Job, small: nn.Module) -> Thin:
     """Trained for as long as latprof's, masks and all."""
     settings = job.settings
+    teacher = copy.deepcopy(job.model).eval().requires_grad_(False)
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the run's
     train(
         small,
         job.batches,
         TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
-        distillation=Distillation(_frozen(job.model), settings.coefficient, settings.temperature),
+        distillation=Distillation(teacher, settings.coefficient, settings.temperature),
         checkpoint=job.deployment.folder / "trained.checkpoint",
         seed=settings.seed,
     )

@@ -5,6 +5,7 @@ from latprof.surrogate._conformal import COVERAGE, HeldOut
 from latprof.surrogate._fit import METHODS, compare, fit
 from latprof.surrogate._plots import plot_fit
 from latprof.surrogate._prediction import Prediction
+from latprof.surrogate._shapes import Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.adaptive import SurrogateOracle, measure_adaptively
 from latprof.surrogate.compose import Composition
@@ -18,6 +19,7 @@ __all__ = [
     "LabelFit",
     "Law",
     "Prediction",
+    "Shapes",
     "Surrogate",
     "SurrogateOracle",
     "compare",

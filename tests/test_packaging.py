@@ -18,8 +18,6 @@ EXPORTLESS = {
     "latprof._cli",
     "latprof._demo",
     "latprof.cuda_src",
-    "latprof.devices.agent.cuda",
-    "latprof.devices.agent.runtimes",
 }
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 

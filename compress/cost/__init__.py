@@ -7,7 +7,7 @@ from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
 from latprof.compress.cost._decline import space_and_goals
 from latprof.compress.cost._goals import Goal, Goals
 from latprof.compress.cost._latency import Latency, named_latencies
-from latprof.compress.cost._uniform import largest, uniform_counts
+from latprof.compress.cost._uniform import largest, thinned, uniform_counts
 
 __all__ = [
     "Budget",
@@ -21,5 +21,6 @@ __all__ = [
     "largest",
     "named_latencies",
     "space_and_goals",
+    "thinned",
     "uniform_counts",
 ]

@@ -8,6 +8,7 @@ from ._export_int8 import Int8Export as Int8Export
 from ._export_int8 import Int8Warning as Int8Warning
 from ._export_int8 import export_int8 as export_int8
 from ._export_int8 import file_accuracy as file_accuracy
+from ._export_tflite import LayoutWarning as LayoutWarning
 from ._int8 import CHOICES as CHOICES
 from ._session import onnx_session as onnx_session
 
@@ -17,6 +18,7 @@ __all__ = [
     "Check",
     "Int8Export",
     "Int8Warning",
+    "LayoutWarning",
     "check_path",
     "export",
     "export_int8",

@@ -52,12 +52,12 @@ class GaussianProcess:
     def fit(cls, x: Floats, p: Floats, y: Floats, *, seed: int) -> Self:
         """Maximum a posteriori hyperparameters, then condition on every row."""
         theta = cls._chosen(x, p, y, _prior(x.shape[1], p.shape[1])[0], _ITERATIONS, seed)
-        return cls._conditioned(x, p, y, theta)
+        return cls.conditioned(x, p, y, theta)
 
     def refit(self, x: Floats, p: Floats, y: Floats, *, seed: int = 0) -> Self:
         """Conditioned on other rows, the hyperparameters moved to where these want them: kept, they
         would know the rows that they are to be scored by."""
-        return self._conditioned(x, p, y, self._chosen(x, p, y, self.theta, _REFINING, seed))
+        return self.conditioned(x, p, y, self._chosen(x, p, y, self.theta, _REFINING, seed))
 
     @classmethod
     def _chosen(
@@ -81,7 +81,8 @@ class GaussianProcess:
         return np.asarray(result.x)
 
     @classmethod
-    def _conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:
+    def conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:
+        """On rows (x, p) of residuals y, at hyperparameters ``theta``."""
         root = _root(x, p, theta)
         return cls(x, p, theta, cho_solve((root, True), y), root)
 

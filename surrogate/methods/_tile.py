@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -85,6 +85,12 @@ class TileLaw(Law):
         x, p = _features(shapes, self.smooth, base)
         y = base.log_residual(shapes, latency_s)
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
+
+    def conditioned(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """The residual of these rows alone, by this law's base and hyperparameters."""
+        x, p = _features(shapes, self.smooth, self.base)
+        y = self.base.log_residual(shapes, latency_s)
+        return replace(self, residual=GaussianProcess.conditioned(x, p, y, self.residual.theta))
 
     def latency_s(self, shapes: Shapes) -> Floats:
         moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
