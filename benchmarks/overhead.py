@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Block, Compressor, LowRank, Prune, trace
-from latprof.pipeline import keep_freed_memory
+from latprof.pipeline import prepare_for_training
 from latprof.surrogate import fit
 from latprof.tables import plan
 from latprof.zoo import mobilenet_v3_small, resnet18
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--worker", nargs=3, metavar=("NETWORK", "BLOCKS", "STEPS"))
     args = parser.parse_args()
-    keep_freed_memory()
+    prepare_for_training("this benchmark")
     if args.worker:
         network, blocks, steps = args.worker
         step = stepper(network, BLOCKS[blocks])

@@ -40,11 +40,9 @@ def command(
     docs/reference lists every key of RUN.toml. --set and --benchmark-model go before its
     [device_settings].
     """
-    from latprof.pipeline import check_run, keep_freed_memory
-    from latprof.vocabulary import require
+    from latprof.pipeline import check_run, prepare_for_training
 
-    require("torch", extra="train", why="latprof compress")
-    keep_freed_memory()
+    prepare_for_training("latprof compress")
     if check:
         with working(f"trying {run}"):
             found = check_run(run)

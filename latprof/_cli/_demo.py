@@ -23,11 +23,9 @@ from latprof._cli._output import json_option, note, print_json, print_run, progr
 @json_option
 def command(quick: bool, data: Path | None, out: Path | None, as_json: bool) -> None:
     """Profile this CPU, fit, compress MobileNetV3-Small to 60% of its latency, verify."""
-    from latprof.pipeline import keep_freed_memory
-    from latprof.vocabulary import require
+    from latprof.pipeline import prepare_for_training
 
-    require("torch", extra="train", why="the demo")
-    keep_freed_memory()
+    prepare_for_training("the demo")
     result = latprof.demo(quick=quick, data=data, out=out, bar=progress, on_stage=note)
     if as_json:
         print_json(result.to_dict())

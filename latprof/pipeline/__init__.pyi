@@ -1,7 +1,6 @@
 from . import table as table
 from ._agreement import agreement as agreement
 from ._agreement import answer_of_file as answer_of_file
-from ._allocator import keep_freed_memory as keep_freed_memory
 from ._bench import BenchResult as BenchResult
 from ._bench import bench as bench
 from ._calibrate import CalibrateResult as CalibrateResult
@@ -24,6 +23,7 @@ from ._profile import ProfileResult as ProfileResult
 from ._profile import profile as profile
 from ._report import ReportResult as ReportResult
 from ._report import report as report
+from ._training_process import prepare_for_training as prepare_for_training
 from ._verify import Verification as Verification
 from ._verify import verify as verify
 from .into import calibrate_into as calibrate_into
@@ -54,8 +54,8 @@ __all__ = [
     "fit",
     "init",
     "inspect",
-    "keep_freed_memory",
     "predict",
+    "prepare_for_training",
     "profile",
     "profile_into",
     "profile_many_into",
