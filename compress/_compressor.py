@@ -15,7 +15,6 @@ from latprof.compress.graph import Graph
 from latprof.compress.masks import MaskOptimizer, Masks, Weights, broadcast, from_first
 from latprof.compress.methods import (
     AIM,
-    MAX_MEASUREMENTS,
     Correction,
     Projection,
     Regularizer,
@@ -239,19 +238,19 @@ class Compressor(nn.Module):
         """End the mask phase: keep the most important units that fit the budgets; lambda is 0.
 
         With ``measure`` the shrunk model is timed, the cost corrected, and the choice made again,
-        until a measurement lies just under the budget.
+        until a measurement lies just under the budget; see ``Correction``.
         """
         before = self.alpha.clone()
         correction = Correction(self.goals, self.measure)
-        for _ in range(MAX_MEASUREMENTS):
+        accepted = False
+        while not (accepted or correction.ended):
             self.alpha.copy_(before)
             self._project(1.0, AIM)
             self._projection.harden(self.masks)
-            if not self.measure:
-                break
-            if correction.accepts(self._shrunk(), self.masks.true_counts(), self.alpha):
-                break
-        else:
+            accepted = not self.measure or correction.accepts(
+                self._shrunk(), self.masks.true_counts(), self.alpha
+            )
+        if not accepted:
             self.alpha.copy_(correction.best())
         self.masks.commit()
         self.regularizer.weight.zero_()

@@ -17,16 +17,22 @@ __all__ = ["AIM", "MAX_MEASUREMENTS", "Correction", "corrected"]
 #: Share of a budget that the masks are chosen for, and the shares of it that a measurement may be.
 AIM = 0.9625
 LOW, HIGH = 0.95, 0.975
-#: Networks that are measured before the best of them is taken.
-MAX_MEASUREMENTS = 6
+#: Networks that are measured in search of one just under the budget; and of one that is under it at
+#: all, where these were too slow.
+MAX_MEASUREMENTS, MAX_SMALLER = 6, 6
 #: A measurement corrects the prediction by this factor at most: a busy machine misleads.
 _MAX_STEP = 1.5
+#: In search of one under it at all, by this factor at least: the next network must be smaller.
+_MIN_STEP = 1.05
 #: A factor is taken to change what is measured by no more than this power of it.
 _MAX_POWER = 8.0
 
 
 class Correction:
     """Corrects each target's cost until a network measures just under every budget.
+
+    After MAX_MEASUREMENTS without one, the best under all budgets is taken. Are all above one, the
+    networks get smaller until one is not, or MAX_SMALLER more were measured.
 
     Args:
         goals: whose costs are corrected, in place.
@@ -56,9 +62,18 @@ class Correction:
         self._measured.append((max(share for _, share in checks), alpha.clone()))
         return False
 
+    @property
+    def ended(self) -> bool:
+        """Whether no further network is to be measured."""
+        tries = len(self._measured)
+        return tries >= MAX_MEASUREMENTS + MAX_SMALLER or (
+            tries >= MAX_MEASUREMENTS and any(share <= HIGH for share, _ in self._measured)
+        )
+
     def best(self) -> Tensor:
-        """Masks (N,) of the slowest network that met its budgets, or of the fastest of all."""
-        met = [entry for entry in self._measured if entry[0] <= 1]
+        """Masks (N,) of the slowest network clearly under its budgets, or of the fastest: the
+        last measurement of a run differs from this one, so what just meets it may yet exceed it."""
+        met = [entry for entry in self._measured if entry[0] <= HIGH]
         return (max if met else min)(met or self._measured, key=lambda entry: entry[0])[1]
 
     def _check(self, target: str, measured_s: float, counts: Tensor) -> tuple[bool, float]:
@@ -72,7 +87,11 @@ class Correction:
         if not fits:
             history = self._history[target]
             history.append((float(goal.cost.correction), share))
-            goal.cost.correction.fill_(corrected(history, predicted_s / goal.limit))
+            if len(self._measured) + 1 < MAX_MEASUREMENTS:
+                factor = corrected(history, predicted_s / goal.limit)
+            else:
+                factor = smaller(history)
+            goal.cost.correction.fill_(factor)
         return fits, share
 
 
@@ -94,9 +113,26 @@ def corrected(history: Sequence[tuple[float, float]], predicted: float) -> float
         predicted: of the last, with its factor; in the unit of what was measured.
     """
     factor, measured = history[-1]
-    power = 1.0
-    if len(history) > 1 and history[-2][0] != factor:
-        before, measured_before = history[-2]
-        power = -math.log(measured / measured_before) / math.log(factor / before)
-    step = float((measured / predicted) ** (1 / min(max(power, 1.0), _MAX_POWER)))
+    power = min(max(_power(history), 1.0), _MAX_POWER)
+    step = float((measured / predicted) ** (1 / power))
     return factor * min(max(step, 1 / _MAX_STEP), _MAX_STEP)
+
+
+def smaller(history: Sequence[tuple[float, float]]) -> float:
+    """The next factor to try where no network was fast enough: larger than all before.
+
+    Args:
+        history: (factor, share of the budget), in turn; at least one.
+    """
+    over = min(share for _, share in history) / AIM
+    power = min(max(_power(history), 1 / _MAX_POWER), _MAX_POWER)
+    step = max(over, 1.0) ** (1 / power)
+    return max(factor for factor, _ in history) * min(max(step, _MIN_STEP), _MAX_STEP)
+
+
+def _power(history: Sequence[tuple[float, float]]) -> float:
+    """The power of the factor by which the last change of it has divided what is measured."""
+    if len(history) < 2 or history[-2][0] == history[-1][0]:
+        return 1.0
+    (before, measured_before), (factor, measured) = history[-2:]
+    return -math.log(measured / measured_before) / math.log(factor / before)

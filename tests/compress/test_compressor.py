@@ -31,7 +31,8 @@ from latprof.compress import (
     train,
 )
 from latprof.compress.masks import Masks
-from latprof.compress.methods import Regularizer
+from latprof.compress.methods import HIGH, MAX_MEASUREMENTS, Regularizer
+from latprof.devices._fake import FakeDevice
 from latprof.errors import InfeasibleBudgetError, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -197,6 +198,32 @@ def test_a_measurement_that_was_misled_does_not_decide() -> None:
     assert len(true) > 1
     kept = surrogate().predict_model(trace(comp.shrink(), EXAMPLE).workloads())
     assert 1.3 * float(kept.latency_s) <= 1.01 * comp.budget_cost
+
+
+def test_networks_get_smaller_until_one_is_within_the_budget() -> None:
+    """A device with a fixed part in every latency, which the surrogate does not know: six
+    corrections do not suffice."""
+    with FakeDevice(seed=3, stair=8) as device:  # that of the surrogate's table
+        original_s = _on(device, network())
+        fixed_s = original_s
+        asked: list[float] = []
+
+        def measure(small: nn.Module) -> float:
+            asked.append(fixed_s + _on(device, small))
+            return asked[-1]
+
+        latency = Latency(surrogate(), original_s + fixed_s, measure)
+        comp = Compressor(network(), EXAMPLE, latency, "85%", steps=40)
+        run(comp, 40, torch.optim.AdamW, 1e-2)
+        limit_s = 0.85 * (original_s + fixed_s)
+        assert min(asked[:MAX_MEASUREMENTS]) > limit_s
+        assert len(asked) <= 2 * MAX_MEASUREMENTS
+        assert fixed_s + _on(device, comp.shrink()) <= HIGH * limit_s
+
+
+def _on(device: FakeDevice, model: nn.Module) -> float:
+    """Seconds of a network's operations by the device's law."""
+    return sum(device.law_s(w) for w in trace(model.eval(), EXAMPLE).workloads())
 
 
 @pytest.mark.parametrize("budget", ["100%", "1%", "9 s"])
