@@ -249,6 +249,8 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of the peer and of transformers
     rows, compared, models = [], [], []
     networks = listed(options.list)
+    if unknown := set(options.only or ()) - set(networks):
+        parser.error(f"--only {', '.join(unknown)}; there are {', '.join(networks)}")
     for name in options.only or networks:
         mine, peer, graph = examine(networks[name].build)
         if graph is not None:

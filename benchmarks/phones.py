@@ -26,7 +26,7 @@ from latprof.models import model_workloads
 from latprof.tables import plan
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from adbd import Phone, elf
+from support.adbd import Phone, elf
 
 _EDGES_S = (1e-6, 5e-6)  # what a call costs besides its op weighs on the short ones
 

@@ -136,10 +136,12 @@ def measuring_ms(journal: Path) -> dict[str, float]:
 def spread(latency_s: list[list[float]]) -> dict[str, float]:
     """(max - min) / median over profiles, then over shapes: median, p90, max.
 
-    NaN is no reading; a shape counts where at least two profiles have one.
+    NaN is no reading; a shape counts where at least two profiles have one; no figures without any.
     """
     table = np.array(latency_s)  # (profiles, shapes)
     table = table[:, np.isfinite(table).sum(0) >= 2]
+    if not table.size:
+        return {"shapes": 0}
     relative = (np.nanmax(table, 0) - np.nanmin(table, 0)) / np.nanmedian(table, 0)
     return {
         "shapes": int(relative.size),
