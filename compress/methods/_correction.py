@@ -126,7 +126,7 @@ def smaller(history: Sequence[tuple[float, float]]) -> float:
     """
     over = min(share for _, share in history) / AIM
     power = min(max(_power(history), 1 / _MAX_POWER), _MAX_POWER)
-    step = max(over, 1.0) ** (1 / power)
+    step = float(max(over, 1.0) ** (1 / power))
     return max(factor for factor, _ in history) * min(max(step, _MIN_STEP), _MAX_STEP)
 
 
