@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from latprof.workloads._workload import DTYPE_BYTES, Workload
+from latprof.workloads._tied_workload import TiedWorkload
+from latprof.workloads._workload import DTYPE_BYTES
 
 __all__ = ["ELEMENTWISE_OPS", "Elementwise"]
 
@@ -19,7 +19,7 @@ ELEMENTWISE_OPS = (
 
 
 @dataclass(frozen=True)
-class Elementwise(Workload):
+class Elementwise(TiedWorkload):
     """An op that keeps the shape (batch, c, h, w); see ELEMENTWISE_OPS.
 
     Token maps (batch, tokens, c) are written with h = tokens and w = 1. ``layer_norm``
@@ -38,22 +38,6 @@ class Elementwise(Workload):
         self._require_positive("h", "w", "c", "batch")
         self._require_dtype()
         self._require_op(self.op, ELEMENTWISE_OPS)
-
-    @property
-    def tied(self) -> bool:
-        return True
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        return self.c, self.c
-
-    def with_channels(self, c_in: int, c_out: int) -> Self:
-        self._require_tied(c_in, c_out)
-        return dataclasses.replace(self, c=c_out)
-
-    @property
-    def macs(self) -> int:
-        return 0  # by the field's convention only contractions count
 
     @property
     def weight_count(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from latprof.workloads._workload import DTYPE_BYTES, Workload
+from latprof.workloads._tied_workload import TiedWorkload
+from latprof.workloads._workload import DTYPE_BYTES
 
 __all__ = ["POOL_OPS", "Pool"]
 
@@ -14,7 +14,7 @@ POOL_OPS = ("avg", "global_avg", "max")
 
 
 @dataclass(frozen=True)
-class Pool(Workload):
+class Pool(TiedWorkload):
     """Pooling of (batch, c, h, w); ``global_avg`` ignores kernel and stride and gives 1x1."""
 
     op: str
@@ -31,26 +31,6 @@ class Pool(Workload):
         self._require_positive("h", "w", "c", "kernel", "stride", "batch")
         self._require_dtype()
         self._require_op(self.op, POOL_OPS)
-
-    @property
-    def tied(self) -> bool:
-        return True
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        return self.c, self.c
-
-    def with_channels(self, c_in: int, c_out: int) -> Self:
-        self._require_tied(c_in, c_out)
-        return dataclasses.replace(self, c=c_out)
-
-    @property
-    def macs(self) -> int:
-        return 0  # by the field's convention only contractions count
-
-    @property
-    def weight_count(self) -> int:
-        return 0
 
     @property
     def padding(self) -> int:
