@@ -9,8 +9,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from latprof.devices.agent import PROTOCOL_VERSION
 from latprof.devices.remote._answer import Answer
@@ -28,6 +27,7 @@ from latprof.errors import (
     UsageError,
     WorkloadError,
 )
+from latprof.vocabulary import Closing
 
 __all__ = ["AgentOptions", "AgentProcess", "Hint"]
 
@@ -68,7 +68,7 @@ class AgentOptions:
     limit_s: float = 60.0
 
 
-class AgentProcess:
+class AgentProcess(Closing):
     """One agent, alive within the ``with`` block.
 
     Args:
@@ -85,7 +85,7 @@ class AgentProcess:
 
     def __init__(self, options: AgentOptions, *, carry: str = "") -> None:
         self._options, self._name = options, options.name
-        self._number = 0
+        self._number, self._is_asked = 0, False
         try:
             self._process = start_process(options.command)
         except OSError as exc:
@@ -123,16 +123,9 @@ class AgentProcess:
             self.kill()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
+    def close(self) -> None:
+        """End the agent, with a goodbye unless it owes an answer."""
+        if not self._is_asked:
             with contextlib.suppress(DeviceError):  # already gone is as good as goodbye
                 self.ask("bye")
         self.kill()
@@ -140,6 +133,7 @@ class AgentProcess:
     def ask(self, op: str, takes_s: float = 0.0, **fields: Any) -> Answer:
         """Send one request and wait for its answer, at most ``takes_s`` longer than the limit."""
         self._number += 1
+        self._is_asked = True
         self._answers.limit = _MAX_OUTPUT_BYTES if op == "run" else _MAX_ANSWER_BYTES
         self._send({"op": op, "request": self._number, **fields})
         line = self._read_line(op, self._options.limit_s + takes_s)
@@ -158,6 +152,7 @@ class AgentProcess:
                 f"{self._name}: answered request {number!r} to {op}, which is "
                 f"request {self._number}; expected one answer to each"
             )
+        self._is_asked = False
         if ok is not True:
             raise self._error(answer)
         return Answer(self._name, op, answer)
