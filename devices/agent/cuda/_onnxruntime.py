@@ -51,8 +51,6 @@ class OnnxRuntimeOnGpu(Runtime):
     ) -> None:
         self._settings = GpuSettings(precision, cache, layout)
         self._settings.forbid_tf32()
-        if provider not in _PROVIDERS:
-            raise Refused(f"provider is {provider!r}; expected one of {', '.join(_PROVIDERS)}")
         if self._settings.cold:
             raise Refused(
                 "cache is 'cold'; onnxruntime measures hot; --runtime torch or cuda do both"

@@ -10,26 +10,20 @@ import importlib.util
 
 from latprof.devices.agent.cuda._ctypes import CtypesGpu
 from latprof.devices.agent.cuda._gpu import Gpu
-from latprof.devices.agent.runtimes._base import NoDevice, Refused
+from latprof.devices.agent.runtimes._base import NoDevice
 
-__all__ = ["DRIVERS", "choose_driver", "open_gpu"]
-
-#: Values of the setting ``driver``.
-DRIVERS = ("auto", "pycuda", "ctypes")
+__all__ = ["choose_driver", "open_gpu"]
 
 
 def open_gpu(index: int, driver: str = "auto") -> Gpu:
     """The GPU ``cuda:index``, its context current in this thread.
 
     Args:
-        driver: of DRIVERS.
+        driver: a value of the setting of this name.
 
     Raises:
-        Refused: no such driver.
         NoDevice: no NVIDIA driver, no such GPU, or pycuda was asked for and does not load.
     """
-    if driver not in DRIVERS:
-        raise Refused(f"driver is {driver!r}; expected one of {', '.join(DRIVERS)}")
     factory, why_not = choose_driver()
     if driver == "ctypes":
         factory = CtypesGpu

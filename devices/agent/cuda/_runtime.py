@@ -34,7 +34,6 @@ from latprof.workloads import DTYPE_BYTES, Workload
 
 __all__ = ["CudaRuntime"]
 
-_KERNELS = ("own", "cublas")
 #: Enough for every algorithm on every card so far (NVIDIA's advice for Hopper).
 _CUBLAS_WORKSPACE_BYTES = 32 << 20
 _FILL_THREADS = 256
@@ -65,8 +64,6 @@ class CudaRuntime(Runtime):
     ) -> None:
         self._settings = GpuSettings(precision, cache, layout)
         self._settings.forbid_tf32()
-        if kernels not in _KERNELS:
-            raise Refused(f"kernels is {kernels!r}; expected one of {', '.join(_KERNELS)}")
         if precision == "tf32" and kernels == "own":
             raise Refused("precision is 'tf32'; the project's kernels do float32 and float16")
         self._gpu = open_gpu(gpu.index, driver)

@@ -1,20 +1,13 @@
-"""Settings of every runtime on a GPU. Part of the agent."""
+"""Settings of every runtime on a GPU, their values checked before. Part of the agent."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
-from latprof.devices.agent.runtimes._base import Refused
 from latprof.workloads import Workload
 
 __all__ = ["GpuSettings"]
-
-_CHOICES = {
-    "precision": ("float32", "tf32", "float16"),
-    "cache": ("hot", "cold"),
-    "layout": ("nchw", "nhwc"),
-}
 
 
 @dataclass(frozen=True)
@@ -26,19 +19,11 @@ class GpuSettings:
             cores; ``float16``, which turns float32 workloads into halves.
         cache: ``hot`` (each call finds the last one's data in L2) or ``cold`` (L2 flushed).
         layout: of maps.
-
-    Raises:
-        Refused: a value that there is not.
     """
 
     precision: str = "float32"
     cache: str = "hot"
     layout: str = "nchw"
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise Refused(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
     def forbid_tf32(self) -> None:
         """Unless asked for. NVIDIA's libraries use TF32 on their own; read when they load."""
