@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.graph import first_line
+from latprof.compress.graph import copy_model, first_line
 from latprof.compress.shrink._factored import factored, ranks_of
 from latprof.compress.shrink._skip import skipped_in, without
 from latprof.errors import UsageError
@@ -88,7 +87,7 @@ def _resized(model: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
         memo[id(old)] = (
             nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
         )
-    small = copy.deepcopy(model, memo)
+    small = copy_model(model, memo)
     for path, changes in recipe["attributes"].items():
         module = small.get_submodule(path)
         known = dict(_sizes(module))
@@ -140,7 +139,7 @@ def _is_size(value: Any) -> bool:
 
 def _rebuilt(model: nn.Module, dropped: Sequence[str], ranks: Mapping[str, int]) -> nn.Module:
     """The model, or a copy of it without these blocks and with these layers as two."""
-    return factored(without(copy.deepcopy(model), dropped), ranks) if dropped or ranks else model
+    return factored(without(copy_model(model), dropped), ranks) if dropped or ranks else model
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

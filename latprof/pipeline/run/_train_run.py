@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Batches, Compressor, Distillation, Latency, Tick, train
+from latprof.compress.graph import copy_model
 from latprof.compress.train import check_trainable
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
@@ -124,7 +124,7 @@ class _Run:
         first_s = original_s
         self.watcher.on_stage("tracing the model")
         comp = Compressor(
-            copy.deepcopy(self.model),
+            copy_model(self.model),
             self.deployment.example_inputs,
             Latency(
                 surrogate,
@@ -178,6 +178,6 @@ class _Run:
 
 
 def _frozen(model: nn.Module) -> nn.Module:
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    teacher = copy_model(model).eval().requires_grad_(False)
     teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return teacher
