@@ -129,6 +129,7 @@ class Compressor(nn.Module):
         self.measure = {n: each.measure for n, each in latencies.items() if each.measure}
         self._projection = Projection(space, goals, self.weights)
         self._original_cost = self.cost_model.feasible_range().original
+        self.is_tried = False  # by check_trainable
         self.register_buffer("importance", torch.zeros(len(self.alpha)))
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fixed", torch.zeros((), dtype=torch.bool))

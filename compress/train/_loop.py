@@ -59,7 +59,8 @@ def train(
 
     With ``checkpoint`` the state is saved, atomically, every ``save_every_s`` and at the end; the
     same call goes on from it and ends with the same weights as if nothing had happened. Before the
-    first step of a Compressor the end of its training is tried, see ``check_trainable``.
+    first step of a Compressor the end of its training is tried, unless it was: see
+    ``check_trainable``.
 
     Args:
         model: in any mode; it ends in eval mode.
@@ -85,7 +86,7 @@ def train(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.manual_seed(seed)
     step = _resume(model, optimizer, checkpoint)
-    if isinstance(model, Compressor) and step == 0 < total:
+    if isinstance(model, Compressor) and step == 0 < total and not model.is_tried:
         with torch.random.fork_rng():  # training draws what it would have drawn
             check_trainable(model, next(iter(batches.epoch(0)))[0])
     saved_at = time.monotonic()

@@ -62,6 +62,7 @@ def check_trainable(comp: Compressor, inputs: Any = None, *, suffix: str | None 
             with tempfile.TemporaryDirectory() as folder:
                 example = comp.graph.inputs
                 export(small.eval(), example.kwargs or example.args, Path(folder, f"x{suffix}"))
+    comp.is_tried = True
 
 
 def _copied(comp: Compressor) -> Compressor:

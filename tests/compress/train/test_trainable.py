@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import sys
 import threading
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_train_tries_it_before_the_first_step() -> None:
     with pytest.raises(UsageError, match="used in training mode alone"):
         train(compressor("aux"), batches, TrainSettings(4), on_tick=steps.append)
     assert not steps
+
+
+def test_what_was_tried_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Compressor] = []
+    loop = sys.modules[train.__module__]
+    monkeypatch.setattr(loop, "check_trainable", lambda comp, _: tried.append(comp))
+    x, y = task(64)
+    batches = TensorBatches(x.view(-1, 16, 1, 1), y, 32)
+    first, second = compressor(), compressor()
+    check_trainable(first, batch())
+    for comp in (first, second):
+        train(comp, batches, TrainSettings(1))
+    assert tried == [second]
 
 
 def test_a_measured_latency_is_not_measured_for_it() -> None:
