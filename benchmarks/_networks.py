@@ -34,6 +34,8 @@ _TIMM = (
 
 #: Package: names of its networks.
 LISTS = {"torchvision": _TORCHVISION, "timm": _TIMM}
+#: Of a batch that batch norms are settled on, at published sizes.
+_IMAGES = 4
 _VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
 
 
@@ -45,7 +47,9 @@ def architectures_of(package: str) -> dict[str, Architecture]:
     """
     module = importlib.import_module("torchvision.models" if package == "torchvision" else package)
     return {
-        f"{package}/{name}": Architecture(package, functools.partial(_build, module, package, name))
+        f"{package}/{name}": Architecture(
+            package, functools.partial(_build, module, package, name), images=_IMAGES
+        )
         for name in LISTS[package]
     }
 

@@ -8,10 +8,12 @@ Torch-Pruning is given what its documentation asks for: the output layers to lea
 number of heads of each attention layer, both taken from latprof's trace, so that it fails for
 no other reason. What it reports as removed is masked in the reference.
 
-    python benchmarks/coverage.py [--list torchvision,timm] [--only NAME ...] [--write PAGE]
+    python benchmarks/coverage.py [--list torchvision,timm] [--only NAME ...] [--rows FILE]
+        [--write PAGE]
 
 With --list the networks are those of other packages (benchmarks/_networks.py), as they are
-published, in an environment that has these packages.
+published, in an environment that has these packages. With --rows each network becomes a line of
+JSON in FILE, and networks that have one are not tried again.
 
 The last line is one JSON object.
 """
@@ -23,10 +25,12 @@ import copy
 import importlib.metadata
 import json
 import platform
+import re
 import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +40,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path[:0] = [str(Path(__file__).parent.parent / "tests"), str(Path(__file__).parent)]
 
 from support.architectures import ARCHITECTURES, Architecture, Built, row_of
 
@@ -190,6 +194,9 @@ def examine(build: Callable[[], Built]) -> tuple[Outcome, Outcome, Graph | None]
     except LatprofError as exc:
         seconds = time.perf_counter() - start
         return Outcome(f"refused: {exc}", seconds=seconds), Outcome("not tried"), None
+    except Exception as exc:  # noqa: BLE001  a fault of ours, which the list is there to show
+        seconds = time.perf_counter() - start
+        return Outcome(f"traceback: {_first(exc)}", seconds=seconds), Outcome("not tried"), None
     return mine, theirs(model, inputs, graph), graph
 
 
@@ -235,15 +242,32 @@ def _first(exc: Exception) -> str:
     return f"{type(exc).__name__}: {lines[0][:80]}" if lines else type(exc).__name__
 
 
-def _said(outcome: Outcome) -> tuple[str, str]:
-    left = "" if outcome.params_left is None else f"{outcome.params_left:.0%}"
-    return outcome.status.replace("|", "/"), left
+def _said(outcome: Mapping[str, Any]) -> tuple[str, str]:
+    left = "" if outcome["params_left"] is None else f"{outcome['params_left']:.0%}"
+    return outcome["status"].replace("|", "/"), left
+
+
+def _whole(graph: Graph) -> dict[str, int]:
+    """{why groups stay whole: how many channels}, layers' own numbers left out."""
+    found: Counter[str] = Counter()
+    for group in graph.groups:
+        if not group.prunable:
+            found[re.sub(r"\d+", "*", group.reason)] += group.size * group.unit
+    return dict(found.most_common())
+
+
+def _read_rows(path: Path | None) -> dict[str, dict[str, Any]]:
+    if path is None or not path.exists():
+        return {}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["name"]: row for row in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--list", default="", metavar="PACKAGES", help="torchvision,timm")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="those of the list alone")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="JSON lines; resumes")
     parser.add_argument("--write", type=Path, help="write the page of docs here")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of the peer and of transformers
@@ -251,12 +275,24 @@ def main() -> None:
     networks = listed(options.list)
     if unknown := set(options.only or ()) - set(networks):
         parser.error(f"--only {', '.join(unknown)}; there are {', '.join(networks)}")
+    before = _read_rows(options.rows)
     for name in options.only or networks:
-        mine, peer, graph = examine(networks[name].build)
-        if graph is not None:
-            rows.append(row_of(name, networks[name].source, graph))
-        compared.append(f"| {name} | {' | '.join((*_said(mine), *_said(peer)))} |")
-        models.append({"name": name, "latprof": vars(mine), "torch_pruning": vars(peer)})
+        if name not in before:
+            mine, peer, graph = examine(networks[name].build)
+            if graph is not None:
+                rows.append(row_of(name, networks[name].source, graph))
+            before[name] = {
+                "name": name,
+                "latprof": vars(mine),
+                "torch_pruning": vars(peer),
+                "whole": {} if graph is None else _whole(graph),
+            }
+            if options.rows:
+                with options.rows.open("a") as file:
+                    file.write(json.dumps(before[name]) + "\n")
+        models.append(before[name])
+        said = (*_said(before[name]["latprof"]), *_said(before[name]["torch_pruning"]))
+        compared.append(f"| {name} | {' | '.join(said)} |")
         print(compared[-1], flush=True)
     version = importlib.metadata.version("torch-pruning")
     if options.write:

@@ -28,11 +28,14 @@ class OnnxGraph:
     Args:
         graph: as written; ops that are fused are renamed in it.
         shaped: the same with inferred shapes.
+        opset: version of the standard ops.
         outer: the graph whose node has this one as its body.
     """
 
-    def __init__(self, onnx: Any, graph: Any, shaped: Any, outer: OnnxGraph | None = None) -> None:
-        self.onnx, self._graph = onnx, graph
+    def __init__(
+        self, onnx: Any, graph: Any, shaped: Any, opset: int, outer: OnnxGraph | None = None
+    ) -> None:
+        self.onnx, self._graph, self.opset = onnx, graph, opset
         self.constants: dict[str, Any] = dict(outer.constants) if outer else {}
         self.shapes: dict[str, Shape] = dict(outer.shapes) if outer else {}
         self.types: dict[str, int] = dict(outer.types) if outer else {}

@@ -36,8 +36,8 @@ _OWN_ATTRIBUTES = ("activation", "activation_alpha", "activation_beta", "channel
 _SECOND = {"QLinearAdd": 3, "QLinearMul": 3, "QGemm": 3}
 
 
-def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any, list[str]]:
-    """(graph as written, the same graph with inferred shapes, what was assumed)."""
+def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any, int, list[str]]:
+    """(graph as written, the same graph with inferred shapes, opset, what was assumed)."""
     onnx = require("onnx", extra="onnx", why="reading an .onnx file")
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -56,7 +56,8 @@ def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any
         shaped = onnx.shape_inference.infer_shapes(shaped, data_prop=True)
     except Exception as exc:
         raise ModelLoadError(f"MODEL {path}: not an ONNX model: {type(exc).__name__}") from exc
-    return model.graph, shaped.graph, assumed
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    return model.graph, shaped.graph, opset, assumed
 
 
 def _find_external(onnx: Any, model: Any, path: Path) -> None:

@@ -24,6 +24,7 @@ from latprof.workloads import (
     Workload,
     conv_transpose_workload,
     conv_workload,
+    softmax_workload,
 )
 
 __all__ = ["onnx_workloads"]
@@ -31,9 +32,8 @@ __all__ = ["onnx_workloads"]
 _UNARY = {
     "Relu": "relu", "LeakyRelu": "relu", "PRelu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
     "HardSigmoid": "hard_sigmoid", "HardSwish": "hard_swish", "Gelu": "gelu", "Swish": "silu",
-    "Softmax": "softmax", "LogSoftmax": "softmax", "Clip": "relu6", "BiasGelu": "gelu",
-    "FastGelu": "gelu", "QuickGelu": "silu", "QLinearLeakyRelu": "relu",
-    "QLinearSigmoid": "sigmoid", "QLinearSoftmax": "softmax",
+    "Clip": "relu6", "BiasGelu": "gelu", "FastGelu": "gelu", "QuickGelu": "silu",
+    "QLinearLeakyRelu": "relu", "QLinearSigmoid": "sigmoid",
 }  # fmt: skip
 _BINARY = {
     "Add": "add", "Sub": "add", "Mul": "mul", "Div": "mul", "QLinearAdd": "add",
@@ -64,9 +64,9 @@ _MAX_TRIPS = 10_000
 
 def onnx_workloads(path: Path, inputs: Mapping[str, Sequence[int]]) -> ModelWorkloads:
     onnx = require("onnx", extra="onnx", why="reading an .onnx file")
-    graph, shaped, assumed = load_onnx(path, inputs)
+    graph, shaped, opset, assumed = load_onnx(path, inputs)
     try:
-        found = _Reader(onnx).read(OnnxGraph(onnx, graph, shaped))
+        found = _Reader(onnx).read(OnnxGraph(onnx, graph, shaped, opset))
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as exc:
         raise ModelLoadError(
             f"MODEL {path}: not an ONNX model that runs: {type(exc).__name__}: {exc}"
@@ -98,7 +98,7 @@ class _Reader:
         found = _Found()
         for node, shaped in graph.nodes:
             bodies = [
-                OnnxGraph(self.onnx, a.g, b.g, graph)
+                OnnxGraph(self.onnx, a.g, b.g, graph.opset, graph)
                 for a, b in zip(node.attribute, shaped.attribute, strict=False)
                 if a.HasField("g")
             ]
@@ -271,6 +271,19 @@ def _reduce_mean(graph: OnnxGraph, node: Any) -> Workload | None:
     return Pool("global_avg", h=shape[2], w=shape[3], c=shape[1], batch=shape[0])
 
 
+def _softmax(graph: OnnxGraph, node: Any) -> Workload | None:
+    """Over the last axis since opset 13; before, over all dims from the second on."""
+    shape = graph.shape(node.output[0])
+    if not shape or 0 in shape:
+        return None
+    opset = int(graph.attribute(node, "opset", graph.opset))  # QLinearSoftmax tells it itself
+    flat = opset < 13 or node.op_type == "BiasSoftmax"
+    axis = int(graph.attribute(node, "axis", 1 if flat and len(shape) > 1 else -1))
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"{node.op_type} over axis {axis} of {len(shape)}")
+    return softmax_workload(shape, axis, flat=flat)
+
+
 def _elementwise(graph: OnnxGraph, node: Any) -> Workload | None:
     op = _UNARY.get(node.op_type)
     made = graph.shapes.get(node.output[0], ())
@@ -297,6 +310,7 @@ def _elementwise(graph: OnnxGraph, node: Any) -> Workload | None:
 
 _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = {
     "AveragePool": _pool,
+    "BiasSoftmax": _softmax,
     "Conv": _conv,
     "ConvInteger": _conv,
     "ConvTranspose": _conv_transpose,
@@ -309,6 +323,7 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = 
     "GRU": _recurrent,
     "GlobalAveragePool": _pool,
     "LSTM": _recurrent,
+    "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "MatMulIntegerToFloat": _matmul,
@@ -318,6 +333,8 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = 
     "QLinearConv": _conv,
     "QLinearGlobalAveragePool": _pool,
     "QLinearMatMul": _matmul,
+    "QLinearSoftmax": _softmax,
     "RNN": _recurrent,
     "ReduceMean": _reduce_mean,
+    "Softmax": _softmax,
 }

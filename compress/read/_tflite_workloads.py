@@ -20,15 +20,15 @@ from latprof.workloads import (
     Workload,
     conv_transpose_workload,
     conv_workload,
+    softmax_workload,
 )
 
 __all__ = ["tflite_workloads", "transposes"]
 
 _UNARY = {
     "ELU": "relu", "GELU": "gelu", "HARD_SWISH": "hard_swish", "LEAKY_RELU": "relu",
-    "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax", "PRELU": "relu", "RELU": "relu",
-    "RELU6": "relu6", "RELU_0_TO_1": "relu6", "RELU_N1_TO_1": "relu6", "SOFTMAX": "softmax",
-    "TANH": "tanh",
+    "LOGISTIC": "sigmoid", "PRELU": "relu", "RELU": "relu",
+    "RELU6": "relu6", "RELU_0_TO_1": "relu6", "RELU_N1_TO_1": "relu6", "TANH": "tanh",
 }  # fmt: skip
 _BINARY = {"ADD": "add", "SUB": "add", "MUL": "mul", "DIV": "mul"}
 _FUSED = {1: "relu", 2: "relu6", 3: "relu6", 4: "tanh"}  # by ActivationFunctionType
@@ -170,6 +170,11 @@ def _mean(op: Operator) -> Workload | None:
     return Pool("global_avg", h=h, w=w, c=c, batch=batch)
 
 
+def _softmax(op: Operator) -> Workload | None:
+    """Over the last axis, the only one that TFLite has."""
+    return None if not op.made or 0 in op.made else softmax_workload(op.made, -1)
+
+
 def _elementwise(op: Operator) -> Workload | None:
     name = _UNARY.get(op.name)
     if op.name in _BINARY:
@@ -195,7 +200,9 @@ _OPS: dict[str, Callable[[Operator], Workload | None]] = {
     "CONV_3D": _conv_3d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
+    "LOG_SOFTMAX": _softmax,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,
+    "SOFTMAX": _softmax,
     "TRANSPOSE_CONV": _conv_transpose,
 }

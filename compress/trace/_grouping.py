@@ -80,13 +80,21 @@ def _partition(
     sides: list[tuple[LabelArray, LabelArray]],
 ) -> tuple[dict[int, int], list[tuple[NDArray[np.int64], str]]]:
     """({label: group}, [(labels of the group, reason it stays or "")])."""
-    signatures: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    signatures: dict[int, list[tuple[int, int]]] = {}
     vectors = [*slots.values(), *(v for pair in sides for v in pair)]
     for number, vector in enumerate(vectors):
         labels, counts = np.unique(vector[vector > 0], return_counts=True)
-        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
-            if number < len(slots) or label in signatures:
-                signatures[label].append((number, count))
+        same = bool(counts.size) and bool((counts == counts[0]).all())
+        parts = (
+            [(number, int(counts[0]))] * len(labels)
+            if same
+            else zip([number] * len(labels), counts.tolist(), strict=True)
+        )
+        for label, part in zip(labels.tolist(), parts, strict=True):
+            if (signature := signatures.get(label)) is not None:
+                signature.append(part)
+            elif number < len(slots):
+                signatures[label] = [part]
     pins, ties = tracer.labels.pins(), tracer.labels.ties()
     by_signature: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for label, signature in signatures.items():

@@ -1,4 +1,4 @@
-"""The workload of an elementwise op, from where the channels of its output lie."""
+"""The workload of an elementwise op or a softmax, from where the channels of its output lie."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from latprof.compress.trace._labels import LabelArray, Labels, varying
 from latprof.compress.trace._values import Value
-from latprof.workloads import Elementwise, Workload
+from latprof.workloads import Elementwise, Workload, softmax_workload
 
-__all__ = ["map_workload"]
+__all__ = ["map_workload", "softmax_of_labels"]
 
 
 def map_workload(
@@ -29,3 +29,19 @@ def map_workload(
     w = rest[-1] if len(rest) > 1 else 1
     h = math.prod(rest[:-1]) if len(rest) > 1 else math.prod(rest)
     return Elementwise(kind, h=h, w=w, c=shape[axis], batch=batch), channels, channels
+
+
+def softmax_of_labels(
+    labels: Labels, made: Value, axis: int
+) -> tuple[Workload, LabelArray, LabelArray]:
+    """A softmax over ``axis``, whose channels lie along the one other dim that varies."""
+    found = labels.compress(made.labels)
+    dims = varying(found)
+    if len(dims) == 1 and dims[0] != axis:
+        work = softmax_workload(made.shape, axis, dims[0])
+        channels = found.reshape(-1)
+    else:
+        work = softmax_workload(made.shape, axis)
+        channels = found.reshape(-1) if found.size == 1 else np.zeros(1, np.int64)
+    channels = np.broadcast_to(channels, (work.c,))
+    return work, channels, channels

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import fx, nn
 
@@ -27,7 +30,8 @@ def export_program(model: nn.Module, inputs: Inputs) -> torch.export.ExportedPro
     failures = []
     for strict in (False, True):
         try:
-            program = torch.export.export(model, inputs.args, inputs.kwargs, strict=strict)
+            with _no_stack_traces():
+                program = torch.export.export(model, inputs.args, inputs.kwargs, strict=strict)
             if all(
                 _is_simple(m.graph) for m in program.graph_module.modules() if hasattr(m, "graph")
             ):
@@ -37,6 +41,22 @@ def export_program(model: nn.Module, inputs: Inputs) -> torch.export.ExportedPro
         except Exception as exc:  # noqa: BLE001  the exporter raises whatever it likes
             failures.append(exc)
     raise TraceError(_explain(model, failures[0])) from failures[0]
+
+
+@contextmanager
+def _no_stack_traces() -> Iterator[None]:
+    """Nodes do not keep the lines of code that made them, which take a tenth of the time and which
+    nobody reads. Versions of torch without this setting keep them."""
+    config = getattr(fx, "config", None)
+    before = getattr(config, "do_not_emit_stack_traces", None)
+    if config is None or before is None:
+        yield
+        return
+    config.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        config.do_not_emit_stack_traces = before
 
 
 def mutated(node: fx.Node) -> fx.Node | None:

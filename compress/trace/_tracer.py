@@ -10,7 +10,7 @@ import torch
 
 from latprof.compress.trace._contractions import contractions
 from latprof.compress.trace._labels import LabelArray, varying
-from latprof.compress.trace._map_workload import map_workload
+from latprof.compress.trace._map_workload import map_workload, softmax_of_labels
 from latprof.compress.trace._parameters import ParameterLabels
 from latprof.compress.trace._values import Call, Op, Value, unlabelled
 from latprof.workloads import Pool, Workload
@@ -138,6 +138,12 @@ class Tracer(ParameterLabels):
             self.emit_unmeasured(call)
         elif made.ndim and 0 not in made.shape:
             self.emit_later(call, lambda: map_workload(self.labels, op, made, axis))
+
+    def emit_softmax(self, call: Call, made: Value, axis: int) -> None:
+        """Record a softmax over ``axis``."""
+        if not self.fixed and made.ndim and 0 not in made.shape:
+            axis %= made.ndim
+            self.emit_later(call, lambda: softmax_of_labels(self.labels, made, axis))
 
     def emit_pool(
         self, call: Call, op: str, x: Value, kernel: int, stride: int, made: Value

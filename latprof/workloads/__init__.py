@@ -9,6 +9,7 @@ from latprof.workloads._matmul import MatMul
 from latprof.workloads._model_workloads import ModelWorkloads
 from latprof.workloads._pool import POOL_OPS, Pool
 from latprof.workloads._read import KINDS, workload_from_dict
+from latprof.workloads._softmax_shapes import softmax_workload
 from latprof.workloads._workload import DTYPE_BYTES, Workload
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Workload",
     "conv_transpose_workload",
     "conv_workload",
+    "softmax_workload",
     "workload_from_dict",
 ]

@@ -26,13 +26,14 @@ class Architecture:
     source: str
     make: Callable[[], Built]
     quick: bool = True  # False: too large for the quick tests
+    images: int = 64  # of a batch that batch norms are settled on
 
     def build(self) -> Built:
         """In eval mode, with published weights or such that each input gets its own output."""
         model, inputs = self.make()
         if self.source != PUBLISHED:
             randomise(model)
-            settle(model, Inputs.of(inputs))
+            settle(model, Inputs.of(inputs), self.images)
         return model.eval(), inputs
 
 
@@ -57,7 +58,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-def settle(model: nn.Module, inputs: Inputs) -> None:
+def settle(model: nn.Module, inputs: Inputs, images: int = 64) -> None:
     """Batch-norm statistics measured on random inputs, near enough, as training leaves them.
 
     With others a deep network squeezes its signal into nothing beside its biases, and computes
@@ -71,7 +72,7 @@ def settle(model: nn.Module, inputs: Inputs) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _ in range(2 if norms else 0):
-            drawn = batch_of(inputs, 64, generator)
+            drawn = batch_of(inputs, images, generator)
             model(*drawn.args, **drawn.kwargs)
         for norm in norms:
             norm.momentum = 0.1

@@ -27,7 +27,7 @@ def _attention(tracer: Tracer, call: Call) -> Value | list[Value]:
         tracer.emit_map(call, "add", scores)
     tied = tracer.labels.tie(tracer.of(scores), [scores.ndim - 1], f"{call.where} over it")
     scores = Value(scores.shape, tied)
-    tracer.emit_map(call, "softmax", scores)
+    tracer.emit_softmax(call, scores, -1)
     return product(tracer, call, scores, v)
 
 

@@ -37,9 +37,13 @@ def _reduce(tracer: Tracer, call: Call) -> Value | list[Value]:
 @rule("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp")
 def _softmax(tracer: Tracer, call: Call) -> Value:
     x = call["self"]
-    labels = tracer.labels.tie(tracer.of(x), [call["dim"] % x.ndim], f"{call.where} over it")
-    made = tracer.value(call, labels)
-    tracer.emit_map(call, "softmax" if "softmax" in call.name else None, made)
+    axis = call["dim"] % max(x.ndim, 1)
+    dims = [axis] if x.ndim else []
+    made = tracer.value(call, tracer.labels.tie(tracer.of(x), dims, f"{call.where} over it"))
+    if "softmax" in call.name:
+        tracer.emit_softmax(call, made, axis)
+    else:
+        tracer.emit_map(call, None, made)
     return made
 
 

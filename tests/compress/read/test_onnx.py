@@ -15,7 +15,7 @@ from support.damage import damaged, read_or_refused
 
 from latprof.compress import workloads_of_file
 from latprof.errors import ModelLoadError, UsageError
-from latprof.workloads import ModelWorkloads
+from latprof.workloads import Elementwise, ModelWorkloads
 
 onnx = pytest.importorskip("onnx", reason="pip install 'latprof[onnx]'")
 from onnx import TensorProto as T  # noqa: E402
@@ -64,6 +64,33 @@ def macs(found: ModelWorkloads) -> int:
 
 
 MS = {"domain": "com.microsoft"}
+SOFTMAXES: list[tuple[str, list[int], dict[str, Any], int, dict[str, int]]] = [
+    ("Softmax", [12, 49, 64], {"axis": -1}, 18, {"h": 49, "w": 64, "c": 12}),
+    ("Softmax", [12, 49, 64], {}, 18, {"h": 49, "w": 64, "c": 12}),
+    ("LogSoftmax", [12, 49, 64], {"axis": 1}, 18, {"h": 64, "w": 49, "c": 12}),
+    ("Softmax", [2, 8, 49, 64], {"axis": 3}, 18, {"h": 49, "w": 64, "c": 8, "batch": 2}),
+    ("Softmax", [2, 5, 8, 49, 64], {}, 18, {"h": 8 * 49, "w": 64, "c": 5, "batch": 2}),
+    ("Softmax", [5, 10], {"axis": 1}, 18, {"h": 1, "w": 10, "c": 1, "batch": 5}),
+    ("LogSoftmax", [10], {}, 18, {"h": 1, "w": 10, "c": 1}),
+    ("Softmax", [12, 49, 64], {"axis": 2}, 11, {"h": 49, "w": 64, "c": 12}),
+    ("Softmax", [2, 49, 64], {}, 11, {"h": 1, "w": 49 * 64, "c": 1, "batch": 2}),
+]
+
+
+@pytest.mark.parametrize(("op", "shape", "options", "opset", "expected"), SOFTMAXES)
+def test_a_softmax_is_read_by_its_axis(
+    op: str,
+    shape: list[int],
+    options: dict[str, Any],
+    opset: int,
+    expected: dict[str, int],
+    tmp_path: Path,
+) -> None:
+    node = h.make_node(op, ["x"], ["y"], **options)
+    made = model([node], [info("x", shape)], [info("y", shape)], {}, opset=opset)
+    assert list(read(made, tmp_path)) == [Elementwise("softmax", **expected)]
+
+
 PRODUCTS: dict[str, tuple[Any, Any, dict[str, Any], int]] = {
     "einsum": (
         h.make_node("Einsum", ["x", "w"], ["y"], equation="bi,io->bo"),

@@ -15,6 +15,7 @@ from support.damage import damaged, read_or_refused
 
 from latprof.compress import workloads_of_file
 from latprof.errors import ModelLoadError, UsageError
+from latprof.workloads import Elementwise
 
 flatbuffers = pytest.importorskip("flatbuffers", reason="pip install 'latprof[tflite]'")
 schema = pytest.importorskip(
@@ -100,6 +101,22 @@ def macs(path: Path, **inputs: Sequence[int]) -> int:
 def test_types_are_kept(kind: int, dtype: str, tmp_path: Path) -> None:
     (found,) = workloads_of_file(write(tmp_path / "n.tflite", ["CONV_2D"], [conv_graph(0, kind)]))
     assert (found.dtype, found.macs) == (dtype, CONV_MACS)
+
+
+@pytest.mark.parametrize("name", ["SOFTMAX", "LOG_SOFTMAX"])
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ([12, 49, 64], Elementwise("softmax", h=49, w=64, c=12)),
+        ([2, 8, 49, 64], Elementwise("softmax", h=49, w=64, c=8, batch=2)),
+        ([5, 10], Elementwise("softmax", h=1, w=10, c=1, batch=5)),
+    ],
+)
+def test_a_softmax_is_over_the_last_axis(
+    name: str, shape: list[int], expected: Elementwise, tmp_path: Path
+) -> None:
+    graph: Graph = [tensor(shape), tensor(shape)], [op(0, [0], [1])], [0], [1]
+    assert list(workloads_of_file(write(tmp_path / "n.tflite", [name], [graph]))) == [expected]
 
 
 def calling(options: Any) -> Graph:

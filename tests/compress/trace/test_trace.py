@@ -69,6 +69,32 @@ def test_workloads_of_a_convolution_fold_batch_norm() -> None:
     ]
 
 
+@pytest.mark.parametrize("module", [nn.Softmax, nn.LogSoftmax])
+@pytest.mark.parametrize(
+    ("shape", "axis", "expected"),
+    [
+        ((12, 49, 64), -1, Elementwise("softmax", h=49, w=64, c=12)),
+        ((12, 49, 64), 1, Elementwise("softmax", h=64, w=49, c=12)),
+        ((2, 8, 49, 64), 3, Elementwise("softmax", h=49, w=64, c=8, batch=2)),
+        ((5, 10), 1, Elementwise("softmax", h=1, w=10, c=1, batch=5)),
+    ],
+)
+def test_a_softmax_is_counted_by_its_axis(
+    module: type[nn.Module], shape: tuple[int, ...], axis: int, expected: Elementwise
+) -> None:
+    assert trace(module(axis), torch.zeros(shape)).workloads() == [expected]
+
+
+def test_softmax_of_heads_shrinks_with_them() -> None:
+    model, inputs = zoo.vit(size=16, dim=48, depth=1, heads=3)
+    graph = trace(model, inputs)
+    heads = group(graph, "blocks.0.attention.qkv")
+    counts = [2 if g is heads else g.size for g in graph.groups]
+    (softmax,) = [w for w in graph.workloads(counts) if "softmax" in w.label]
+    assert isinstance(softmax, Elementwise)
+    assert (softmax.c, softmax.h) == (2, softmax.w)
+
+
 def test_heads_go_as_heads_and_attention_costs_by_head() -> None:
     model, inputs = zoo.vit(size=16, dim=48, depth=1, heads=3)
     graph = trace(model, inputs)
