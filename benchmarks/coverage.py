@@ -40,7 +40,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-sys.path[:0] = [str(Path(__file__).parent.parent / "tests"), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.architectures import ARCHITECTURES, Architecture, Built, row_of
 
