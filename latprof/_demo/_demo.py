@@ -173,7 +173,7 @@ class _Demo:
             )
         comp = done.comp
         self.on_stage(f"budget {comp.goals}; channels {sum(graph.sizes)} -> {sum(comp.counts())}")
-        networks = {"original": (model, comp.space.sizes)}
+        networks: dict[str, tuple[nn.Module, list[int]]] = {"original": (model, comp.space.sizes)}
         if self.scale.uniform:
             networks["uniform"] = self._uniform(model, comp, deployment)
         networks["compressed"] = (done.small, comp.counts())

@@ -20,8 +20,8 @@ __all__ = ["Deployment", "first_inputs"]
 
 #: Inputs that set the ranges of an int8 file.
 _CALIBRATION_INPUTS = 128
-#: Measurements of the same files before a busy device is given up.
-_MAX_TRIES = 3
+#: Measurements of the same files before those beside background load are used.
+_MAX_TRIES = 2
 
 
 @dataclass(frozen=True)
