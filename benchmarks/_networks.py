@@ -65,5 +65,8 @@ def _build(module: Any, package: str, name: str) -> Built:
             unpublished["weights_backbone"] = None
         model = module.get_model(name, **unpublished)
         side = 299 if name == "inception_v3" else 224
-        shape = (1, 3, 16, 112, 112) if name in _VIDEO else (1, 3, side, side)
+        shape = (1, 3, side, side)
+        if name in _VIDEO:
+            side = 224 if name == "s3d" else 112
+            shape = (1, 3, 16, side, side)
     return randomise(model), torch.zeros(shape)

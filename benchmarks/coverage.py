@@ -187,7 +187,10 @@ def examine(build: Callable[[], Built]) -> tuple[Outcome, Outcome, Graph | None]
     """Ours, theirs, and the graph where there is one: its lack keeps the peer from being told of
     the output layers, so that it is not tried."""
     torch.manual_seed(0)
-    model, example = build()
+    try:
+        model, example = build()
+    except Exception as exc:  # noqa: BLE001  whatever the package raises
+        return Outcome(f"cannot be built: {_first(exc)}"), Outcome("not tried"), None
     inputs = Inputs.of(example)
     start = time.perf_counter()
     try:
