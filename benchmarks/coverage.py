@@ -43,12 +43,12 @@ from torch.func import functional_call
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.architectures import ARCHITECTURES, Architecture, Built, row_of  # noqa: E402
+from support.architectures import ARCHITECTURES, Architecture, Built, row_of
 
-from latprof.compress import Graph, shrink, trace  # noqa: E402
-from latprof.compress.graph import Inputs, flat_outputs  # noqa: E402
-from latprof.compress.shrink import TOLERANCE, random_inputs, relative_error  # noqa: E402
-from latprof.errors import LatprofError  # noqa: E402
+from latprof.compress import Graph, shrink, trace
+from latprof.compress.graph import Inputs, flat_outputs
+from latprof.compress.shrink import TOLERANCE, random_inputs, relative_error
+from latprof.errors import LatprofError
 
 #: Processor time; the peer does not always come back.
 _LIMIT_S = 60
