@@ -127,13 +127,13 @@ class ThresholdSelection(Selection):
         ones = [self.alpha.new_ones(g.size) for g in self.parts.space.groups]
         if torch.compiler.is_compiling():  # one graph for all times
             gates = self._gates(self.alpha)
-            keeps = self.keep.split(self._sizes)
+            keeps = torch.split(self.keep, self._sizes)
             each = [
                 torch.where(self.hard, keep.to(gate.dtype), torch.where(self.begun, gate, 1.0))
                 for keep, gate in zip(keeps, gates, strict=True)
             ]
         elif self.hard:
-            each = [keep.to(self.alpha.dtype) for keep in self.keep.split(self._sizes)]
+            each = [keep.to(self.alpha.dtype) for keep in torch.split(self.keep, self._sizes)]
         elif self.begun:
             each = self._gates(self.alpha)
         else:  # all at 1, with a gradient that is 0
@@ -143,7 +143,9 @@ class ThresholdSelection(Selection):
         return ones
 
     def counts(self) -> list[int]:
-        keeps = self.keep.split(self._sizes) if self.hard else self._above(self.alpha.detach())
+        keeps = (
+            torch.split(self.keep, self._sizes) if self.hard else self._above(self.alpha.detach())
+        )
         counts = list(self.parts.space.sizes)
         for option, keep in zip(self._options, keeps, strict=True):
             counts[option.group.index] = int(keep.sum())
