@@ -36,7 +36,7 @@ _BLOCKS: dict[str, Block] = {
     "quantize": Quantize(),
 }
 #: Arguments that are functions.
-_NOT_IN_FILES = ("validate",)
+_NOT_IN_FILES = {"validate"}
 #: Keys that had another spelling.
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
@@ -141,6 +141,7 @@ def _method(raw: Mapping[str, Any]) -> Method:
     name = section.get("name", "masks")
     if not isinstance(name, str) or name not in METHODS:
         raise UsageError(f"method is {name!r}; expected one of {', '.join(sorted(METHODS))}")
+    _refuse_unknown("method.", section, {"name", *_arguments(METHODS[name])})
     arguments = {key: value for key, value in section.items() if key != "name"}
     return _section({"method": arguments}, "method", METHODS[name])
 
@@ -175,14 +176,17 @@ def _device_settings(here: Path, given: Any) -> dict[str, str]:
 def _section(raw: Mapping[str, Any], name: str, default: T) -> T:
     """``default`` with the section's values, each of the type of the value it replaces."""
     given = raw.get(name, {})
-    assert dataclasses.is_dataclass(default)  # as all blocks, methods and training settings are
-    known = {f.name for f in dataclasses.fields(default) if f.name not in _NOT_IN_FILES}
-    _refuse_unknown(f"{name}.", given, known)
+    _refuse_unknown(f"{name}.", given, _arguments(default))
     try:
         found: T = _replaced(default, f"{name}.", given)
         return found
     except UsageError as exc:
         raise UsageError(f"[{name}] {exc}") from exc
+
+
+def _arguments(default: Any) -> set[str]:
+    """Names of what a section may set."""
+    return {f.name for f in dataclasses.fields(default)} - _NOT_IN_FILES
 
 
 def _replaced(default: Any, prefix: str, given: Mapping[str, Any], **more: Any) -> Any:
