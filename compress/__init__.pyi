@@ -16,6 +16,13 @@ from .graph import Graph as Graph
 from .graph import Group as Group
 from .graph import ParameterSlice as ParameterSlice
 from .graph import Stats as Stats
+from .methods import LC as LC
+from .methods import Gradual as Gradual
+from .methods import Masks as Masks
+from .methods import Method as Method
+from .methods import OneShot as OneShot
+from .methods import Threshold as Threshold
+from .methods import paper as paper
 from .read import workloads_of_file as workloads_of_file
 from .shrink import load_shrunk as load_shrunk
 from .shrink import recalibrate as recalibrate
@@ -40,6 +47,7 @@ from .train import check_trainable as check_trainable
 from .train import train as train
 
 __all__ = [
+    "LC",
     "Attachment",
     "Batches",
     "Block",
@@ -48,12 +56,16 @@ __all__ = [
     "Depth",
     "Distillation",
     "Goals",
+    "Gradual",
     "Graph",
     "Group",
     "Int8Export",
     "Int8Warning",
     "Latency",
     "LowRank",
+    "Masks",
+    "Method",
+    "OneShot",
     "ParameterSlice",
     "Prune",
     "Quantise",
@@ -61,6 +73,7 @@ __all__ = [
     "Sparse",
     "Stats",
     "TensorBatches",
+    "Threshold",
     "Tick",
     "TrainSettings",
     "accuracy",
@@ -71,6 +84,7 @@ __all__ = [
     "largest",
     "load_check",
     "load_shrunk",
+    "paper",
     "recalibrate",
     "recipe_of",
     "shrink",

@@ -69,4 +69,4 @@ def fold(comp: Compressor) -> None:
     if not comp.fixed:
         raise UsageError("the masks are still trained; call fix() before they are folded in")
     comp.weights.fold(comp.model, comp.scales())
-    comp.masks.harden()
+    comp.selection.harden()

@@ -1,4 +1,4 @@
-"""Training with masks until the network meets its budget (Nasery et al., sections 2 and 3)."""
+"""Training a network while a method chooses what of it meets its budget."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from latprof.compress.cost import Cost, Latency, named_latencies, space_and_goals
 from latprof.compress.graph import Graph
-from latprof.compress.masks import MaskOptimizer, Masks, Weights, broadcast, from_first
+from latprof.compress.masks import UnitMasks, Weights, from_first
 from latprof.compress.methods import (
     AIM,
     Correction,
+    Masks,
+    Method,
+    Parts,
     Projection,
     Regularizer,
     Schedule,
@@ -23,27 +26,30 @@ from latprof.compress.methods import (
 )
 from latprof.compress.space import Block, Prune
 from latprof.compress.trace import trace
+from latprof.errors import UsageError
 
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
 
 __all__ = ["Compressor"]
 
-#: Memory of the running importance, in steps.
-_IMPORTANCE_STEPS = 200
 #: Older state dicts call what is trained by these names.
 _FORMER_NAMES = {
-    "alpha": "masks.alpha",
-    "start": "masks.start",
-    "last": "masks.last",
-    "momentum": "mask_optimizer.momentum",
-    "variance": "mask_optimizer.variance",
-    "strength": "regularizer.weight",
-    "pull": "regularizer.cost_gradient",
-    "level": "regularizer.intercept",
-    "looked_up": "regularizer.evaluated",
+    "alpha": "selection.masks.alpha",
+    "start": "selection.masks.start",
+    "last": "selection.masks.last",
+    "momentum": "selection.mask_optimizer.momentum",
+    "variance": "selection.mask_optimizer.variance",
+    "strength": "selection.regularizer.weight",
+    "pull": "selection.regularizer.cost_gradient",
+    "level": "selection.regularizer.intercept",
+    "looked_up": "selection.regularizer.evaluated",
     "taken": "steps_taken",
+    "importance": "selection.importance",
 }
+#: Modules that were the Compressor's own, and are its selection's.
+_FORMER_MODULES = ("masks.", "mask_optimizer.", "regularizer.")
+_MASKS = Masks()
 
 
 class Compressor(nn.Module):
@@ -81,58 +87,63 @@ class Compressor(nn.Module):
             measurements too; {name: either} for several targets; None where no budget is one.
         budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``NAME=5 ms`` of a
             named target, a number of seconds; or several of them.
+            None, where the method can do without: what the method chooses by itself.
         blocks: what may be done to the network, each kind once.
+        method: how units are chosen.
         steps: length of the mask phase, in calls of ``step``; after it the masks are fixed at
             the budget, lambda is 0, and the same loop fine-tunes.
 
     Attributes:
         model: the user's model; no masks are in its parameters.
         space, goals: the groups of units that may go, and the budgets.
-        masks, alpha: one mask per unit, and the same end to end, (N,); 0 is removed.
-        importance: running mean of the squared gradient of each unit's scale, (N,).
+        method, selection: how units are chosen, and what it holds of this network.
+        ratio_before_fix: largest cost over its budget just before the choice was fixed.
         steps, steps_taken, fixed: length of the mask phase, how much of it is over, and its end.
         measure: {target: seconds of a shrunk model}; empty where nothing is measured.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
-        UsageError: blocks, budgets or steps that cannot be.
+        UsageError: blocks, budgets or steps that cannot be, or a block that the method cannot do.
         TraceError: the model cannot be traced.
     """
 
-    importance: Tensor
     steps_taken: Tensor
     fixed: Tensor
+    ratio_before_fix: Tensor
 
     def __init__(
         self,
         model: nn.Module,
         example_inputs: Any,
         latency: Surrogate | Latency | Mapping[str, Surrogate | Latency] | None,
-        budget: str | float | Sequence[str | float] = "60%",
+        budget: str | float | Sequence[str | float] | None = "60%",
         *,
         blocks: Sequence[Block] = (Prune(),),
+        method: Method = _MASKS,
         steps: int = 2000,
     ) -> None:
         super().__init__()
-        self._schedule, self.steps = Schedule(steps), steps
+        self.steps = Schedule(steps).steps
+        self.method = method
+        _check(method, blocks, budget)
         latencies = _of_first_process(named_latencies(latency))
-        budgets = [budget] if isinstance(budget, (str, float, int)) else budget
+        budgets = [budget] if isinstance(budget, (str, float, int)) else budget or []
         trace_once = cache(partial(_trace, model, example_inputs))
         space, of_group, goals = space_and_goals(model, trace_once, blocks, latencies, budgets)
         self.space = space
-        self.masks = Masks(space, of_group)
         self.model = model
         self.goals = goals
         self.weights = Weights(model, space)
-        self.mask_optimizer = MaskOptimizer(len(self.alpha), steps)
-        self.regularizer = Regularizer(len(self.alpha))
+        projection = Projection(space, goals, self.weights)
+        self.selection = method.start(
+            Parts(model, space, tuple(of_group), goals, self.weights, projection, steps)
+        )
         self.measure = {n: each.measure for n, each in latencies.items() if each.measure}
-        self._projection = Projection(space, goals, self.weights)
         self._original_cost = self.cost_model.feasible_range().original
         self.is_tried = False  # by check_trainable
-        self.register_buffer("importance", torch.zeros(len(self.alpha)))
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fixed", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("ratio_before_fix", torch.zeros(()))
         space.graph.prepare()  # inside torch.compile it is too late
 
     @property
@@ -142,8 +153,26 @@ class Compressor(nn.Module):
 
     @property
     def alpha(self) -> nn.Parameter:
-        """All masks end to end, (N,)."""
-        return self.masks.alpha
+        """What the method trains beside the weights: for most, all masks end to end, (N,)."""
+        return self.selection.alpha
+
+    @property
+    def masks(self) -> UnitMasks:
+        """One mask per unit. Raises AttributeError where the method has none."""
+        masks: UnitMasks = self.selection.masks  # type: ignore[assignment]
+        return masks
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """The penalty. Raises AttributeError where the method has none."""
+        regularizer: Regularizer = self.selection.regularizer  # type: ignore[assignment]
+        return regularizer
+
+    @property
+    def importance(self) -> Tensor | None:
+        """Of ``Masks``, the running mean of the squared gradient of each unit's scale, (N,)."""
+        found: Tensor | None = getattr(self.selection, "importance", None)
+        return found
 
     @property
     def cost_model(self) -> Cost:
@@ -169,20 +198,20 @@ class Compressor(nn.Module):
     def cost(self) -> float:
         """Predicted of the network as the masks are now, at its true counts, in ``cost_unit``."""
         with torch.no_grad():
-            return float(self.cost_model(self.masks.true_counts()))
+            return float(self.cost_model(self.selection.true_counts()))
 
     def budget_ratio(self, progress: float = 1.0) -> float:
         """Largest cost over its target at this progress to the budgets; met at 1 or less."""
         with torch.no_grad():
-            return float(self.goals.ratio(self.masks.true_counts(), progress))
+            return float(self.goals.ratio(self.selection.true_counts(), progress))
 
     def scales(self) -> list[Tensor]:
         """Per group, what multiplies each unit where it is read, (size,); 0 is removed."""
-        return self.masks.scales()
+        return self.selection.scales()
 
     def counts(self) -> list[int]:
         """Units left, per group of ``space``."""
-        return self.masks.counts()
+        return self.selection.counts()
 
     def widths(self) -> list[dict[str, Any]]:
         """Per group that can shrink, its units before and after; see ``Space.widths``."""
@@ -190,83 +219,69 @@ class Compressor(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the model computes under the masks."""
-        return self.weights.run(self.model, self.masks.scales, args, kwargs)
+        return self.weights.run(self.model, self.selection.scales, args, kwargs)
 
     def penalty(self) -> Tensor:
-        """lambda * cost / original cost at the masks' soft counts, (); 0 once they are fixed.
+        """What the method adds to the loss, (): for ``Masks`` lambda * cost / original cost at the
+        masks' soft counts. 0 once the choice is fixed.
 
         Add it to the loss once per optimizer step.
         """
-        if self.fixed:
-            return self.alpha.new_zeros(())
-        penalty: Tensor = self.regularizer(self.masks, self.goals)
-        return penalty
+        return self.alpha.new_zeros(()) if self.fixed else self.selection.penalty()
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the masks, project them, steer lambda, and fix the masks when their phase ends.
+        """Let the method take its step, and fix the choice when its phase ends.
 
-        Call it after ``optimizer.step()`` and before ``zero_grad``. The masks' steps are their own,
-        see ``MaskOptimizer``, whatever the user's optimizer and learning rate are.
+        Call it after ``optimizer.step()`` and before ``zero_grad``. The steps of masks are their
+        own, whatever the user's optimizer and learning rate are.
         """
-        grad, masks, schedule = self.alpha.grad, self.masks, self._schedule
-        masks.restore()
+        grad = self.alpha.grad
         if self.fixed or grad is None or not grad.isfinite().all():
-            return  # a loss scaler skips steps that overflow, and so do the masks
+            self.selection.step(None, int(self.steps_taken))
+            return  # a loss scaler skips steps that overflow, and so does the method
         self.steps_taken += 1
-        step = int(self.steps_taken)
-        task_gradient = grad - self.regularizer.gradient()
-        latest = (task_gradient * masks.start).square()
-        self.importance.lerp_(latest, 1 / min(step, _IMPORTANCE_STEPS))
-        if step == schedule.warm_up:
-            masks.begin(self.importance)
-            self.regularizer.expire()
-        elif step > schedule.warm_up:
-            progress = schedule.progress(step)
-            self.mask_optimizer.step(masks, grad, step - schedule.warm_up)
-            if self.regularizer.weight == 0 or schedule.steers(step):
-                steerings = self.steps // schedule.steering_interval
-                self.regularizer.steer(masks, self.goals, task_gradient, progress, steerings)
-            if schedule.projects(step):
-                self._project(progress)
-                self.regularizer.expire()
-        masks.commit()
-        if step >= self.steps:
+        number = int(self.steps_taken)
+        if self.selection.step(grad, number) or number >= self.steps:
             self.fix()
+
+    def rate(self) -> float:
+        """What the learning rate of the loop is to be multiplied by at this step; 1 for most
+        methods."""
+        return 1.0 if self.fixed else self.selection.rate()
 
     @torch.no_grad()
     def fix(self) -> None:
-        """End the mask phase: keep the most important units that fit the budgets; lambda is 0.
+        """End the phase: choose the units to keep that fit the budgets; nothing is penalized then.
 
         With ``measure`` the shrunk model is timed, the cost corrected, and the choice made again,
         until a measurement lies just under the budget; see ``Correction``.
         """
-        before = self.alpha.clone()
-        correction = Correction(self.goals, self.measure)
+        self.ratio_before_fix.fill_(self.budget_ratio())
+        before = self._chosen()
+        correction = Correction[list[Tensor]](self.goals, self.measure)
         accepted = False
         while not (accepted or correction.ended):
-            self.alpha.copy_(before)
-            self._project(1.0, AIM)
-            self._projection.harden(self.masks)
+            self._put_back(before)
+            self.selection.choose(1.0, AIM, final=True)
             accepted = not self.measure or correction.accepts(
-                self._shrunk(), self.masks.true_counts(), self.alpha
+                self._shrunk(), self.selection.true_counts(), self._chosen()
             )
         if not accepted:
-            self.alpha.copy_(correction.best())
-        self.masks.commit()
-        self.regularizer.weight.zero_()
+            self._put_back(correction.best())
+        self.selection.end()
         self.fixed.fill_(True)
 
     @torch.no_grad()
     def snapshot(self, progress: float) -> tuple[nn.Module, list[int]]:
         """The network that the masks would leave at this share of the way to the budgets, and its
         unit counts. The masks go on as they were."""
-        before = self.alpha.clone()
+        before = self._chosen()
         try:
-            self._project(progress, AIM)
+            self.selection.choose(progress, AIM)
             return self._shrunk(), self.counts()
         finally:
-            self.alpha.copy_(before)
+            self._put_back(before)
 
     def shrink(self) -> nn.Module:
         """The physically smaller network, of the user's own classes; fixes the masks if need be.
@@ -280,14 +295,15 @@ class Compressor(nn.Module):
             self.fix()
         return self._shrunk()
 
-    def _project(self, progress: float, margin: float = 1.0) -> None:
-        self._projection(self.masks, self.importance, progress, margin)
-        broadcast(self.alpha)  # processes on different machines may round differently
-        self.weights.refit(self.model, self.scales())
-        self._projection.warn(self.counts())
+    def _chosen(self) -> list[Tensor]:
+        return [tensor.detach().clone() for tensor in self.selection.chosen()]
+
+    def _put_back(self, before: list[Tensor]) -> None:
+        for tensor, value in zip(self.selection.chosen(), before, strict=True):
+            tensor.copy_(value)
 
     def _shrunk(self) -> nn.Module:
-        return shrunk(self.model, self.weights, self.goals, self.masks)
+        return shrunk(self.model, self.weights, self.goals, self.selection)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -295,7 +311,22 @@ class Compressor(nn.Module):
         for former, name in _FORMER_NAMES.items():
             if prefix + former in state_dict:
                 state_dict[prefix + name] = state_dict.pop(prefix + former)
+        for key in [
+            k for k in state_dict if k.startswith(tuple(prefix + m for m in _FORMER_MODULES))
+        ]:
+            state_dict[f"{prefix}selection.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+        state_dict.setdefault(f"{prefix}ratio_before_fix", torch.zeros(()))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _check(method: Method, blocks: Sequence[Block], budget: object) -> None:
+    """Refuse what the method cannot do, before anything is traced."""
+    name = type(method).__name__
+    for block in blocks:
+        if reason := method.refusal(block):
+            raise UsageError(f"{name} cannot do {type(block).__name__}: {reason}")
+    if budget is None and method.needs_budget:
+        raise UsageError(f"{name} is given no budget; expected one like '60%'")
 
 
 def _trace(model: nn.Module, example_inputs: Any, exclude: tuple[str, ...]) -> Graph:

@@ -22,6 +22,6 @@ def status(comp: Compressor) -> dict[str, float]:
     return {
         cost: comp.cost(),
         **budget,
-        "penalty_weight": float(comp.regularizer.weight),
+        "penalty_weight": comp.selection.penalty_weight(),
         "channels": sum(count for index, count in enumerate(counts) if index not in gone),
     }

@@ -90,6 +90,13 @@ def is_module(path: str) -> bool:
     return base.is_dir() or base.with_suffix(".py").is_file()
 
 
+def is_defined(path: str) -> bool:
+    """Whether a dotted path is a function or class, and no constant."""
+    module, _, name = path.rpartition(".")
+    tree = ast.parse(source_of(module).read_text())
+    return any(getattr(node, "name", None) == name for node in tree.body)
+
+
 def has_docstring(path: str) -> bool:
     """Whether the function or class at a dotted path has one."""
     module, _, name = path.rpartition(".")
@@ -109,7 +116,8 @@ def api_reference() -> str:
         blocks.append(f"## {title}")
         for name in public_names(module):
             path = definition_of(module, name)
-            if is_module(path) or name.isupper() or (types_only and not name[0].isupper()):
+            constant = name.isupper() and not is_defined(path)
+            if is_module(path) or constant or (types_only and not name[0].isupper()):
                 continue  # a module has a section of its own
             if not has_docstring(path):
                 raise ValueError(f"{path} has no docstring; every public name needs one")

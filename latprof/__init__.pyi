@@ -1,14 +1,20 @@
 from . import errors as errors
 from ._demo import demo as demo
+from .compress import LC as LC
 from .compress import (
     Compressor as Compressor,
 )
 from .compress import (
     Depth as Depth,
 )
+from .compress import Gradual as Gradual
 from .compress import (
     LowRank as LowRank,
 )
+from .compress import (
+    Masks as Masks,
+)
+from .compress import OneShot as OneShot
 from .compress import (
     Prune as Prune,
 )
@@ -18,6 +24,7 @@ from .compress import (
 from .compress import (
     Sparse as Sparse,
 )
+from .compress import Threshold as Threshold
 from .compress import (
     load_shrunk as load_shrunk,
 )
@@ -104,15 +111,19 @@ from .workloads import (
 )
 
 __all__ = [
+    "LC",
     "Compressor",
     "Conv2d",
     "Depth",
     "Device",
     "Elementwise",
+    "Gradual",
     "LatencyTable",
     "LowRank",
+    "Masks",
     "MatMul",
     "Measurement",
+    "OneShot",
     "Pool",
     "Prune",
     "Quantize",
@@ -120,6 +131,7 @@ __all__ = [
     "Sparse",
     "Surrogate",
     "Target",
+    "Threshold",
     "Timing",
     "Workload",
     "bench",

@@ -44,7 +44,9 @@ class Goal:
 
 
 class Goals(nn.Module):
-    """All budgets together; the first decides which layers are factored.
+    """All budgets together; the first decides which layers are factored. Without any, there is one
+    figure to lower and nothing to meet: latency, else bytes where zeros or bits are all that is
+    saved, else MACs.
 
     Args:
         latencies: of the targets, by the name that budgets call them.
@@ -68,19 +70,23 @@ class Goals(nn.Module):
                 predicted_s = costs[name].feasible_range().original
                 costs[name].correction.fill_(latency.original_s / predicted_s)
         self.each: list[Goal] = []
-        parsed = [Budget.parse(text) for text in budgets]
+        self.any = bool(budgets)
+        parsed = [Budget.parse(text) for text in budgets] or [_nothing_to_meet(space, latencies)]
         _check_blocks(space, parsed)
         for budget in parsed:
             if budget.kind not in costs:
                 costs[budget.kind] = _cost(space, budget, list(latencies))
             cost = costs[budget.kind]
             feasible = cost.feasible_range()
-            self.each.append(Goal(budget, cost, feasible.original, budget.resolve(feasible)))
+            limit = budget.resolve(feasible) if self.any else feasible.original
+            self.each.append(Goal(budget, cost, feasible.original, limit))
         self.costs = nn.ModuleDict(costs)
 
     def ratio(self, counts: Tensor, progress: float = 1.0, margin: float = 1.0) -> Tensor:
         """(..., G) counts to (...): the largest cost over its target at this share of the way to
         the budgets; at most 1 where all are met. ``margin`` multiplies the targets."""
+        if not self.any:
+            return counts.new_zeros(counts.shape[:-1])
         factored = self._factored(counts)
         ratios = [g.cost(counts, factored) / (g.target(progress) * margin) for g in self.each]
         return torch.stack(ratios).amax(0)
@@ -92,6 +98,8 @@ class Goals(nn.Module):
 
     def gap(self, counts: Tensor, progress: float) -> float:
         """How far the costs are above their targets, as a share of the whole way; the worst."""
+        if not self.any:
+            return 0.0
         with torch.no_grad():
             factored = self._factored(counts)
             return max(
@@ -127,6 +135,12 @@ class Goals(nn.Module):
             return (self.each[0].cost.saved(counts) > 0).to(counts.dtype)
 
 
+def _nothing_to_meet(space: Space, latencies: Mapping[str, Latency]) -> Budget:
+    free = space.bits or any(o.n_of_m is None for o in space.sparse)
+    kind = "bytes" if free else next(iter(latencies), "macs")
+    return Budget("no budget", kind, fraction=1.0)
+
+
 def _cost(space: Space, budget: Budget, targets: list[str]) -> Cost:
     if budget.kind == "macs":
         return MacsCost(space)
@@ -141,8 +155,6 @@ def _cost(space: Space, budget: Budget, targets: list[str]) -> Cost:
 
 def _check_blocks(space: Space, budgets: Sequence[Budget]) -> None:
     """Refuse a block that can do nothing for any of the budgets."""
-    if not budgets:
-        raise UsageError("no budget is given; expected one like '60%'")
     if space.bits and not any(b.kind == "bytes" for b in budgets):
         raise UsageError(
             "Quantize cannot pay here: few bits save space, and latency only in an int8 file; "

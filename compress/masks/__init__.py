@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from latprof.compress.masks._masks import Masks
-from latprof.compress.masks._optimizer import MaskOptimizer
+from latprof.compress.masks._masks import MaskRules, UnitMasks
+from latprof.compress.masks._optimizer import STEPS_OF_MASKS, MaskOptimizer
 from latprof.compress.masks._processes import average, broadcast, from_first
 from latprof.compress.masks._weights import Weights
 
 __all__ = [
+    "STEPS_OF_MASKS",
     "MaskOptimizer",
-    "Masks",
+    "MaskRules",
+    "UnitMasks",
     "Weights",
     "average",
     "broadcast",

@@ -57,6 +57,18 @@ class Bits(nn.Module):
                 self.begin[j] = _range(weight, bits)
                 self.stretch[j] = 0.0
 
+    @torch.no_grad()
+    def errors(self, weight: Tensor) -> Tensor:
+        """Squared error of each width at its range as it is now; of the weight itself 0.
+        (len(widths) + 1,)."""
+        exact = _exact(weight)
+        ranges = zip(_exact(self.begin * self.stretch.exp()), self.widths, strict=True)
+        errors = [
+            (quantize(exact, ends[0], ends[1], bits) - exact).square().sum()
+            for ends, bits in ranges
+        ]
+        return torch.stack([*errors, exact.new_zeros(())])
+
     def ranges(self, beta: Tensor) -> Tensor:
         """(len(widths), 2): lower and upper end per width; the highest kept has a gradient."""
         stretch = torch.where(self._top(beta)[:, None], self.stretch, self.stretch.detach())

@@ -173,6 +173,22 @@ class Weights(nn.Module):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
             bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
 
+    @torch.no_grad()
+    def spectra(self) -> dict[int, Tensor]:
+        """{group of a factored layer: size of each of its ranks, (rank,)}: at first the singular
+        values of the layer's weight."""
+        return {
+            option.group.index: factors.left.norm(dim=0) * factors.right.norm(dim=1)  # type: ignore[operator]
+            for option, factors in zip(self.space.ranks, self.factors, strict=True)
+        }
+
+    @torch.no_grad()
+    def error_reductions(self, place: int, weight: Tensor) -> Tensor:
+        """Of the ``place``-th of the layers under Quantize: by how much each bit width has a
+        smaller squared error than the one below, (len(bits) + 1,)."""
+        errors: Tensor = self.bits[place].errors(weight)  # type: ignore[operator]
+        return -torch.diff(errors, prepend=weight.square().sum()[None]).clamp_max(0)
+
     def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
         """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,10 @@ _MIN_STEP = 1.05
 #: A factor is taken to change what is measured by no more than this power of it.
 _MAX_POWER = 8.0
 
+T = TypeVar("T")
 
-class Correction:
+
+class Correction(Generic[T]):
     """Corrects each target's cost until a network measures just under every budget.
 
     After MAX_MEASUREMENTS without one, the best under all budgets is taken. Are all above one, the
@@ -41,17 +44,17 @@ class Correction:
 
     def __init__(self, goals: Goals, measure: Mapping[str, Callable[[nn.Module], float]]) -> None:
         self._goals, self._measure = goals, measure
-        self._measured: list[tuple[float, Tensor]] = []  # largest share of a budget, the masks
+        self._measured: list[tuple[float, T]] = []  # largest share of a budget, the choice
         self._history: dict[str, list[tuple[float, float]]] = {name: [] for name in measure}
 
-    def accepts(self, small: nn.Module, counts: Tensor, alpha: Tensor) -> bool:
+    def accepts(self, small: nn.Module, counts: Tensor, choice: T) -> bool:
         """Whether the network's measured latencies lie just under their budgets; where not, the
         costs are corrected.
 
         Args:
-            small: the network that the masks leave.
+            small: the network that the choice leaves.
             counts: its units, (G,).
-            alpha: the masks, (N,).
+            choice: what may be taken again in the end; it is kept as it is.
         """
         checks = [
             self._check(name, from_first(partial(measure, small)), counts)
@@ -59,7 +62,7 @@ class Correction:
         ]
         if all(fits for fits, _ in checks):
             return True
-        self._measured.append((max(share for _, share in checks), alpha.clone()))
+        self._measured.append((max(share for _, share in checks), choice))
         return False
 
     @property
@@ -70,8 +73,8 @@ class Correction:
             tries >= MAX_MEASUREMENTS and any(share <= HIGH for share, _ in self._measured)
         )
 
-    def best(self) -> Tensor:
-        """Masks (N,) of the slowest network clearly under its budgets, or of the fastest: the
+    def best(self) -> T:
+        """The choice of the slowest network clearly under its budgets, or of the fastest: the
         last measurement of a run differs from this one, so what just meets it may yet exceed it."""
         met = [entry for entry in self._measured if entry[0] <= HIGH]
         return (max if met else min)(met or self._measured, key=lambda entry: entry[0])[1]

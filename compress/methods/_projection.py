@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latprof.compress.cost import Goals
-from latprof.compress.masks import Masks, Weights
+from latprof.compress.masks import UnitMasks, Weights
 from latprof.compress.methods._select import Floats, candidates, kept_importance, n_of_m, select
 from latprof.compress.space import Space
 
@@ -31,9 +31,8 @@ class Projection:
     """Zeroes the masks of the least important units until the true counts cost what they may. A
     residual block's mask becomes 1 where it is kept, once the budget itself is due.
 
-    Importance is first-order Taylor, E[(scale * dL/dscale)^2] (Molchanov et al., 2019,
-    arXiv:1906.10771). A zero mask is judged as if it stood at half its start, a block's at a tenth:
-    it comes back where that is more important than what it displaces.
+    A zero mask is judged as if it stood at half its start, a block's at a tenth: it comes back
+    where that is more important than what it displaces.
     """
 
     def __init__(self, space: Space, goals: Goals, weights: Weights) -> None:
@@ -54,29 +53,38 @@ class Projection:
             if option.n_of_m:
                 self._candidates[option.group.index] = [option.group.minimum]
 
-    def __call__(self, masks: Masks, gradient: Tensor, progress: float, margin: float) -> None:
+    def weighed(self, masks: UnitMasks, per_scale: Sequence[Tensor]) -> list[Tensor]:
+        """Per group, figures (size,) of units at scale 1, times each unit's squared scale, or that
+        at which it would return."""
+        scales = masks.split(masks.alpha / masks.start)
+        judged = zip(scales, per_scale, self._revived, strict=True)
+        return [each * scale.abs().clamp_min(least).square() for scale, each, least in judged]
+
+    def __call__(
+        self,
+        masks: UnitMasks,
+        importances: Sequence[Tensor],
+        progress: float,
+        margin: float,
+        *,
+        revived: float | None = None,
+    ) -> None:
         """Change the masks in place.
 
         Args:
             masks: of all groups.
-            gradient: running mean of (dL/dscale)^2 of each unit, (N,).
+            importances: per group, of each unit, (size,).
             progress: share of the way from the original to the budgets that is due.
             margin: multiplies the targets.
+            revived: share of its start at which a zero returns; by default half, a block's a tenth.
         """
         alphas, starts = masks.split(masks.alpha), masks.split(masks.start)
-        judged = zip(
-            masks.split(masks.alpha / masks.start),
-            masks.split(gradient),
-            self._revived,
-            strict=True,
-        )
-        importances = [grad * scale.clamp_min(least).square() for scale, grad, least in judged]
         counts = self._counts(importances, progress, margin)
         channels = alphas[: len(self.space.graph.groups)]
         parts = zip(alphas, starts, importances, counts, strict=True)
         for index, (alpha, start, importance, count) in enumerate(parts):
             if option := self._sparse.get(index):  # channels come first, and have been chosen
-                alive = self.weights.alive(option, [a > 0 for a in channels]).to(importance.device)
+                alive = self.weights.alive(option, [a != 0 for a in channels]).to(importance.device)
                 importance = importance.masked_fill(~alive, -1.0)
                 count = min(count, int(alive.sum()))
             if option and option.n_of_m:
@@ -86,7 +94,8 @@ class Projection:
                 chosen = torch.arange(count, device=importance.device)
             else:
                 chosen = importance.argsort(descending=True)[:count]
-            kept = torch.where(alpha > 0, alpha, self._revived[index] * start)[chosen]
+            share = self._revived[index] if revived is None else revived
+            kept = torch.where(alpha != 0, alpha, share * start)[chosen]
             if index in self._gates and progress >= 1:  # in time for the rest to get used to it
                 kept = start[chosen]
             alpha.zero_()
@@ -102,13 +111,13 @@ class Projection:
             )  # fmt: skip
         self._named |= new
 
-    def harden(self, masks: Masks) -> None:
+    def harden(self, masks: UnitMasks) -> None:
         """Bit widths are chosen or not; between two of them a weight is on no grid."""
         alphas, starts = masks.split(masks.alpha), masks.split(masks.start)
         for index in self._nested:
             alphas[index].copy_(torch.where(alphas[index] > 0, starts[index], alphas[index]))
 
-    def _counts(self, importances: list[Tensor], progress: float, margin: float) -> list[int]:
+    def _counts(self, importances: Sequence[Tensor], progress: float, margin: float) -> list[int]:
         kept = [
             kept_importance(i.double().cpu().numpy(), ordered=index in self._nested)
             for index, i in enumerate(importances)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from latprof.compress.cost import Goals
-from latprof.compress.masks import Masks
 from latprof.compress.methods._steering import steer
 
 __all__ = ["Regularizer"]
 
 #: Where lambda starts: the penalty's gradient of the masks is this share of the task's.
 _FIRST_SHARE = 0.1
+
+
+class SoftCounted(Protocol):
+    """What is trained, and the counts that it stands for."""
+
+    @property
+    def alpha(self) -> nn.Parameter: ...
+
+    def soft_counts(self, alpha: Tensor) -> Tensor: ...
 
 
 class Regularizer(nn.Module):
@@ -43,7 +53,7 @@ class Regularizer(nn.Module):
         self.register_buffer("intercept", torch.zeros(()))
         self.register_buffer("evaluated", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, masks: Masks, goals: Goals) -> Tensor:
+    def forward(self, masks: SoftCounted, goals: Goals) -> Tensor:
         """The penalty, (), with its gradient of ``masks.alpha``."""
         if not self.evaluated:
             self._evaluate(masks, goals)
@@ -54,16 +64,21 @@ class Regularizer(nn.Module):
         """The part of the masks' gradient that is the penalty's, (N,)."""
         return self.weight * self.cost_gradient
 
+    def fix(self, weight: float) -> None:
+        """Set lambda."""
+        self.weight.fill_(weight)
+
     def expire(self) -> None:
         """Have the cost evaluated again before it is used."""
         self.evaluated.fill_(False)
 
     def steer(
-        self, masks: Masks, goals: Goals, task_gradient: Tensor, progress: float, steerings: int
+        self, soft: Tensor, goals: Goals, task_gradient: Tensor, progress: float, steerings: int
     ) -> None:
         """Change lambda by how far the cost is from its target.
 
         Args:
+            soft: counts that are near the true ones, and move smoothly, (G,).
             task_gradient: of the loss without the penalty, (N,); lambda's first value follows it.
             progress: share of the way to the budget that is due.
             steerings: times in the mask phase that lambda is steered.
@@ -73,12 +88,11 @@ class Regularizer(nn.Module):
             if size > 0:
                 self.weight.copy_(_FIRST_SHARE * task_gradient.norm() / size)
         else:
-            soft = masks.soft_counts(masks.alpha / masks.start, "hoyer_square")
             self.weight.fill_(steer(float(self.weight), goals.gap(soft, progress), steerings))
         self.expire()
 
     @torch.enable_grad()  # the penalty may be read within no_grad
-    def _evaluate(self, masks: Masks, goals: Goals) -> None:
+    def _evaluate(self, masks: SoftCounted, goals: Goals) -> None:
         alpha = masks.alpha.detach().requires_grad_()
         relative = goals.relative_cost(masks.soft_counts(alpha))
         (gradient,) = torch.autograd.grad(relative, alpha)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from latprof.errors import UsageError
 
-__all__ = ["Schedule"]
+__all__ = ["WARM_UP", "Schedule"]
 
-#: Share of the mask phase in which lambda is 0 and each unit's importance is learned.
-_WARM_UP = 0.1
+#: Share of the mask phase in which lambda is 0 and each unit's importance is learned, by default.
+WARM_UP = 0.1
 #: Share of what comes after it by which the budget is to be met; the rest is for the weights.
 _RAMP = 0.8
 #: Times in the mask phase that the masks are projected onto the cost allowed by then.
@@ -24,12 +24,14 @@ class Schedule:
 
     Args:
         steps: length of the mask phase, in optimizer steps.
+        warming: share of it in which lambda is 0 and each unit's importance is learned.
 
     Raises:
         UsageError: ``steps`` is not a whole number of at least 1.
     """
 
     steps: int
+    warming: float = WARM_UP
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
@@ -38,7 +40,7 @@ class Schedule:
     @property
     def warm_up(self) -> int:
         """The step at whose end the masks begin to move."""
-        return max(1, round(_WARM_UP * self.steps))
+        return max(1, round(self.warming * self.steps))
 
     @property
     def steering_interval(self) -> int:

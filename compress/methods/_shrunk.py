@@ -1,4 +1,4 @@
-"""The network that masks leave."""
+"""The network that a selection leaves."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import torch
 from torch import nn
 
 from latprof.compress.cost import Goals
-from latprof.compress.masks import Masks, Weights
+from latprof.compress.masks import Weights
+from latprof.compress.methods._method import Selection
 from latprof.compress.shrink import shrink
 
 __all__ = ["shrunk"]
 
 
-def shrunk(model: nn.Module, weights: Weights, goals: Goals, masks: Masks) -> nn.Module:
-    """A smaller copy of the model: without the units whose mask is 0, without the residual blocks
+def shrunk(model: nn.Module, weights: Weights, goals: Goals, selection: Selection) -> nn.Module:
+    """A smaller copy of the model: without the units whose scale is 0, without the residual blocks
     that were dropped, and with two layers for each that costs less so."""
-    space, counts = goals.space, masks.counts()
-    scales = [s.detach() for s in masks.scales()]
+    space, counts = goals.space, selection.counts()
+    scales = [s.detach() for s in selection.scales()]
     left = [(s != 0).float() for s in scales[: len(space.graph.groups)]]
     paying = goals.paying(counts)
     ranks = {o.layer.path: counts[o.group.index] for o in space.ranks if o.layer.path in paying}

@@ -11,6 +11,8 @@ from latprof.errors import UsageError
 __all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
+#: Where the masks of ranks may start besides.
+_SVD = "svd"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Block:
 
     def __post_init__(self) -> None:
         check_count(self.count)
-        if self.init not in _INITS:
+        if self.init == _SVD and not isinstance(self, LowRank):
+            raise UsageError("init is 'svd'; only LowRank has singular values to start from")
+        if self.init not in (*_INITS, _SVD):
             raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
 
 
@@ -58,6 +62,7 @@ class LowRank(Block):
     A layer becomes two where two cost less on the target, and stays one where they do not.
 
     Args:
+        init: also ``svd``: in proportion to the singular values of each weight.
         divisor: ranks are multiples of it.
         layers: names or patterns of the linear and convolution layers it may factor.
     """

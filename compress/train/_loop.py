@@ -94,8 +94,9 @@ def train(
     while step < total:
         epoch, skip = divmod(step, len(batches))
         for inputs, labels in itertools.islice(batches.epoch(epoch), skip, None):
+            rate = model.rate() if isinstance(model, Compressor) else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step / total)
+                group["lr"] = rate * settings.rate(step / total)
             logits = model(inputs)
             loss = distillation.loss(logits, inputs, labels)
             if isinstance(model, Compressor):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 from latprof.errors import UsageError
+from latprof.vocabulary import check_number
 
 __all__ = ["TrainSettings", "check_number"]
 
@@ -48,29 +48,3 @@ class TrainSettings:
             return self.lr * (progress / self.warmup)
         falling = (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
         return self.lr * (self.final + (1 - self.final) * falling)
-
-
-def check_number(
-    name: str,
-    value: float,
-    *,
-    least: float = -math.inf,
-    above: float = -math.inf,
-    most: float = math.inf,
-    below: float = math.inf,
-) -> None:
-    """Raises UsageError, by name, where ``value`` is no finite number within these limits."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and least <= value <= most and above < value < below:
-        return
-    limits = [
-        f"{word} {limit:g}"
-        for word, limit in (
-            ("of at least", least),
-            ("above", above),
-            ("of at most", most),
-            ("below", below),
-        )
-        if math.isfinite(limit)
-    ]
-    raise UsageError(f"{name} is {value!r}; expected a number {' and '.join(limits)}")

@@ -72,9 +72,9 @@ def _copied(comp: Compressor) -> Compressor:
 
 def _at_random(trial: Compressor, name: str) -> nn.Module:
     """The smaller network, were each unit's importance a random number."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.rand(len(trial.alpha), generator=generator)
-    trial.importance.copy_(drawn)
+    if trial.importance is not None:
+        generator = torch.Generator().manual_seed(0)
+        trial.importance.copy_(torch.rand(len(trial.alpha), generator=generator))
     trial.zero_grad()
     with _telling(f"{name}: it cannot be shrunk as it is", trial.model):
         return trial.snapshot(1.0)[0]

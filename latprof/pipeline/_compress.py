@@ -88,6 +88,7 @@ def check_run(run: str | Path) -> str:
         fit(table),
         settings.budgets,
         blocks=settings.blocks,
+        method=settings.method,
         steps=settings.masks.epochs * len(batches),
     )
     suffix = ".tflite" if table.target.runtime == "tflite" else ".onnx"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latprof.vocabulary._cache import cache_dir
 from latprof.vocabulary._callables import importable, load_callable, load_object
+from latprof.vocabulary._checks import check_number
 from latprof.vocabulary._closing import Closing
 from latprof.vocabulary._extras import require
 from latprof.vocabulary._files import replace_file
@@ -39,6 +40,7 @@ __all__ = [
     "Timing",
     "WidthResult",
     "cache_dir",
+    "check_number",
     "checksum",
     "format_count",
     "format_duration",

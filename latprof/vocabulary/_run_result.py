@@ -134,6 +134,8 @@ class RunResult:
         layers: every op of the compressed network.
         staircases: of the groups whose width decides most.
         agreement: {pair of networks: largest relative difference of their outputs}.
+        method: how units were chosen; empty in results of older versions.
+        ratio_before_fix: largest cost over its budget just before units were chosen for good.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -149,6 +151,8 @@ class RunResult:
     layers: tuple[LayerResult, ...] = ()
     staircases: tuple[StaircaseResult, ...] = ()
     agreement: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    method: str = ""
+    ratio_before_fix: float | None = None
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -225,6 +229,8 @@ class RunResult:
                     for row in data["staircases"]
                 ),
                 agreement=dict(data.get("agreement", {})),
+                method=data.get("method", ""),
+                ratio_before_fix=data.get("ratio_before_fix"),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc

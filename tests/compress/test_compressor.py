@@ -30,7 +30,7 @@ from latprof.compress import (
     trace,
     train,
 )
-from latprof.compress.masks import Masks
+from latprof.compress.masks import UnitMasks
 from latprof.compress.methods import HIGH, MAX_MEASUREMENTS, Regularizer
 from latprof.devices._fake import FakeDevice
 from latprof.errors import InfeasibleBudgetError, UsageError
@@ -102,7 +102,7 @@ def test_between_evaluations_the_penalty_is_its_tangent(monkeypatch: pytest.Monk
     evaluated: list[Regularizer] = []
     relative = Regularizer._evaluate
 
-    def evaluate(regularizer: Regularizer, masks: Masks, goals: Goals) -> None:
+    def evaluate(regularizer: Regularizer, masks: UnitMasks, goals: Goals) -> None:
         evaluated.append(regularizer)
         relative(regularizer, masks, goals)
 

@@ -64,6 +64,8 @@ def conclude(
         widths=tuple(WidthResult(**w) for w in comp.widths()),
         layers=tuple(layers(comp, deployment.device)),
         staircases=tuple(staircases(comp)),
+        method=repr(comp.method),
+        ratio_before_fix=float(comp.ratio_before_fix),
     )
     result.save(deployment.folder / "result.json")
     return result

@@ -9,13 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from latprof.compress import Block, Depth, LowRank, Prune, Quantize, Sparse, TrainSettings
+from latprof.compress import (
+    Block,
+    Depth,
+    LowRank,
+    Method,
+    Prune,
+    Quantize,
+    Sparse,
+    TrainSettings,
+)
+from latprof.compress.methods import METHODS
 from latprof.errors import LatprofError, UsageError
 from latprof.pipeline.run._settings import Settings
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", bound="Block | TrainSettings")
+T = TypeVar("T", bound="Block | Method | TrainSettings")
 
 #: Sections that say what may be done to the network; [prune] where none is given.
 _BLOCKS: dict[str, Block] = {
@@ -25,10 +35,12 @@ _BLOCKS: dict[str, Block] = {
     "sparse": Sparse(),
     "quantize": Quantize(),
 }
+#: Arguments that are functions.
+_NOT_IN_FILES = {"validate"}
 #: Keys that had another spelling.
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
-_SIMPLE = ("device", "weights", "budget", "int8", "save_every_s", "seed", "trail")
+_SIMPLE = ("device", "method", "weights", "budget", "int8", "save_every_s", "seed", "trail")
 _SECTIONS = ("device_settings", "masks", "fine_tune", "distillation")
 
 
@@ -105,6 +117,7 @@ class RunFile:
         blocks = tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
         if blocks:
             sections["blocks"] = blocks
+        sections["method"] = _method(raw)
         return cls(
             model=raw["model"],
             data=raw["data"],
@@ -117,6 +130,20 @@ class RunFile:
             text=text,
             folder=here,
         )
+
+
+def _method(raw: Mapping[str, Any]) -> Method:
+    """``method = "NAME"`` alone, or a [method] section: ``name``, and its arguments."""
+    given = raw.get("method", {})
+    section = {"name": given} if isinstance(given, str) else given
+    if not isinstance(section, Mapping):
+        raise UsageError(f"method is {given!r}; expected a name, or a [method] section")
+    name = section.get("name", "masks")
+    if not isinstance(name, str) or name not in METHODS:
+        raise UsageError(f"method is {name!r}; expected one of {', '.join(sorted(METHODS))}")
+    _refuse_unknown("method.", section, {"name", *_arguments(METHODS[name])})
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    return _section({"method": arguments}, "method", METHODS[name])
 
 
 def _text(key: str, value: Any) -> str:
@@ -149,12 +176,17 @@ def _device_settings(here: Path, given: Any) -> dict[str, str]:
 def _section(raw: Mapping[str, Any], name: str, default: T) -> T:
     """``default`` with the section's values, each of the type of the value it replaces."""
     given = raw.get(name, {})
-    _refuse_unknown(f"{name}.", given, {f.name for f in dataclasses.fields(default)})
+    _refuse_unknown(f"{name}.", given, _arguments(default))
     try:
         found: T = _replaced(default, f"{name}.", given)
         return found
     except UsageError as exc:
         raise UsageError(f"[{name}] {exc}") from exc
+
+
+def _arguments(default: Any) -> set[str]:
+    """Names of what a section may set."""
+    return {f.name for f in dataclasses.fields(default)} - _NOT_IN_FILES
 
 
 def _replaced(default: Any, prefix: str, given: Mapping[str, Any], **more: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from latprof.compress import Block, Prune, TrainSettings
+from latprof.compress import Block, Masks, Method, Prune, TrainSettings
 from latprof.compress.cost import Budget
 from latprof.compress.train import check_number
 
@@ -18,6 +18,7 @@ class Settings:
     Args:
         budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
         blocks: what may be done to the network.
+        method: how units are chosen.
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
         trail: networks to save on the way, evenly between the original and the budget.
@@ -26,6 +27,7 @@ class Settings:
 
     budget: str = "60%"
     blocks: tuple[Block, ...] = (Prune(),)
+    method: Method = field(default_factory=Masks)
     masks: TrainSettings = field(default_factory=lambda: TrainSettings(3, lr=2e-3, final=0.5))
     fine_tune: TrainSettings = field(default_factory=lambda: TrainSettings(2, lr=2e-3))
     coefficient: float = 0.5

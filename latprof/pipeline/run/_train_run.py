@@ -137,6 +137,7 @@ class _Run:
             ),
             self.settings.budgets,
             blocks=self.settings.blocks,
+            method=self.settings.method,
             steps=self.settings.masks.epochs * len(self.batches),
         )
         if not (self.folder / "masks.checkpoint").exists():

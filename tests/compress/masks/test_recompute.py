@@ -74,7 +74,7 @@ def gradients(
     x = torch.randn(16, 8, generator=torch.Generator().manual_seed(3))
     comp.train()(x).square().sum().backward()
     found = {n: p.grad for n, p in comp.named_parameters() if p.grad is not None}
-    assert "masks.alpha" in found
+    assert "selection.masks.alpha" in found
     return found
 
 

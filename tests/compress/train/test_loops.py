@@ -41,7 +41,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     run(comp)
     two = torch.load(tmp_path / "importance0.pt")
     assert comp.counts() == two["counts"]
-    assert same(comp.alpha, two["state"]["masks.alpha"]) > 0.97
+    assert same(comp.alpha, two["state"]["selection.masks.alpha"]) > 0.97
 
 
 def test_accumulated_halves_are_one_whole() -> None:
