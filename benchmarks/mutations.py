@@ -33,7 +33,7 @@ import torch
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
-from support.damage import read_or_refused  # noqa: E402
+from support.damage import PLAIN_CSV, TELLING, TINYNAS, read_or_refused  # noqa: E402
 from support.tables import OPS, TARGET, table_of  # noqa: E402
 
 from latprof.compress import load_shrunk, workloads_of_file  # noqa: E402
@@ -53,11 +53,8 @@ from latprof.tables import (  # noqa: E402
 from latprof.vocabulary import RunResult  # noqa: E402
 
 _LIMIT_S = 5.0
-#: Bytes that mean something to one format or another.
-_TELLING = (
-    b"\n", b"\r\n", b",", b";", b'"', b"{", b"}", b"[", b"null", b"-1", b"9" * 30, b"NaN", b"\xff",
-    b"\xef\xbb\xbf", b"\x00", b"true", b"\xff\xff\xff\x7f", b"[" * 5000,
-)  # fmt: skip
+#: Bytes that mean something to one format or another, among them a large count and deep nesting.
+_TELLING = (*TELLING, b"\xff\xff\xff\x7f", b"[" * 5000)
 
 
 class _HangError(BaseException):
@@ -126,8 +123,8 @@ def readers(folder: Path) -> list[Reader]:
         Reader("table.parquet", saved["table.parquet"], LatencyTable.load, True),
         Reader("table.csv", saved["table.csv"], read_csv),
         Reader("table.json", saved["table.json"], read_json),
-        Reader("plain.csv", _PLAIN, lambda p: import_plain_csv(p, TARGET)),
-        Reader("conv_fp16.txt", _TINYNAS, lambda p: import_tinynas_trt(p, TARGET)),
+        Reader("plain.csv", PLAIN_CSV, lambda p: import_plain_csv(p, TARGET)),
+        Reader("conv_fp16.txt", TINYNAS, lambda p: import_tinynas_trt(p, TARGET)),
         Reader("net.check.npz", check.whole(), lambda p: load_check(p.with_name("net.onnx")), True),
         Reader(
             "recipe.json",
@@ -201,13 +198,6 @@ def _too_long(*_: object) -> None:
     raise _HangError
 
 
-_PLAIN = b"""kind,h,w,c_in,c_out,m,k,n,weights,latency_us
-conv2d,14,14,64,128,,,,,16.5
-matmul,,,,,1,8,9,True,2
-"""
-_TINYNAS = b"""{Regular,1,16,5,5,8,1,1,0} 0.0125
-{Depthwise,1,16,5,5,16,3,1,0} 0.025
-"""
 _RUN = """model = "zoo:mobilenet_v3_small"
 data = "cifar10"
 table = "phone.parquet"

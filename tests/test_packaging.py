@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.imports import imported, is_private
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("compress", "cuda_src", "devices", "surrogate", "tables")
@@ -44,18 +45,12 @@ def test_links_agree_with_the_mapping(room: str) -> None:
 
 def private_imports(path: Path, room: str) -> list[str]:
     """Names with a leading underscore that a file imports from another room of latprof."""
-    imported = [
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latprof")
-        for alias in node.names
-    ]
-    return [
-        name
-        for name in imported
-        if any(part.startswith("_") and part[:2] != "__" for part in name.split(".")[2:])
-        and name.split(".")[1] != room
-    ]
+    found = []
+    for module, name in imported(ast.parse(path.read_text())):
+        _, of, *inside = [*module.split("."), name]
+        if of != room and any(map(is_private, inside)):
+            found.append(f"{module}.{name}")
+    return found
 
 
 def test_no_room_imports_a_private_name_of_another() -> None:

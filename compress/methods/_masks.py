@@ -221,9 +221,9 @@ class MaskSelection(MaskedSelection):
         if self.method.steered:
             if regularizer.weight == 0 or due:
                 soft = masks.soft_counts(masks.alpha / masks.start, "hoyer_square")
-                steerings = self.parts.steps // schedule.steering_interval
+                progress = schedule.progress(number)
                 regularizer.steer(
-                    soft, self.parts.goals, task_gradient, schedule.progress(number), steerings
+                    soft, self.parts.goals, task_gradient, progress, schedule.steerings
                 )
             return
         rising = self.method.anneal * (self.parts.steps - schedule.warm_up)

@@ -47,6 +47,11 @@ class Schedule:
         """Steps from one steering of lambda to the next."""
         return max(1, self._moving // _STEERINGS)
 
+    @property
+    def steerings(self) -> int:
+        """Length of the phase, in steerings of lambda."""
+        return self.steps // self.steering_interval
+
     def progress(self, step: int) -> float:
         """Share of the way from the original cost to the budget that is due at this step.
 

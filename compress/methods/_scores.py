@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,20 +24,16 @@ def check_score(score: str, known: Sequence[str] = SCORES, name: str = "score") 
 
 
 @torch.no_grad()
-def energies(parts: Parts, changed: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+def energies(parts: Parts) -> list[Tensor]:
     """Per group, what zeroing each unit alone would change, as a squared distance of weights:
     of channels the weights that read them, of ranks the singular values, of bit widths what each
     takes from the error of the one below, of residual blocks all their parameters. (size,) each.
-
-    Args:
-        changed: values that stand for the model's parameters, by name.
     """
     space, graph, weights = parts.space, parts.space.graph, parts.weights
     values: dict[str, Tensor] = dict(parts.model.named_parameters(remove_duplicate=False))
     for option, factors in zip(space.ranks, weights.factors, strict=True):
         ones = torch.ones(option.group.size, device=values[option.layer.weight].device)
         values[option.layer.weight] = factors(ones)
-    values |= dict(changed or {})
     device = next(iter(values.values())).device
     found = [graph.norms(values, g).square().to(device) for g in graph.groups]
     of_ranks = weights.spectra()

@@ -233,13 +233,12 @@ class ThresholdSelection(Selection):
         if not self.method.steered:
             self.regularizer.fix(self.method.penalty_weight * (self.method.regularizer == "l0"))
         elif self.regularizer.weight == 0 or due:
-            steerings = self.parts.steps // schedule.steering_interval
             self.regularizer.steer(
                 self.true_counts(),
                 self.parts.goals,
                 task_gradient,
                 schedule.progress(number),
-                steerings,
+                schedule.steerings,
             )
         if due:
             self.regularizer.expire()

@@ -6,7 +6,7 @@ from latprof.compress.train._batches import Batches, TensorBatches
 from latprof.compress.train._checkpoint import load_state, save_state
 from latprof.compress.train._distillation import Distillation
 from latprof.compress.train._loop import Tick, accuracy, train
-from latprof.compress.train._settings import TrainSettings, check_number
+from latprof.compress.train._settings import TrainSettings
 from latprof.compress.train._trainable import check_trainable
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "Tick",
     "TrainSettings",
     "accuracy",
-    "check_number",
     "check_trainable",
     "load_state",
     "save_state",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latprof.compress.train._settings import check_number
+from latprof.vocabulary import check_number
 
 __all__ = ["Distillation"]
 

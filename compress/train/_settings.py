@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from latprof.errors import UsageError
 from latprof.vocabulary import check_number
 
-__all__ = ["TrainSettings", "check_number"]
+__all__ = ["TrainSettings"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,22 @@ from hypothesis import strategies as st
 
 from latprof.errors import LatprofError
 
-__all__ = ["damaged", "read_or_refused"]
+__all__ = ["PLAIN_CSV", "TELLING", "TINYNAS", "damaged", "read_or_refused"]
+
+#: Bytes that mean something to one format or another.
+TELLING = (
+    b"\n", b"\r\n", b",", b";", b'"', b"{", b"}", b"[", b"null", b"-1", b"9" * 30, b"NaN", b"\xff",
+    b"\xef\xbb\xbf", b"\x00", b"true",
+)  # fmt: skip
+
+#: Tables of other people.
+PLAIN_CSV = b"""kind,h,w,c_in,c_out,m,k,n,weights,latency_us
+conv2d,14,14,64,128,,,,,16.5
+matmul,,,,,1,8,9,True,2
+"""
+TINYNAS = b"""{Regular,1,16,5,5,8,1,1,0} 0.0125
+{Depthwise,1,16,5,5,16,3,1,0} 0.025
+"""
 
 
 def damaged(data: bytes) -> st.SearchStrategy[bytes]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from latprof.compress import Block, Masks, Method, Prune, TrainSettings
 from latprof.compress.cost import Budget
-from latprof.compress.train import check_number
+from latprof.vocabulary import check_number
 
 __all__ = ["Settings"]
 

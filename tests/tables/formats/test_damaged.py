@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.damage import PLAIN_CSV, TELLING, TINYNAS
 from support.tables import OPS, TARGET, measured, variants
 
 from latprof.errors import TableError
@@ -28,24 +29,12 @@ _TABLE = LatencyTable(
     tuple(variants(1)),
     {"written_by": "a test"},
 )
-_PLAIN = b"""kind,h,w,c_in,c_out,m,k,n,weights,latency_us
-conv2d,14,14,64,128,,,,,16.5
-matmul,,,,,1,8,9,True,2
-"""
-_TINYNAS = b"""{Regular,1,16,5,5,8,1,1,0} 0.0125
-{Depthwise,1,16,5,5,16,3,1,0} 0.025
-"""
-
-#: Bytes that mean something to one format or another, beside any others.
-_TELLING = [b"", b"\n", b"\r\n", b",", b";", b'"', b"{", b"}", b"[", b"null", b"-1", b"9" * 30,
-            b"NaN", b"\xff", b"\xef\xbb\xbf", b"\x00", b"true"]  # fmt: skip
-
 #: A mutation: from where, how many bytes are replaced, and by what.
 _mutations = st.lists(
     st.tuples(
         st.floats(0, 1),
         st.sampled_from([0, 1, 1, 2, 8, 64]),
-        st.one_of(st.sampled_from(_TELLING), st.binary(max_size=4)),
+        st.one_of(st.sampled_from([b"", *TELLING]), st.binary(max_size=4)),
     ),
     min_size=1,
     max_size=3,
@@ -111,8 +100,8 @@ def test_text_is_read_or_refused(
 @pytest.mark.parametrize(
     ("name", "data", "read"),
     [
-        ("plain.csv", _PLAIN, import_plain_csv),
-        ("conv_fp16.txt", _TINYNAS, import_tinynas_trt),
+        ("plain.csv", PLAIN_CSV, import_plain_csv),
+        ("conv_fp16.txt", TINYNAS, import_tinynas_trt),
     ],
 )
 @given(mutations=_mutations)
