@@ -11,7 +11,7 @@ from latprof._cli._output import json_option, note, print_json, print_run, progr
 
 
 @click.command("demo")
-@click.option("--quick", is_flag=True, help="Fewer images, shapes and epochs: some 4 minutes.")
+@click.option("--quick", is_flag=True, help="Fewer images, shapes and epochs: 4 to 9 minutes.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Folder with FashionMNIST's four .gz files."
 )
