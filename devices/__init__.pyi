@@ -12,9 +12,11 @@ from ._schedule_settings import ScheduleSettings as ScheduleSettings
 from ._sentinel_times import SentinelTimes as SentinelTimes
 from ._waiting import WaitBudget as WaitBudget
 from .agent import Setting as Setting
+from .measure import Comparison as Comparison
 from .measure import Conditions as Conditions
 from .measure import Event as Event
 from .measure import compare_files as compare_files
+from .measure import compare_until as compare_until
 from .measure import measure_files as measure_files
 from .measure import mostly_failed as mostly_failed
 from .measure import profile as profile
@@ -23,6 +25,7 @@ from .measure import run_inference as run_inference
 
 __all__ = [
     "BackgroundLoad",
+    "Comparison",
     "Conditions",
     "Device",
     "DeviceInfo",
@@ -35,6 +38,7 @@ __all__ = [
     "Setting",
     "WaitBudget",
     "compare_files",
+    "compare_until",
     "device_settings",
     "list_devices",
     "measure_files",

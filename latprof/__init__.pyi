@@ -59,6 +59,9 @@ from .pipeline import (
     fit as fit,
 )
 from .pipeline import (
+    gate as gate,
+)
+from .pipeline import (
     init as init,
 )
 from .pipeline import (
@@ -142,6 +145,7 @@ __all__ = [
     "errors",
     "export",
     "fit",
+    "gate",
     "init",
     "inspect",
     "load_model",

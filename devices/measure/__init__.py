@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from latprof.devices.measure._compare import compare_files
+from latprof.devices.measure._compare import Comparison, compare_files, compare_until
 from latprof.devices.measure._conditions import Conditions, mostly_failed
 from latprof.devices.measure._many import profile_many
 from latprof.devices.measure._profile import Event, measure_files, profile, run_inference
 
 __all__ = [
+    "Comparison",
     "Conditions",
     "Event",
     "compare_files",
+    "compare_until",
     "measure_files",
     "mostly_failed",
     "profile",

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from latprof.devices._sentinel_times import SentinelTimes
 from latprof.devices._waiting import MAX_WAIT_SHARE, WaitBudget
 from latprof.errors import DeviceError, WorkloadError
 
-__all__ = ["compare_files"]
+__all__ = ["Comparison", "compare_files", "compare_until"]
 
 #: A round times each file so often, so long: contention for the memory lasts some hundredths of a
 #: second, and a process takes ten times as long to start.
@@ -58,9 +58,43 @@ class _Round:
         )
 
     @property
+    def seconds(self) -> list[float]:
+        """Of each file, as they were taken."""
+        return [float(np.median([r.p20_s for r in of_one])) for of_one in self.readings]
+
+    @property
     def ratios(self) -> list[float]:
-        seconds = [float(np.median([r.p20_s for r in of_one])) for of_one in self.readings]
+        seconds = self.seconds
         return [of_one / seconds[0] for of_one in seconds]
+
+    def corrected_s(self, idle: SentinelTimes) -> list[float]:
+        """``seconds`` without the measured slowdown, where it is small enough to be known."""
+        took_s = float(np.median([r.sentinel_s for r in self.all]))
+        known = idle.core_s < took_s <= ScheduleSettings.max_corrected_slowdown * idle.core_s
+        return [of_one / (took_s / idle.core_s if known else 1.0) for of_one in self.seconds]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Files against the first of them, from rounds of fresh processes that time all in turns.
+
+    Args:
+        ratios: of each file's latency over the first one's; 1 for the first.
+        ratio_errors: relative standard errors of the ratios; 0 for the first.
+        latencies_s: of each file, corrected for the measured slowdown.
+        latency_errors: their relative standard errors.
+        rounds: that these figures are of.
+        beside_load: some of these rounds ran beside background load.
+        taken: rounds in all.
+    """
+
+    ratios: tuple[float, ...]
+    ratio_errors: tuple[float, ...]
+    latencies_s: tuple[float, ...]
+    latency_errors: tuple[float, ...]
+    rounds: int
+    beside_load: bool
+    taken: int
 
 
 def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
@@ -73,9 +107,73 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
         DeviceError: the device is gone.
     """
     rounds: list[_Round] = []
+    for rounds in itertools.islice(_rounds(device, paths), _MAX_ROUNDS):
+        ranked = _by_load(device, rounds)
+        awaited = ranked if len(rounds) >= _ROUNDS_BESIDE_LOAD else ranked[:1]
+        if min(map(_error, awaited)) <= _CONVERGED:
+            break
+    best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
+    return [float(ratio) for ratio in _trimmed_mean(_ratios(best))]
+
+
+def compare_until(
+    device: Device,
+    paths: Sequence[Path],
+    decided: Callable[[Comparison], bool],
+    *,
+    max_s: float,
+    on_round: Callable[[float], None] | None = None,
+) -> Comparison:
+    """Compare files in turns until ``decided`` says that the figures suffice.
+
+    Args:
+        device: an open device.
+        paths: one or more files.
+        decided: called after each round from the fifth on.
+        max_s: no round begins later than this many seconds after the first.
+        on_round: called after each round with the share of ``max_s`` that is over.
+
+    Raises:
+        WorkloadError: the runtime refuses a file.
+        DeviceError: the device is gone.
+    """
+    start_s = time.monotonic()
+    for rounds in _rounds(device, paths):
+        over = (time.monotonic() - start_s) / max_s
+        if on_round is not None:
+            on_round(min(over, 1.0))
+        if len(rounds) < _MIN_ROUNDS:
+            continue
+        found = _comparison(device, rounds)
+        if decided(found) or over >= 1:
+            break
+    return found
+
+
+def _comparison(device: Device, rounds: Sequence[_Round]) -> Comparison:
+    """From the rounds that give the smallest error, or the idle ones where they do as well."""
+    ranked = _by_load(device, rounds)
+    chosen = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
+    idle = device.baseline.fastest(*(r.slowest for r in rounds))
+    ratios = _ratios(chosen)
+    seconds = np.array([r.corrected_s(idle) for r in chosen])
+    return Comparison(
+        tuple(_trimmed_mean(ratios).tolist()),
+        tuple(_errors(ratios).tolist()),
+        tuple(_trimmed_mean(seconds).tolist()),
+        tuple(_errors(seconds).tolist()),
+        rounds=len(chosen),
+        beside_load=len(chosen) > len(ranked[0]),
+        taken=len(rounds),
+    )
+
+
+def _rounds(device: Device, paths: Sequence[Path]) -> Iterator[list[_Round]]:
+    """All rounds so far, after each."""
+    rounds: list[_Round] = []
     budget = WaitBudget(MAX_WAIT_SHARE if default_pause_s() else 0.0)
     lost = 0
-    while len(rounds) < _MAX_ROUNDS:
+    while True:
         try:
             rounds.append(_round(device, paths, budget))
         except DeviceError:
@@ -83,12 +181,7 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
             if lost > _MAX_LOST:
                 raise
             continue
-        ranked = _by_load(device, rounds)
-        awaited = ranked if len(rounds) >= _ROUNDS_BESIDE_LOAD else ranked[:1]
-        if min(map(_error, awaited)) <= _CONVERGED:
-            break
-    best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
-    return [float(ratio) for ratio in _trimmed_mean(best)]
+        yield rounds
 
 
 def _by_load(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
@@ -101,19 +194,31 @@ def _by_load(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
 
 
 def _error(rounds: Sequence[_Round]) -> float:
-    """The largest standard error of a ratio. From the standard deviation of all rounds: one of
-    some of so few, computed after each, is soon small by chance."""
+    """The largest standard error of a ratio; of one file alone, that of its latency."""
     if len(rounds) < _MIN_ROUNDS:
         return math.inf
-    spread = np.std([r.ratios for r in rounds], axis=0, ddof=1) / _trimmed_mean(rounds)
-    return _TRIMMED_ERROR * float(spread.max()) / math.sqrt(len(rounds))
+    alone = len(rounds[0].readings) == 1
+    values = np.array([r.seconds for r in rounds]) if alone else _ratios(rounds)
+    return float(_errors(values).max())
 
 
-def _trimmed_mean(rounds: Sequence[_Round]) -> Array:
-    """(F,) of each file's ratios."""
+def _ratios(rounds: Sequence[_Round]) -> Array:
+    """(R, F) of each round and file."""
+    return np.array([r.ratios for r in rounds])
+
+
+def _errors(values: Array) -> Array:
+    """(F,) relative standard errors of the trimmed means. From the standard deviation of all
+    rounds: one of some of so few, computed after each, is soon small by chance."""
+    spread = np.std(values, axis=0, ddof=1) / _trimmed_mean(values)
+    return np.asarray(_TRIMMED_ERROR * spread / math.sqrt(len(values)))
+
+
+def _trimmed_mean(values: Array) -> Array:
+    """(F,) over rounds."""
     from scipy import stats  # a third of a second that profiling does not need
 
-    return np.asarray(stats.trim_mean([r.ratios for r in rounds], _TRIMMED, axis=0))
+    return np.asarray(stats.trim_mean(values, _TRIMMED, axis=0))
 
 
 def _round(device: Device, paths: Sequence[Path], budget: WaitBudget) -> _Round:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "fit": ("_fit", "Fit a surrogate to a table; held-out error, steps found, plots."),
     "predict": ("_predict", "A model's latency, from a table."),
     "bench": ("_bench", "Just the latency of a file; no table needed."),
+    "gate": ("_gate", "Is a file fast enough? For continuous integration."),
     "init": ("_init", "Write a RUN.toml with comments, to start from."),
     "compress": ("_compress", "Train a model to a budget as a RUN.toml says."),
     "export": ("_export", "Write a model's file to deploy, in float32 or int8."),

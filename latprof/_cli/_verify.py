@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, print_json, print_table, progress
+from latprof._cli._output import json_option, note, print_json, print_table, progress
 from latprof._cli._settings import settings_options
 from latprof.vocabulary import format_s
 
@@ -19,25 +19,41 @@ from latprof.vocabulary import format_s
 @click.option(
     "--table", type=click.Path(path_type=Path), required=True, help="Table of the target."
 )
+@click.option(
+    "--max", "max_latency", metavar="LATENCY", help="A limit, like 5ms; see latprof gate."
+)
 @settings_options
 @json_option
-def command(file: Path, device: str, table: Path, settings: dict[str, Any], as_json: bool) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    file: Path,
+    device: str,
+    table: Path,
+    max_latency: str | None,
+    settings: dict[str, Any],
+    as_json: bool,
+) -> None:
     """Measure FILE on DEVICE with the table's runtime, beside what the table predicts.
 
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
+
+    With --max the exit code says whether FILE is within it: 0 yes; 3 no; 4 not decided.
     """
     with progress("measuring", 100) as update:
         result = latprof.verify(
             file,
             table,
             device=device,
+            max_latency=max_latency,
             on_event=lambda event: update(100 * event.fraction),
             **settings,
         )
     if as_json:
         print_json(result.to_dict())
-        return
+        ctx.exit(result.exit_code)
     error = (
         "no reference beside the file"
         if result.max_rel_error is None
@@ -55,3 +71,8 @@ def command(file: Path, device: str, table: Path, settings: dict[str, Any], as_j
             ]
         ],
     )
+    if result.detail:
+        note(f"{result.status}: {result.detail}")
+    if result.check is not None:
+        click.echo(f"max: {result.check}")
+    ctx.exit(result.exit_code)

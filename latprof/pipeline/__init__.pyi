@@ -26,6 +26,8 @@ from ._report import report as report
 from ._training_process import prepare_for_training as prepare_for_training
 from ._verify import Verification as Verification
 from ._verify import verify as verify
+from .gating import GateResult as GateResult
+from .gating import gate as gate
 from .into import calibrate_into as calibrate_into
 from .into import profile_into as profile_into
 from .into import profile_many_into as profile_many_into
@@ -36,6 +38,7 @@ __all__ = [
     "DeviceList",
     "ExportResult",
     "Fit",
+    "GateResult",
     "InitResult",
     "Inspection",
     "PredictResult",
@@ -52,6 +55,7 @@ __all__ = [
     "devices",
     "export",
     "fit",
+    "gate",
     "init",
     "inspect",
     "predict",

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from latprof.devices import Event, measure_files, open_device
-from latprof.errors import DeviceError, UsageError
+from latprof.errors import DeviceError
+from latprof.pipeline.gating import runtime_of
 from latprof.vocabulary import Target, Timing
 
 __all__ = ["BenchResult", "bench"]
-
-_RUNTIMES = {".onnx": "onnxruntime", ".tflite": "tflite"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def bench(
     """Measure an exported file on a device, in rounds over fresh processes.
 
     Args:
-        file: .onnx or .tflite.
+        file: .onnx, .tflite or .pt2.
         device: see ``latprof.profile``.
         runtime: what runs it; by default the runtime of the file's format.
         threads: of the runtime.
@@ -80,9 +79,7 @@ def bench(
         0.00412
     """
     path = Path(file)
-    chosen = runtime or _RUNTIMES.get(path.suffix)
-    if chosen is None:
-        raise UsageError(f"{path}: no runtime is known for {path.suffix!r}; say which one")
+    chosen = runtime_of(path, runtime)
     with open_device(device, runtime=chosen, threads=threads, **settings) as opened:
         (timing,) = measure_files(opened, [path], on_event=on_event)
         if not timing.samples_s:

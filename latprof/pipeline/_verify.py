@@ -12,12 +12,19 @@ import numpy as np
 
 from latprof.compress.export import check_path, load_check
 from latprof.compress.shrink import compare_outputs
-from latprof.devices import Device, Event, measure_files, open_target, run_inference
+from latprof.devices import Device, Event, compare_until, measure_files, open_target, run_inference
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
+from latprof.pipeline.gating import (
+    EXIT_CODES,
+    MAX_S,
+    LimitCheck,
+    check_latency,
+    read_latency,
+)
 from latprof.surrogate import fit, fit_file
 from latprof.tables import LatencyTable
-from latprof.vocabulary import Target
+from latprof.vocabulary import Target, Timing
 
 __all__ = ["Verification", "verify"]
 
@@ -26,17 +33,35 @@ _log = logging.getLogger("latprof")
 
 @dataclass(frozen=True)
 class Verification:
-    """Measured and predicted latency in seconds; ``max_rel_error`` compares outputs with the
-    reference written at export, None where there is none."""
+    """What was measured of a file, beside its prediction.
+
+    Args:
+        file: what was measured.
+        target: device, runtime and settings.
+        latency_s, predicted_s: measured and predicted seconds per call.
+        max_rel_error: of the outputs, against the reference written at export; None where there
+            is none.
+        check: that of ``max_latency``; None where none was given.
+        status: ``ok``, or why ``latency_s`` is not to be trusted: ``noisy`` or ``throttled``.
+        detail: one line on it; empty where it is ``ok``.
+    """
 
     file: str
     target: str
     latency_s: float
     predicted_s: float
     max_rel_error: float | None
+    check: LimitCheck | None = None
+    status: str = "ok"
+    detail: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where a limit holds or none was given, 3 where it does not, 4 where undecided."""
+        return EXIT_CODES[self.check.verdict] if self.check else 0
 
 
 def verify(
@@ -44,6 +69,7 @@ def verify(
     table: str | Path | LatencyTable,
     *,
     device: str = "local",
+    max_latency: str | float | None = None,
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> Verification:
@@ -56,6 +82,8 @@ def verify(
         file: .onnx or .tflite.
         table: latency table of the target.
         device: see ``latprof.profile``.
+        max_latency: limit such as ``5ms``; it is then measured as ``latprof.gate`` does, and the
+            result has a ``check``.
         on_event: called as measuring goes on.
         settings: of the device or the runtime, by name.
 
@@ -72,12 +100,16 @@ def verify(
     """
     surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
     file = Path(file)
+    limit_s = None if max_latency is None else read_latency(max_latency, "max")
     target: Target = surrogate.target
     workloads = model_workloads(str(file))
     with open_target(device, target, **settings) as opened:
-        (timing,) = measure_files(opened, [file], on_event=on_event)
-        if not timing.usable:
-            raise DeviceError(f"{file} could not be timed on {device}: {timing.detail}")
+        check, status, detail = None, "ok", ""
+        if limit_s is not None:
+            latency_s, check = _within(opened, file, limit_s, on_event)
+        else:
+            timing = _timed(opened, file, on_event)
+            latency_s, status, detail = timing.latency_s, timing.status, timing.detail
         checked = check_path(file).is_file()
         if checked and opened.no_outputs:
             _log.warning("the outputs of %s are not compared: %s", file, opened.no_outputs)
@@ -85,7 +117,43 @@ def verify(
         error = _largest_error(opened, file) if checked else None
     predicted = surrogate.predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
-    return Verification(str(file), str(target), timing.latency_s, predicted_s, error)
+    return Verification(
+        str(file), str(target), latency_s, predicted_s, error, check, status, detail
+    )
+
+
+def _within(
+    device: Device,
+    file: Path,
+    limit_s: float,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[float, LimitCheck]:
+    """(seconds, whether they are within the limit)."""
+
+    def update(share: float) -> None:
+        if on_event is not None:
+            on_event(Event("reading", 0, 1, share, MAX_S * (1 - share)))
+
+    found = compare_until(
+        device,
+        [file],
+        lambda found: check_latency(found, 0, limit_s).verdict != "undecided",
+        max_s=MAX_S,
+        on_round=update,
+    )
+    return found.latencies_s[0], check_latency(found, 0, limit_s)
+
+
+def _timed(device: Device, file: Path, on_event: Callable[[Event], None] | None) -> Timing:
+    """A timing beside background load is flagged, not lost.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    (timing,) = measure_files(device, [file], on_event=on_event)
+    if not timing.samples_s:
+        raise DeviceError(f"{file} could not be timed on {device.target}: {timing.detail}")
+    return timing
 
 
 def _largest_error(device: Device, file: Path) -> float:

@@ -13,7 +13,17 @@ from latprof._cli import cli
 
 #: Arguments of a command that are spelled otherwise in Python, and those of the terminal alone.
 SPELLED = {"batches": "batch", "format_": "format", "tables_": "tables", "input_shapes": "inputs"}
-TERMINAL = {"as_json", "settings", "every_op", "verbose", "pairs", "benchmark_model", "check"}
+TERMINAL = {
+    "as_json",
+    "settings",
+    "every_op",
+    "verbose",
+    "pairs",
+    "benchmark_model",
+    "check",
+    "markdown",
+    "junit",
+}
 #: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing.
 OTHERWISE = {
     "import": {"device", "runtime", "runtime_version", "threads"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from support.adbd import Phone, elf
 from support.phone_jobs import QUICK
 
-from latprof.devices import open_device, profile
+from latprof.devices import BackgroundLoad, FakeDevice, SentinelTimes, open_device, profile
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.pipeline import verify
 from latprof.tables import LatencyTable
@@ -37,3 +38,21 @@ def test_a_device_that_gives_no_outputs_is_timed_and_says_so(
     assert result.latency_s > 0
     assert result.max_rel_error is None
     assert "are not compared: LiteRT's benchmark_model saves no outputs" in caplog.text
+
+
+def test_a_timing_beside_background_load_is_flagged_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.tflite"
+    workloads: list[Workload] = [MatMul(1, k, n) for k in (64, 128) for n in (64, 128, 256)]
+    file.write_bytes(write_tflite(workloads[0]))
+    with open_device("fake") as opened:
+        table = LatencyTable(opened.target, tuple(profile(opened, workloads, settings=QUICK)))
+    busy = FakeDevice(loads=[BackgroundLoad(0, math.inf, slowdown=5)])
+    busy.baseline = SentinelTimes(core_s=busy.law_s(busy.sentinel))
+    monkeypatch.setattr("latprof.pipeline._verify.open_target", lambda *_: busy)
+    result = verify(file, table, device="fake")
+    assert result.latency_s > 0
+    assert result.status == "throttled"
+    assert result.detail
+    assert result.to_dict()["status"] == "throttled"

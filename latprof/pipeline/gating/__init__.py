@@ -1,0 +1,8 @@
+"""Whether a file is fast enough: limits, verdicts with a confidence, and how they are reported.
+
+Names load on first use; ``__init__.pyi`` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
