@@ -65,8 +65,8 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of n axes in two columns."""
-    columns = min(n, 2)
+    """A figure of n axes, in one row where they are few."""
+    columns = n if n <= 3 else 2
     rows = -(-n // columns)
     figure = _figure(width * columns, height * rows)
     every = list(figure.subplots(rows, columns, squeeze=False).ravel())
@@ -213,16 +213,20 @@ def _agreement(axes: Axes, latency_s: Floats) -> None:
 
 
 def _seconds(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter
+    """Label in seconds; where a log axis spans few powers of ten, between them too."""
+    from matplotlib import ticker
 
     def text(seconds: float, _: int) -> str:
         return "0" if seconds == 0 else format_s(seconds).replace(".00", "").replace(".0 ", " ")
 
-    axis.set_major_formatter(FuncFormatter(text))
-    low, high = axis.get_view_interval()
-    if axis.get_scale() == "log" and high < 10 * low:  # no or one power of ten to label
-        axis.set_minor_formatter(FuncFormatter(text))
-        axis.set_tick_params(which="minor", labelsize=7)
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        if high < 3 * low:
+            axis.set_major_locator(ticker.MaxNLocator(5))
+        elif high < 100 * low:
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_formatter(ticker.FuncFormatter(text))
 
 
 def _plain(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import tracemalloc
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from support.tables import OPS, TARGET, planned, table_of, truth_s, variants, whole
 
 from latprof.errors import FitError, TableError, UsageError
@@ -292,3 +295,26 @@ def test_pictures_are_written(tmp_path: Path) -> None:
     assert all(p.stat().st_size > 10_000 for p in paths)
     few = replace(table, measurements=table.measurements[:2], models=())
     assert plot_fit(fit(few), few, tmp_path / "few") == []
+
+
+@pytest.mark.parametrize("span", [1.5, 5, 40])
+def test_tick_labels_do_not_overlap(
+    span: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    factors = np.geomspace(1, span, 6)
+    models = [whole(f"m{n}", OPS, factor) for n, factor in enumerate(factors)]
+    table = planned("spread", 200).with_models(models)
+    plot_fit(fit(table), table, tmp_path)
+    assert len(drawn) == 4
+    for figure in drawn:
+        FigureCanvasAgg(figure).draw()
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            low, high = sorted(axis.get_view_interval())
+            labels = [t for t in axis.get_ticklabels(which="both") if t.get_text()]
+            places = [t.get_position()[axis.axis_name == "y"] for t in labels]
+            shown = [t for t, p in zip(labels, places, strict=True) if low <= p <= high]
+            boxes = [t.get_window_extent() for t in shown]
+            assert len(boxes) >= 2 or not axis.get_label_text()
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
