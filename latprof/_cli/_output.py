@@ -107,8 +107,9 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
     """A progress bar on stderr with elapsed and remaining time.
 
     Yields ``update(completed, total=..., description=..., left_s=...)``; without ``left_s`` the
-    remaining time follows from the speed so far. Where stderr is no terminal a line
-    is printed at each tenth of the way instead.
+    remaining time follows from the speed so far. It never goes back, though measuring may find
+    that more is to be done. Where stderr is no terminal a line is printed at each tenth of the
+    way instead.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -119,7 +120,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
     )
     bar = Progress(*columns, console=_err, disable=not _err.is_terminal)
     task = bar.add_task(description, total=total, left="")
-    tenth = -1
+    tenth, furthest = -1, 0.0
 
     def update(
         completed: float,
@@ -127,18 +128,19 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
         description: str | None = None,
         left_s: float | None = None,
     ) -> None:
-        nonlocal tenth
-        bar.update(task, completed=completed, total=total, description=description)
+        nonlocal tenth, furthest
+        furthest = max(furthest, completed)
+        bar.update(task, completed=furthest, total=total, description=description)
         if left_s is None:
             left_s = bar.tasks[task].time_remaining
         left = f"{format_duration(left_s)} left" if left_s else ""
         bar.update(task, left=left)
         whole = bar.tasks[task].total
-        now = int(10 * completed / whole) if whole else tenth
-        if not _err.is_terminal and whole and now != tenth:
+        now = int(10 * furthest / whole) if whole else tenth
+        if not _err.is_terminal and now > tenth:
             tenth = now
             ending = f", {left}" if left else ""
-            note(f"{bar.tasks[task].description}: {completed / whole:.0%}{ending}")
+            note(f"{bar.tasks[task].description}: {furthest / (whole or 1.0):.0%}{ending}")
 
     with bar:
         yield update
