@@ -134,9 +134,9 @@ class Compressor(nn.Module):
         self.model = model
         self.goals = goals
         self.weights = Weights(model, space)
-        projection = Projection(space, goals, self.weights)
+        self._projection = Projection(space, goals, self.weights)
         self.selection = method.start(
-            Parts(model, space, tuple(of_group), goals, self.weights, projection, steps)
+            Parts(model, space, tuple(of_group), goals, self.weights, self._projection, steps)
         )
         self.measure = {n: each.measure for n, each in latencies.items() if each.measure}
         self._original_cost = self.cost_model.feasible_range().original
@@ -277,10 +277,12 @@ class Compressor(nn.Module):
         """The network that the masks would leave at this share of the way to the budgets, and its
         unit counts. The masks go on as they were."""
         before = self._chosen()
+        self._projection.silent = True
         try:
             self.selection.choose(progress, AIM)
             return self._shrunk(), self.counts()
         finally:
+            self._projection.silent = False
             self._put_back(before)
 
     def shrink(self) -> nn.Module:

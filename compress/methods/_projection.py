@@ -46,6 +46,7 @@ class Projection:
             _REVIVED_BLOCK if index in self._gates else _REVIVED
             for index in range(len(space.groups))
         ]
+        self.silent = False
         self._named: set[str] = set()
         for option in space.ranks:
             self._strides[option.group.index] = _RANK_STRIDES
@@ -102,7 +103,10 @@ class Projection:
             alpha[chosen] = kept
 
     def warn(self, counts: Sequence[int]) -> None:
-        """Name, once each, the channel groups that only their minimum keeps from vanishing."""
+        """Name, once each, the channel groups that only their minimum keeps from vanishing; not
+        while ``silent``."""
+        if self.silent:
+            return
         bare = {g.name: f"{g.name} ({g.minimum} of {g.size})" for g in self.space.bare(counts)}
         if new := bare.keys() - self._named:
             _log.warning(

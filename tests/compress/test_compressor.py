@@ -359,3 +359,15 @@ def test_the_example_in_the_help_runs() -> None:
     exec(code, known)
     assert known["comp"].fixed
     assert known["comp"].cost() <= known["comp"].budget_cost
+
+
+def test_groups_at_their_minimum_are_named_by_the_run_and_not_by_a_trial(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    probe = Compressor(network(), EXAMPLE, surrogate(), "75%", steps=60)
+    least = probe.cost_model.feasible_range().least
+    comp = Compressor(network(), EXAMPLE, surrogate(), 1.02 * least, steps=60)
+    comp.snapshot(1.0)
+    assert "down to the least" not in caplog.text
+    comp.fix()
+    assert "down to the least" in caplog.text
