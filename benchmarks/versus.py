@@ -19,7 +19,7 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
-from versus_methods import METHODS, Job, QuietDeployment, alone
+from versus_methods import METHODS, Job, QuietDeployment, Thin, alone
 from versus_report import WHOLE, report
 
 from latprof.compress import TensorBatches, TrainSettings, accuracy, trace, train
@@ -90,6 +90,7 @@ class Bench:
     """What all runs share."""
 
     options: argparse.Namespace
+    methods: Mapping[str, Callable[[Job], Thin]]
     device: Device
     batches: TensorBatches
     held_out: tuple[Tensor, Tensor]
@@ -122,8 +123,11 @@ class Bench:
         return TensorBatches(self.batches.images, self.batches.labels, seed=seed)
 
 
-def main() -> None:
-    options = _options()
+def main(
+    methods: Mapping[str, Callable[[Job], Thin]] = METHODS, default: Sequence[str] = tuple(METHODS)
+) -> None:
+    """Run ``default`` of ``methods``, unless others are asked for."""
+    options = _options(methods, default)
     if options.threads:
         torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", module="torch_pruning")
@@ -136,6 +140,7 @@ def main() -> None:
         with open_device("local", runtime="onnxruntime", threads=1) as device:
             bench = Bench(
                 options,
+                methods,
                 device,
                 TensorBatches(whole.images[:kept], whole.labels[:kept]),
                 (whole.images[cut:], whole.labels[cut:]),
@@ -190,7 +195,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
         seed=cell.seed,
     )
     job = Job(deployment, model, fit(table), settings, bench.data(cell.seed))
-    thin = METHODS[cell.method](job)
+    thin = bench.methods[cell.method](job)
     original, small = deployment.export(model, "original"), deployment.export(thin.model, "thin")
     (original_s,) = deployment.time(original)
     ratio = float(np.median([deployment.ratios(original, small) for _ in range(o.readings)]))
@@ -214,6 +219,7 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     }
     if thin.comp is not None:
         row["counts"] = thin.comp.counts()
+        row["ratio_before_fix"] = float(thin.comp.ratio_before_fix)
         if cell.method == "latprof":
             row["neighbours"] = wider_neighbours(bench, thin.comp.graph, thin.comp.counts())
     return row
@@ -325,14 +331,14 @@ def _machine() -> str:
     return platform.processor() or platform.machine()
 
 
-def _options() -> argparse.Namespace:
+def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dataset", default="fashion_mnist", choices=MODELS)
     parser.add_argument("--models", nargs="*", metavar="MODEL", help="all by default")
     parser.add_argument("--budgets", nargs="*", type=int, default=[40, 60, 80], metavar="PERCENT")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="*", default=list(default), choices=methods)
     parser.add_argument("--images", type=int, default=20_000, help="to train on, 55,000 at most")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--mask-epochs", type=int, default=2)

@@ -22,6 +22,7 @@ from latprof.compress import (
     Compressor,
     Distillation,
     Graph,
+    Method,
     Prune,
     TensorBatches,
     TrainSettings,
@@ -42,7 +43,7 @@ from latprof.vocabulary import Timing
 T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["METHODS", "Job", "QuietDeployment", "alone", "prune_globally"]
+__all__ = ["METHODS", "Job", "QuietDeployment", "Thin", "alone", "chosen_by", "prune_globally"]
 
 _TRIES = 8
 _HALVINGS = 9
@@ -178,6 +179,11 @@ class _Macs(nn.Module):
 def latprof(job: Job) -> Thin:
     done = compress_in(job.deployment, job.model, job.surrogate, job.settings, job.batches)
     return Thin(done.small, done.comp)
+
+
+def chosen_by(method: Method) -> Callable[[Job], Thin]:
+    """As ``latprof``, with units chosen by another method, or by masks with other switches."""
+    return lambda job: latprof(replace(job, settings=replace(job.settings, method=method)))
 
 
 def flops(job: Job) -> Thin:
