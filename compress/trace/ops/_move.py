@@ -21,7 +21,7 @@ _MOVES = (
     "concat", "stack", "flip", "repeat", "repeat_interleave", "tile", "diagonal", "unfold",
     "select_scatter", "slice_scatter", "atleast_1d", "atleast_2d", "atleast_3d",
     "hstack", "vstack", "dstack", "column_stack", "tensor_split", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "roll",
+    "pixel_unshuffle", "channel_shuffle", "roll", "view_as", "reshape_as",
 )  # fmt: skip
 _WINDOWS = ("slice", "narrow", "split_with_sizes", "split", "chunk", "tensor_split", "unsafe_split")
 _TRANSPOSES = ("permute", "transpose", "t", "numpy_T", "mT", "swapaxes", "swapdims", "movedim")
@@ -168,6 +168,8 @@ def _moved(call: Call, args: dict[str, Any]) -> Any:
     """The op itself, on labels; where it insists on a view of memory, the copy will do."""
     if call.name in ("view", "_unsafe_view", "_reshape_alias"):
         return args["self"].reshape(args["size"])
+    if call.name in ("view_as", "reshape_as"):
+        return args["self"].reshape(call.shapes[0])
     return call.target(**args)
 
 

@@ -15,7 +15,7 @@ __all__ = ["pointwise_rule"]
 _FREE = frozenset({
     "alias", "clone", "contiguous", "copy", "detach", "dropout", "feature_dropout", "lift_fresh",
     "lift_fresh_copy", "ones_like", "zeros_like", "full_like", "empty_like", "to", "type_as",
-    "_to_copy", "expand_as", "view_as", "_assert_tensor_metadata", "identity", "rand_like",
+    "_to_copy", "expand_as", "zero", "_assert_tensor_metadata", "identity", "rand_like",
     "randn_like", "alpha_dropout", "real",
 })  # fmt: skip
 
@@ -49,7 +49,7 @@ def _pointwise(tracer: Tracer, call: Call) -> Value:
     values = tensors_in(call.args.values())
     if len(values) == 1 and (scaled := _scaled(call, values[0])) is not None:
         return scaled
-    if call.name in ("expand_as", "view_as", "type_as", "copy"):
+    if call.name in ("expand_as", "type_as", "copy"):
         values = values[1:] if call.name == "copy" else values[:1]
     made = tracer.value(call, tracer.meet(call, values))
     if call.name in _FREE or not made.floating:

@@ -120,6 +120,23 @@ class HeadsInATuple(nn.Module):
         return self.head(self.middle(x, self.shape))
 
 
+class NormOfTokens(nn.Module):
+    """Batch norm over the tokens of all images, put back into the shape of what came, as LeViT's;
+    a bias of which a part is zeroed in place, as Swin V2's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.norm, self.down = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.down.bias.clone()
+        bias[2:4].zero_()
+        y = self.up(x)
+        y = self.norm(y.flatten(0, 1)).reshape_as(y)
+        y = F.relu(y.flatten(0, 1)).view_as(y)
+        return F.linear(y, self.down.weight, bias)
+
+
 def _frozen() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 16, 3),
@@ -139,6 +156,7 @@ def _frozen() -> nn.Module:
         (ConcurrentExcitation, IMAGE, {"a": 16, "down": 4}),
         (_frozen, IMAGE, {"0": 16, "3": 12}),
         (Unfolded, IMAGE, {"a": 16}),
+        (NormOfTokens, torch.zeros(2, 6, 8), {"up": 16}),
         (HeadsInATuple, torch.zeros(1, 6, 16), {"middle.inner.qkv": 2}),
     ],
 )
