@@ -160,7 +160,7 @@ def test_profile_follows_the_adaptive_plan_and_fit_calibrates(run: Any, tmp_path
     [
         (("table", "show", "none.parquet"), "no such file"),
         (("table", "export", "{path}", "-o", "t.xlsx"), "ends in .csv, .json, .npz"),
-        (("table", "import", "t.foo", "-o", "x"), "--format csv or tinynas-trt"),
+        (("table", "import", "t.foo", "-o", "x"), "say --format aiconfigurator, csv"),
         (("fit", "{broken}"), "truncated or corrupt"),
         (("fit", "{path}", "--method", "best"), "best"),
     ],
