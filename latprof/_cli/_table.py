@@ -17,6 +17,10 @@ from latprof.workloads import DTYPE_BYTES
 
 #: Formats that say what was measured, or were published for one target.
 _TARGET_KNOWN = ("auto", "aiconfigurator", "neusight")
+
+#: Of a table with more families than this, `show` lists the kinds of op instead.
+_MAX_FAMILIES = 60
+
 _FILE = click.Path(path_type=Path)
 _force = click.option("--force", is_flag=True, help="Replace a file that is there.")
 
@@ -31,7 +35,8 @@ def command() -> None:
 @click.option("--rows", is_flag=True, help="Every row, not only the families.")
 @json_option
 def show(table: Path, rows: bool, as_json: bool) -> None:
-    """What TABLE holds: its target, and each family of ops with its ranges."""
+    """What TABLE holds: its target, and each family of ops with its ranges (where there are very
+    many, each kind of op)."""
     found = tables.show(table)
     if as_json:
         print_json(found.contents())
@@ -60,18 +65,27 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
     counted = "".join(f", {n} {status}" for status, n in flags.items())
     if flags:
         note(f"what the flagged rows mean, and what to do: latprof table check {table}")
+    names = {family: family_text(group[0].workload) for family, group in families.items()}
+    first = "family"
+    if len(families) > _MAX_FAMILIES:
+        first = "kind of op"
+        kinds = Counter(group[0].workload.label for group in families.values())
+        names = {label: f"{label} ({n} families)" for label, n in kinds.items()}
+        families = {
+            label: [m for m in loaded.usable if m.workload.label == label] for label in kinds
+        }
     print_table(
         f"{table}: {len(loaded)} rows{counted}; {len(loaded.models)} whole models",
-        ("family", "rows", "c_in", "c_out", "latency"),
+        (first, "rows", "c_in", "c_out", "latency"),
         [
             (
-                family_text(group[0].workload),
+                names[name],
                 str(len(group)),
                 *(_range([m.workload.channels[axis] for m in group]) for axis in (0, 1)),
                 f"{format_s(min(m.latency_s for m in group))} to "
                 f"{format_s(max(m.latency_s for m in group))}",
             )
-            for group in families.values()
+            for name, group in families.items()
         ],
     )
 

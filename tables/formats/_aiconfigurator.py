@@ -7,7 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from latprof.tables._table import LatencyTable
-from latprof.tables.formats._collect import Collected, one_value, read_columns, sizes
+from latprof.tables.formats._collect import (
+    Collected,
+    by_text,
+    one_value,
+    read_columns,
+    require_columns,
+    sizes,
+)
 from latprof.tables.formats._published import require_dtype
 from latprof.vocabulary import Target
 from latprof.workloads import DTYPE_BYTES, MatMul
@@ -43,24 +50,23 @@ def import_aiconfigurator(
     found = Collected(path)
     if "op_name" in frame:
         other = frame[frame["op_name"] != "gemm"]
-        for name, group in other.groupby("op_name"):
-            found.left_out[f"op_name is {name}, which is no matrix product"] = _lines(group)
+        for name, group in by_text(other, "op_name"):
+            found.leave_out(group.index, f"op_name is {name}, which is no matrix product")
         frame = frame.drop(other.index)
     if len(frame):
-        frame = read_columns(path, _COLUMNS).loc[frame.index]
-        for name, group in frame.groupby("gemm_dtype"):
+        require_columns(path, frame, _COLUMNS)
+        for name, group in by_text(frame, "gemm_dtype"):
             if name not in DTYPE_BYTES:
                 reason = f"gemm_dtype is {name}, which no workload has"
             elif dtype not in (None, name):
                 reason = f"gemm_dtype is {name}, and {dtype} was asked for"
             else:
                 continue
-            found.left_out[reason] = _lines(group)
+            found.leave_out(group.index, reason)
             frame = frame.drop(group.index)
         frame = sizes(frame, ("m", "n", "k"), found)
-    latency_ms = pd.to_numeric(frame["latency"], errors="coerce") * 1e-3
-    if len(frame):
-        columns = (frame.index, frame["m"], frame["n"], frame["k"], frame["gemm_dtype"], latency_ms)
+        seconds = pd.to_numeric(frame["latency"], errors="coerce") * 1e-3
+        columns = (frame.index, frame["m"], frame["n"], frame["k"], frame["gemm_dtype"], seconds)
         rows = zip(*(c.tolist() for c in columns), strict=True)
         for line, m, n, k, name, latency_s in rows:
             found.add(line, MatMul(m, k, n, dtype=name), latency_s)
@@ -68,15 +74,13 @@ def import_aiconfigurator(
 
 
 def _target(path: Path, frame: pd.DataFrame) -> Target:
-    sources = frame["kernel_source"].unique() if "kernel_source" in frame else []
-    kernels = ", ".join(sorted(map(str, sources)))
+    sources: list[str] = (
+        frame["kernel_source"].astype(str).tolist() if "kernel_source" in frame else []
+    )
+    kernels = ", ".join(sorted(set(sources)))
     return Target(
         one_value(path, frame, "device"),
         one_value(path, frame, "framework").lower(),
         one_value(path, frame, "version"),
         settings=(("kernel_source", kernels),) if kernels else (),
     )
-
-
-def _lines(frame: pd.DataFrame) -> list[int]:
-    return [int(line) for line in frame.index]

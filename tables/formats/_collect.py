@@ -4,7 +4,7 @@ line."""
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,21 @@ from latprof.workloads import Workload
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Collected", "import_notes", "one_value", "read_columns", "sizes"]
+__all__ = [
+    "Collected",
+    "by_text",
+    "import_notes",
+    "one_value",
+    "read_columns",
+    "require_columns",
+    "sizes",
+]
 
 #: Of the lines of one fault, so many are named.
 _NAMED_LINES = 20
 
 #: A size above this is no size: the most that 32 bits hold.
 _MAX_SIZE = 2**31 - 1
-
-#: Deeper causes than a wrong value: the line is no size at all.
-_NO_SIZE = 0
 
 
 @dataclass
@@ -73,9 +78,10 @@ class Collected:
         timing = ((latency_s,),)
         self.models.append(ModelMeasurement(name=name, workloads=workloads, samples_s=timing))
 
-    def leave_out(self, line: int, reason: str) -> None:
-        """A line that says something no workload can."""
-        self.left_out.setdefault(reason, []).append(line)
+    def leave_out(self, lines: Iterable[int], reason: str) -> None:
+        """Lines that say something no workload can."""
+        if new := list(map(int, lines)):
+            self.left_out.setdefault(reason, []).extend(new)
 
     def table(self, target: Target, **facts: Any) -> LatencyTable:
         """All of it; ``provenance`` counts what was left out, faults and doubled shapes.
@@ -126,21 +132,27 @@ def import_notes(table: LatencyTable) -> list[str]:
     """
     facts = table.provenance
     notes = [
-        f"{found['rows']} rows left out (from line {found['first_line']}): {reason}"
+        f"{_count(found['rows'])} left out (from line {found['first_line']}): {reason}"
         for reason, found in facts.get("left_out", {}).items()
     ]
     if found := facts.get("impossible"):
         line, reason = found["lines"][0]
         others = _others(found, [line for line, _ in found["lines"]])
-        notes.append(f"{found['rows']} impossible rows left out: line {line}: {reason}{others}")
+        notes.append(
+            f"{_count(found['rows'])} left out as impossible: line {line}: {reason}{others}"
+        )
     if found := facts.get("duplicates"):
         line, earlier = found["lines"][0]
         others = _others(found, [line for line, _ in found["lines"]])
         notes.append(
-            f"{found['rows']} rows repeat a shape: line {line} that of line {earlier}{others}; "
-            "a fit reads the last of each"
+            f"{_count(found['rows'])} of a shape that came before: line {line} that of line "
+            f"{earlier}{others}; a fit reads the last of each"
         )
     return notes
+
+
+def _count(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _others(found: Mapping[str, Any], lines: Sequence[int]) -> str:
@@ -173,13 +185,24 @@ def read_columns(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as exc:  # pandas' and pyarrow's errors are ValueErrors
         raise TableError(f"{path}: cannot be read as CSV or Parquet: {exc}") from exc
     frame.columns = [str(name).strip() for name in frame.columns]
+    require_columns(path, frame, needed)
+    return frame
+
+
+def by_text(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each text of a column; those without one are under ``empty``."""
+    for text, group in frame.groupby(frame[name].fillna("empty").astype(str)):
+        yield str(text), group
+
+
+def require_columns(path: Path, frame: pd.DataFrame, needed: Sequence[str]) -> None:
+    """Raise TableError naming the columns that the file lacks."""
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise TableError(
             f"{path}: the columns are {', '.join(frame.columns)[:200]}; expected "
             f"{', '.join(missing)} too"
         )
-    return frame
 
 
 def sizes(frame: pd.DataFrame, names: Sequence[str], collected: Collected) -> pd.DataFrame:
@@ -187,15 +210,16 @@ def sizes(frame: pd.DataFrame, names: Sequence[str], collected: Collected) -> pd
     import pandas as pd
 
     right = np.ones(len(frame), dtype=bool)
+    lines = frame.index.tolist()
     columns = {}
     for name in names:
         numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
-        whole &= (numbers > _NO_SIZE) & (numbers <= _MAX_SIZE)
+        whole &= (numbers >= 1) & (numbers <= _MAX_SIZE)
         for at in np.flatnonzero(right & ~whole):
             value = frame[name].iloc[at]
             fault = f"{name} is {str(value)[:40]}; expected a whole number >= 1"
-            collected.faults.append((int(frame.index[at]), fault))
+            collected.faults.append((lines[at], fault))
         right &= whole
         columns[name] = numbers
     kept = frame[right].copy()

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from latprof.errors import TableError
 from latprof.tables._table import LatencyTable
-from latprof.tables.formats._collect import Collected, one_value, read_columns, sizes
+from latprof.tables.formats._collect import (
+    Collected,
+    by_text,
+    one_value,
+    read_columns,
+    require_columns,
+    sizes,
+)
 from latprof.tables.formats._published import require_dtype
 from latprof.vocabulary import Target
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -49,10 +55,9 @@ def import_neusight(
     require_dtype(dtype)
     frame = read_columns(path, ("OPName", "Latency"))
     found = Collected(path)
-    for name, group in frame.groupby("OPName"):
+    for name, group in by_text(frame, "OPName"):
         if name not in _READERS:
-            lines = [int(line) for line in group.index]
-            found.left_out[f"OPName is {name}, which no workload says"] = lines
+            found.leave_out(group.index, f"OPName is {name}, which no workload says")
             continue
         group = group.assign(latency_s=pd.to_numeric(group["Latency"], errors="coerce") * 1e-3)
         for line, workload, latency_s in _READERS[str(name)](group, dtype, found):
@@ -79,9 +84,7 @@ def _conv(frame: pd.DataFrame, dtype: str, found: Collected) -> Rows:
     if "Padding" in frame:
         kernel = pd.to_numeric(frame["Kernel_Szie"], errors="coerce")
         other = frame["Padding"] != (kernel - 1) // 2
-        reason = "Padding is not that of a workload, (kernel - 1) // 2"
-        for line in frame.index[other]:
-            found.leave_out(int(line), reason)
+        found.leave_out(frame.index[other], "Padding is not that of a workload, (kernel - 1) // 2")
         frame = frame[~other]
     for line, b, c_in, c_out, k, size, stride, latency_s in _columns(frame, _CONV, found):
         conv = Conv2d(size, size, c_in, c_out, k, stride, batch=b, dtype=dtype)
@@ -99,9 +102,7 @@ def _columns(
     frame: pd.DataFrame, names: tuple[str, ...], found: Collected
 ) -> Iterator[tuple[int, ...]]:
     """(line, sizes as named, seconds) of each right row."""
-    missing = [name for name in names if name not in frame]
-    if missing:
-        raise TableError(f"{found.path}: the columns {', '.join(missing)} are missing")
+    require_columns(found.path, frame, names)
     right = sizes(frame, names, found)
     columns = (right.index, *(right[name] for name in names), right["latency_s"])
     return zip(*(column.tolist() for column in columns), strict=True)

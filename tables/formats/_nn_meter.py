@@ -65,7 +65,7 @@ def import_nn_meter(path: Path, target: Target, *, dtype: str = "float32") -> La
                 found.faults.append((line, f"{kernel} {name}: {exc}"))
                 continue
             if workload is None:
-                found.leave_out(line, f"the kernel {kernel} is no workload")
+                found.leave_out([line], f"the kernel {kernel} is no workload")
             else:
                 found.add(line, workload, milliseconds * 1e-3)
     return found.table(target)

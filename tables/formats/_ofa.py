@@ -51,7 +51,7 @@ def import_ofa(path: Path, target: Target, *, dtype: str = "float32") -> Latency
             found.faults.append((line, f"{key[:80]}: {exc!r}"))
             continue
         if not workloads:
-            found.leave_out(line, f"the block {key.split('-')[0]} is no workload")
+            found.leave_out([line], f"the block {key.split('-')[0]} is no workload")
         elif len(workloads) == 1:
             found.add(line, workloads[0], milliseconds * 1e-3)
         else:

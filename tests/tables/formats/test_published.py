@@ -99,7 +99,7 @@ def test_aiconfigurator(tmp_path: Path) -> None:
     assert facts["duplicates"]["lines"] == [[4, 2]]
     assert [line for line, _ in facts["impossible"]["lines"]] == [6, 7, 8]
     notes = "\n".join(import_notes(table))
-    assert "1 rows left out (from line 3): gemm_dtype is fp8" in notes
+    assert "1 row left out (from line 3): gemm_dtype is fp8" in notes
     assert "op_name is moe" in notes
     with pytest.raises(TableError, match="float16 was asked for"):
         import_aiconfigurator(path, dtype="float16")
@@ -110,7 +110,7 @@ def test_aiconfigurator(tmp_path: Path) -> None:
 
 def test_what_is_no_matrix_product_is_counted(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.csv", "op_name,batch_size,latency\nattention,4,0.5\n")
-    with pytest.raises(TableError, match=r"1 rows left out \(from line 2\): op_name is attention"):
+    with pytest.raises(TableError, match=r"1 row left out \(from line 2\): op_name is attention"):
         import_aiconfigurator(path)
 
 
@@ -206,3 +206,13 @@ def test_whole_published_tables(name: str, rows: int) -> None:
     assert len(table) + impossible + (left_out if name.startswith("n") else 0) == rows
     assert impossible < 0.01 * rows
     assert table.target.device.startswith(("NVIDIA", "Tesla"))
+
+
+def test_lines_without_a_type_or_a_name_are_counted(tmp_path: Path) -> None:
+    lines = "linear,bfloat16,1,8,8,0.01\nlinear,,1,8,8,0.01\n"
+    header = "kernel_source,gemm_dtype,m,n,k,latency\n"
+    table = import_aiconfigurator(_write(tmp_path / "a.csv", header + lines))
+    assert import_notes(table) == ["1 row left out (from line 3): gemm_dtype is empty, which no "
+                                   "workload has"]  # fmt: skip
+    v100 = _write(tmp_path / "v.csv", _NEUSIGHT.replace("softmax,0.01", ",0.01"))
+    assert "(from line 4): OPName is empty" in import_notes(import_neusight(v100))[0]
