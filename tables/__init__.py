@@ -6,6 +6,11 @@ from latprof.tables._diff import TableDiff, diff, plot_diff
 from latprof.tables._family import Family, families_of, family_text
 from latprof.tables._table import LatencyTable
 from latprof.tables.formats import (
+    import_aiconfigurator,
+    import_neusight,
+    import_nn_meter,
+    import_notes,
+    import_ofa,
     import_plain_csv,
     import_tinynas_trt,
     read_csv,
@@ -30,6 +35,11 @@ __all__ = [
     "diff",
     "families_of",
     "family_text",
+    "import_aiconfigurator",
+    "import_neusight",
+    "import_nn_meter",
+    "import_notes",
+    "import_ofa",
     "import_plain_csv",
     "import_tinynas_trt",
     "paper_axis",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from latprof.tables._table import LatencyTable
 from latprof.vocabulary import Measurement, Target, format_s
 from latprof.workloads import Workload
 
-__all__ = ["Finding", "check"]
+__all__ = ["Finding", "check", "impossible"]
 
 #: No device is faster: a row that says so was timed wrongly, or is in another unit.
 _MAX_MACS_PER_S = 2e15
@@ -90,13 +91,18 @@ def _duplicates(table: LatencyTable) -> Iterator[Finding]:
 
 def _impossible(table: LatencyTable) -> Iterator[Finding]:
     for m in table.usable:
-        if m.latency_s < _MIN_LATENCY_S or m.workload.macs / m.latency_s > _MAX_MACS_PER_S:
-            yield Finding(
-                "error",
-                "impossible",
-                f"{_shape(m.workload)} takes {format_s(m.latency_s)}, faster than any device; "
-                "check the unit of its latency, or measure it again",
-            )
+        if fault := impossible(m.workload, m.latency_s):
+            advice = "check the unit of its latency, or measure it again"
+            yield Finding("error", "impossible", f"{fault}; {advice}")
+
+
+def impossible(workload: Workload, latency_s: float) -> str:
+    """Why no device takes this long for it; empty where one may."""
+    if not (math.isfinite(latency_s) and latency_s > 0):
+        return f"the latency of {_shape(workload)} is {latency_s:g} s; expected a number > 0"
+    if latency_s < _MIN_LATENCY_S or workload.macs / latency_s > _MAX_MACS_PER_S:
+        return f"{_shape(workload)} takes {format_s(latency_s)}, faster than any device"
+    return ""
 
 
 def _suspect(table: LatencyTable) -> Iterator[Finding]:

@@ -15,6 +15,12 @@ from latprof.tables import family_text
 from latprof.vocabulary import Measurement, Target, format_s
 from latprof.workloads import DTYPE_BYTES
 
+#: Formats that say what was measured, or were published for one target.
+_TARGET_KNOWN = ("auto", "aiconfigurator", "neusight")
+
+#: Of a table with more families than this, `show` lists the kinds of op instead.
+_MAX_FAMILIES = 60
+
 _FILE = click.Path(path_type=Path)
 _force = click.option("--force", is_flag=True, help="Replace a file that is there.")
 
@@ -29,7 +35,8 @@ def command() -> None:
 @click.option("--rows", is_flag=True, help="Every row, not only the families.")
 @json_option
 def show(table: Path, rows: bool, as_json: bool) -> None:
-    """What TABLE holds: its target, and each family of ops with its ranges."""
+    """What TABLE holds: its target, and each family of ops with its ranges (where there are very
+    many, each kind of op)."""
     found = tables.show(table)
     if as_json:
         print_json(found.contents())
@@ -58,18 +65,27 @@ def show(table: Path, rows: bool, as_json: bool) -> None:
     counted = "".join(f", {n} {status}" for status, n in flags.items())
     if flags:
         note(f"what the flagged rows mean, and what to do: latprof table check {table}")
+    names = {family: family_text(group[0].workload) for family, group in families.items()}
+    first = "family"
+    if len(families) > _MAX_FAMILIES:
+        first = "kind of op"
+        kinds = Counter(group[0].workload.label for group in families.values())
+        names = {label: f"{label} ({n} families)" for label, n in kinds.items()}
+        families = {
+            label: [m for m in loaded.usable if m.workload.label == label] for label in kinds
+        }
     print_table(
         f"{table}: {len(loaded)} rows{counted}; {len(loaded.models)} whole models",
-        ("family", "rows", "c_in", "c_out", "latency"),
+        (first, "rows", "c_in", "c_out", "latency"),
         [
             (
-                family_text(group[0].workload),
+                names[name],
                 str(len(group)),
                 *(_range([m.workload.channels[axis] for m in group]) for axis in (0, 1)),
                 f"{format_s(min(m.latency_s for m in group))} to "
                 f"{format_s(max(m.latency_s for m in group))}",
             )
-            for group in families.values()
+            for name, group in families.items()
         ],
     )
 
@@ -91,14 +107,19 @@ def export(table: Path, out: Path | None, force: bool, as_json: bool) -> None:
 @click.option("-o", "--out", type=_FILE, help="Table to write.  [default: SOURCE.parquet]")
 @click.option("--format", "format_", type=click.Choice(tables.FORMATS), default="auto",
               show_default=True,
-              help="auto: what `table export` wrote; csv: plain, with a header.")  # fmt: skip
-@click.option("--device", help="csv: hardware it was measured on; tinynas-trt: NVIDIA V100.")
-@click.option("--runtime", help="csv: runtime it was measured with; tinynas-trt: tensorrt.")
+              help="auto: what `table export` wrote; csv: plain, with a header; "
+              "ofa: YAML of blocks.")  # fmt: skip
+@click.option("--device", help="Hardware it was measured on, where the file names none.")
+@click.option("--runtime", help="Runtime it was measured with, where the file names none.")
 @click.option("--runtime-version", default="unknown", show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--fused/--alone", default=False, help="tinynas-trt: which rows; default alone.")
 @click.option("--dtype", type=click.Choice(tuple(DTYPE_BYTES)),
-              help="Of rows, or of a tinynas-trt file, that does not name it.")  # fmt: skip
+              help="Of rows, or of a file, that does not name it; "
+              "aiconfigurator: only these rows.")  # fmt: skip
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN",
+              help="csv: the column of a field, as m=rows or latency_ms=time; FIELD==VALUE is one "
+              "value for all rows, as kind==matmul. Other columns are not read.")  # fmt: skip
 @_force
 @json_option
 def import_(
@@ -111,6 +132,7 @@ def import_(
     threads: int,
     fused: bool,
     dtype: str | None,
+    columns: tuple[str, ...],
     force: bool,
     as_json: bool,
 ) -> None:
@@ -118,21 +140,33 @@ def import_(
     target = None
     if format_ == "tinynas-trt":
         device, runtime = device or "NVIDIA V100", runtime or "tensorrt"
-    if format_ != "auto" and (device is None or runtime is None):
+    if format_ not in _TARGET_KNOWN and (device is None or runtime is None):
         raise UsageError(
             f"--format {format_} says nothing of the target; add --device NAME --runtime NAME"
         )
+    if (device is None) != (runtime is None):
+        raise UsageError("a target has both; add --device NAME --runtime NAME")
     if device is not None and runtime is not None:
         target = Target(device, runtime, runtime_version, threads)
     found = tables.import_(
-        source, out, format=format_, target=target, fused=fused, dtype=dtype, force=force
+        source,
+        out,
+        format=format_,
+        target=target,
+        fused=fused,
+        dtype=dtype,
+        columns=dict(map(_column, columns)) or None,
+        force=force,
     )
-    if duplicates := found.table.duplicates:
+    notes = list(found.notes)
+    if not notes and (duplicates := found.table.duplicates):
         first, count = next(iter(duplicates.items()))
-        note(
-            f"warning: {len(duplicates)} shape(s) have more than one row, as {family_text(first)} "
+        notes.append(
+            f"{len(duplicates)} shape(s) have more than one row, as {family_text(first)} "
             f"{first.channels} has {count}; a fit reads the last of each"
         )
+    for line in notes:
+        note(f"warning: {line}")
     _written(found, as_json)
 
 
@@ -202,6 +236,13 @@ def diff(a: Path, b: Path, plot: Path | None, as_json: bool) -> None:
 def merge(tables_: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
     """Put TABLES of one target together; of a shape in several, the newest usable row stays."""
     _written(tables.merge(tables_, out, force=force), as_json)
+
+
+def _column(text: str) -> tuple[str, str]:
+    field, equals, column = text.partition("=")
+    if not (field and equals and column):
+        raise UsageError(f"--column is {text!r}; expected FIELD=COLUMN, or FIELD==VALUE")
+    return field, column
 
 
 def _written(found: tables.TableFile, as_json: bool) -> None:

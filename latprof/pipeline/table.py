@@ -5,7 +5,7 @@ Each command of ``latprof table`` is a function here, with the same arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from latprof.tables import (
     Finding,
     LatencyTable,
     TableDiff,
+    import_aiconfigurator,
+    import_neusight,
+    import_nn_meter,
+    import_notes,
+    import_ofa,
     import_plain_csv,
     import_tinynas_trt,
     plot_diff,
@@ -43,7 +48,7 @@ __all__ = [
     "show",
 ]
 
-FORMATS = ("auto", "csv", "tinynas-trt")
+FORMATS = ("auto", "aiconfigurator", "csv", "neusight", "nn-meter", "ofa", "tinynas-trt")
 _WRITERS: dict[str, Callable[[LatencyTable, Path], Path]] = {
     ".csv": write_csv,
     ".json": write_json,
@@ -59,6 +64,11 @@ class TableFile:
     file: Path
     table: LatencyTable
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the import left out, found impossible or doubled, with lines; one text each."""
+        return tuple(import_notes(self.table))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what ``--json`` prints where a file was written."""
         return {
@@ -66,6 +76,7 @@ class TableFile:
             "rows": len(self.table),
             "models": len(self.table.models),
             "duplicates": len(self.table.duplicates),
+            "notes": list(self.notes),
             "target": self.table.target.to_dict(),
         }
 
@@ -169,6 +180,7 @@ def import_(
     target: Target | None = None,
     fused: bool = False,
     dtype: str | None = None,
+    columns: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> TableFile:
     """Read a table in another format and write it as a latency table.
@@ -176,10 +188,12 @@ def import_(
     Args:
         out: table to write; by default the source's own name with .parquet.
         format: one of FORMATS: ``auto`` is what ``export`` wrote, ``csv`` is plain with a header.
-        target: what a plain CSV was measured on; for ``tinynas-trt`` instead of an NVIDIA V100
-            with TensorRT.
+        target: what it was measured on; for ``tinynas-trt`` instead of an NVIDIA V100 with
+            TensorRT, for ``aiconfigurator`` and ``neusight`` instead of what the file says.
         fused: of ``tinynas-trt``: the rows with fused activation.
-        dtype: of rows, or of a ``tinynas-trt`` file, that does not name it.
+        dtype: of rows, or of a file, that does not name it; of ``aiconfigurator``: only rows of it.
+        columns: of ``csv``: our field -> the file's column, or ``=value`` for all rows, as
+            ``{"kind": "=matmul", "m": "rows", "k": "inner", "n": "cols", "latency_ms": "time"}``.
         force: replace a file that is there.
 
     Raises:
@@ -189,7 +203,7 @@ def import_(
     path = Path(source)
     written = Path(out) if out is not None else path.with_suffix(".parquet")
     require_free(written, force)
-    table = _read(path, format, target, fused, dtype)
+    table = _read(path, format, target, fused, dtype, columns)
     return TableFile(table.save(written), table)
 
 
@@ -243,21 +257,39 @@ def require_free(path: Path, force: bool) -> None:
 
 
 def _read(
-    path: Path, format: str, target: Target | None, fused: bool, dtype: str | None
+    path: Path,
+    format: str,
+    target: Target | None,
+    fused: bool,
+    dtype: str | None,
+    columns: Mapping[str, str] | None,
 ) -> LatencyTable:
+    if format not in FORMATS:
+        raise UsageError(f"format is {format!r}; expected one of {', '.join(FORMATS)}")
+    if columns is not None and format != "csv":
+        raise UsageError(f"columns are named for a csv; the format is {format}")
     if format == "auto":
         if path.suffix not in _READERS:
             raise UsageError(
-                f"{path}: format not known by its name; say --format csv or tinynas-trt"
+                f"{path}: format not known by its name; say --format {', '.join(FORMATS[1:-1])} "
+                f"or {FORMATS[-1]}"
             )
         return _READERS[path.suffix](path)
     if format == "tinynas-trt":  # published for one card and one runtime
         published = target or Target("NVIDIA V100", "tensorrt", "unknown", 1)
         return import_tinynas_trt(path, published, fused=fused, dtype=dtype)
-    if format != "csv":
-        raise UsageError(f"format is {format!r}; expected one of {', '.join(FORMATS)}")
+    if format == "aiconfigurator":
+        return import_aiconfigurator(path, target, dtype=dtype)
+    dtype = dtype or "float32"
+    if format == "neusight":
+        return import_neusight(path, target, dtype=dtype)
     if target is None:
         raise UsageError(
-            "plain CSV says nothing of what it was measured on; add --device NAME --runtime NAME"
+            f"a file of format {format} says nothing of what it was measured on; add "
+            "--device NAME --runtime NAME"
         )
-    return import_plain_csv(path, target, dtype=dtype or "float32")
+    if format == "nn-meter":
+        return import_nn_meter(path, target, dtype=dtype)
+    if format == "ofa":
+        return import_ofa(path, target, dtype=dtype)
+    return import_plain_csv(path, target, dtype=dtype, columns=columns)

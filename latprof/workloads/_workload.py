@@ -115,8 +115,7 @@ class Workload(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """``{"kind": ..., field: value, ...}``; JSON-ready, inverse of workload_from_dict."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"kind": self.kind, **fields}
+        return {"kind": self.kind, **{n: getattr(self, n) for n in _field_names(type(self))}}
 
     def _require_positive(self, *names: str) -> None:
         for name in names:
@@ -139,3 +138,8 @@ class Workload(ABC):
     def _require_op(self, op: str, known: tuple[str, ...]) -> None:
         if op not in known:
             raise UsageError(f"{self.kind}: op is {op!r}; expected one of {', '.join(known)}")
+
+
+@functools.cache
+def _field_names(kind: type[Workload]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from latprof.errors import TableError
@@ -19,7 +20,13 @@ _UNITS = {"latency_s": 1.0, "latency_ms": 1e-3, "latency_us": 1e-6}
 _SEPARATORS = (",", ";", "\t")
 
 
-def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> LatencyTable:
+def import_plain_csv(
+    path: Path,
+    target: Target,
+    *,
+    dtype: str = "float32",
+    columns: Mapping[str, str] | None = None,
+) -> LatencyTable:
     """CSV with a header: ``kind``, the kind's fields (those left out or empty take their
     defaults), and one of ``latency_s``, ``latency_ms``, ``latency_us``.
 
@@ -32,6 +39,9 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
 
     Args:
         dtype: of rows that name none.
+        columns: for a file with another header: our name -> the file's (``{"m": "rows",
+            "latency_ms": "time"}``), or ``=`` and one value for all rows (``{"kind": "=matmul"}``).
+            Columns that are not named in it are not read.
 
     Raises:
         TableError: naming the line, or the columns.
@@ -41,8 +51,10 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
     first = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
     separator = max(_SEPARATORS, key=first.count)
     lines = records(path, text, separator)
-    columns = [name.strip() for name in lines[0][1]] if lines else []
-    unit = _unit(path, columns, separator)
+    header = [name.strip() for name in lines[0][1]] if lines else []
+    fixed = {name: v[1:] for name, v in (columns or {}).items() if v.startswith("=")}
+    ours = header if columns is None else _renamed(path, header, columns, fixed)
+    unit = _unit(path, [*filter(None, ours), *fixed], separator)
 
     def measurement(row: dict[str, str]) -> Measurement:
         fields: dict[str, object] = {"dtype": dtype}
@@ -54,17 +66,30 @@ def import_plain_csv(path: Path, target: Target, *, dtype: str = "float32") -> L
 
     rows = []
     for number, values in lines[1:]:
-        if len(values) != len(columns):
+        if len(values) != len(header):
             hint = "; a decimal comma needs semicolons between fields" * (
-                separator == "," and len(values) > len(columns)
+                separator == "," and len(values) > len(header)
             )
             raise TableError(
-                f"{path}: line {number} has {len(values)} fields and the header "
-                f"{len(columns)}{hint}"
+                f"{path}: line {number} has {len(values)} fields and the header {len(header)}{hint}"
             )
-        row = dict(zip(columns, (v.strip() for v in values), strict=True))
-        rows.append(at_line(path, number, measurement, row))
+        row = fixed | {name: v.strip() for name, v in zip(ours, values, strict=True) if name}
+        rows.append((number, at_line(path, number, measurement, row)))
     return published_table(path, target, rows)
+
+
+def _renamed(
+    path: Path, header: list[str], columns: Mapping[str, str], fixed: Mapping[str, str]
+) -> list[str]:
+    """Our name of each of the file's columns; empty where it is not read."""
+    names = {theirs: ours for ours, theirs in columns.items() if ours not in fixed}
+    missing = [theirs for theirs in names if theirs not in header]
+    if missing or len(names) + len(fixed) < len(columns):
+        raise TableError(
+            f"{path}: the header is {', '.join(header)[:200]!r}; expected the columns "
+            f"{', '.join(missing or names)}, each for one field"
+        )
+    return [names.get(name, "") for name in header]
 
 
 def _unit(path: Path, columns: list[str], separator: str) -> str:

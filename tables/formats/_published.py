@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from latprof.errors import LatprofError, TableError
 from latprof.tables._table import LatencyTable
+from latprof.tables.formats._collect import Collected
 from latprof.vocabulary import Measurement, Target
 from latprof.workloads import DTYPE_BYTES
 
@@ -28,15 +28,19 @@ def at_line(
 
 
 def published_table(
-    path: Path, target: Target, rows: list[Measurement], **facts: int
+    path: Path, target: Target, rows: list[tuple[int, Measurement]], **facts: int
 ) -> LatencyTable:
-    """The rows as a table; where all are of one type of number, so is the target's precision."""
+    """The rows as a table; where all are of one type of number, so is the target's precision.
+
+    Args:
+        rows: each with its line.
+    """
     if not rows:
         raise TableError(f"{path}: no measured row in it")
-    dtypes = {m.workload.dtype for m in rows}
-    if len(dtypes) == 1:
-        target = replace(target, precision=dtypes.pop())
-    return LatencyTable(target, tuple(rows), provenance={"imported_from": path.name, **facts})
+    found = Collected(path)
+    for line, row in rows:
+        found.add(line, row.workload, row.latency_s)
+    return found.table(target, **facts)
 
 
 def require_dtype(dtype: str) -> None:

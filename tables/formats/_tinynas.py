@@ -61,7 +61,8 @@ def import_tinynas_trt(
         if found["ms"] == "-1":
             missing += 1
             continue
-        kept.append(at_line(path, number, _measurement, {**found.groupdict(), "dtype": dtype}))
+        row = {**found.groupdict(), "dtype": dtype}
+        kept.append((number, at_line(path, number, _measurement, row)))
     target = replace(target, settings=tuple(sorted({*target.settings, ("fused", str(fused))})))
     return published_table(path, target, kept, not_measured=missing)
 

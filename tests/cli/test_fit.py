@@ -13,7 +13,7 @@ from support.tables import OPS, TARGET, planned, table_of, variants
 
 from latprof._cli import main
 from latprof.tables import LatencyTable
-from latprof.workloads import Conv2d
+from latprof.workloads import Conv2d, MatMul
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told(run: Any, tmp_path: Pat
     assert "--force" in err
     code, _, err = run("table", "import", source, *plain, "--force")
     assert code == 0
-    assert "1 shape(s) have more than one row, as matmul.float16 m=1 (8, 8) has 2" in err
+    assert "1 row of a shape that came before: line 3 that of line 2" in err
     assert LatencyTable.load(tmp_path / "t.parquet").target.precision == "float16"
     code, _, err = run("table", "export", tmp_path / "t.parquet")
     assert code == 2
@@ -160,7 +160,7 @@ def test_profile_follows_the_adaptive_plan_and_fit_calibrates(run: Any, tmp_path
     [
         (("table", "show", "none.parquet"), "no such file"),
         (("table", "export", "{path}", "-o", "t.xlsx"), "ends in .csv, .json, .npz"),
-        (("table", "import", "t.foo", "-o", "x"), "--format csv or tinynas-trt"),
+        (("table", "import", "t.foo", "-o", "x"), "say --format aiconfigurator, csv"),
         (("fit", "{broken}"), "truncated or corrupt"),
         (("fit", "{path}", "--method", "best"), "best"),
     ],
@@ -175,3 +175,23 @@ def test_errors_are_one_line_and_exit_two(
     assert out == ""
     assert why in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_table_of_very_many_families_is_shown_by_kind_of_op(run: Any, tmp_path: Path) -> None:
+    path = table_of([MatMul(m, 8, 8) for m in range(1, 100)]).save(tmp_path / "t.parquet")
+    code, out, _ = run("table", "show", path)
+    assert code == 0
+    assert "matmul (99 families)" in out
+
+
+def test_import_of_a_published_table_names_what_it_left_out(run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "gemm_perf.txt"
+    source.write_text(
+        "framework,version,device,op_name,gemm_dtype,m,n,k,latency\n"
+        "VLLM,1,NVIDIA L40S,gemm,bfloat16,128,4096,1024,0.05\n"
+        "VLLM,1,NVIDIA L40S,gemm,fp8,128,4096,1024,0.03\n"
+    )
+    code, _, err = run("table", "import", source, "--format", "aiconfigurator")
+    assert code == 0
+    assert "warning: 1 row left out (from line 3): gemm_dtype is fp8" in err
+    assert "1 rows of NVIDIA L40S [vllm 1" in err
