@@ -38,13 +38,20 @@ from .space import Quantize as Quantize
 from .space import Sparse as Sparse
 from .trace import trace as trace
 from .train import Batches as Batches
+from .train import Classification as Classification
+from .train import DatasetBatches as DatasetBatches
 from .train import Distillation as Distillation
+from .train import OwnLoss as OwnLoss
+from .train import Regression as Regression
+from .train import Task as Task
 from .train import TensorBatches as TensorBatches
 from .train import Tick as Tick
 from .train import TrainSettings as TrainSettings
 from .train import accuracy as accuracy
 from .train import check_trainable as check_trainable
+from .train import evaluate as evaluate
 from .train import train as train
+from .train import with_functions as with_functions
 
 __all__ = [
     "LC",
@@ -52,7 +59,9 @@ __all__ = [
     "Batches",
     "Block",
     "Check",
+    "Classification",
     "Compressor",
+    "DatasetBatches",
     "Depth",
     "Distillation",
     "Goals",
@@ -66,18 +75,22 @@ __all__ = [
     "Masks",
     "Method",
     "OneShot",
+    "OwnLoss",
     "ParameterSlice",
     "Prune",
     "Quantise",
     "Quantize",
+    "Regression",
     "Sparse",
     "Stats",
+    "Task",
     "TensorBatches",
     "Threshold",
     "Tick",
     "TrainSettings",
     "accuracy",
     "check_trainable",
+    "evaluate",
     "export",
     "export_int8",
     "fold",
@@ -93,5 +106,6 @@ __all__ = [
     "train",
     "uniform_counts",
     "variant",
+    "with_functions",
     "workloads_of_file",
 ]

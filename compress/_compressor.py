@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latprof.compress.cost import Cost, Latency, named_latencies, space_and_goals
 from latprof.compress.graph import Graph
-from latprof.compress.masks import UnitMasks, Weights, from_first
+from latprof.compress.masks import HostScalar, UnitMasks, Weights, from_first
 from latprof.compress.methods import (
     AIM,
     Correction,
@@ -144,6 +144,7 @@ class Compressor(nn.Module):
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fixed", torch.zeros((), dtype=torch.bool))
         self.register_buffer("ratio_before_fix", torch.zeros(()))
+        self._fixed, self._steps_taken = HostScalar(), HostScalar()
         space.graph.prepare()  # inside torch.compile it is too late
 
     @property
@@ -227,7 +228,7 @@ class Compressor(nn.Module):
 
         Add it to the loss once per optimizer step.
         """
-        return self.alpha.new_zeros(()) if self.fixed else self.selection.penalty()
+        return self.alpha.new_zeros(()) if self._is_fixed else self.selection.penalty()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -237,18 +238,19 @@ class Compressor(nn.Module):
         own, whatever the user's optimizer and learning rate are.
         """
         grad = self.alpha.grad
-        if self.fixed or grad is None or not grad.isfinite().all():
-            self.selection.step(None, int(self.steps_taken))
+        number = int(self._steps_taken.of(self.steps_taken))
+        if self._is_fixed or grad is None or not grad.isfinite().all():
+            self.selection.step(None, number)
             return  # a loss scaler skips steps that overflow, and so does the method
-        self.steps_taken += 1
-        number = int(self.steps_taken)
+        number += 1
+        self._steps_taken.write(self.steps_taken, number)
         if self.selection.step(grad, number) or number >= self.steps:
             self.fix()
 
     def rate(self) -> float:
         """What the learning rate of the loop is to be multiplied by at this step; 1 for most
         methods."""
-        return 1.0 if self.fixed else self.selection.rate()
+        return 1.0 if self._is_fixed else self.selection.rate()
 
     @torch.no_grad()
     def fix(self) -> None:
@@ -270,7 +272,7 @@ class Compressor(nn.Module):
         if not accepted:
             self._put_back(correction.best())
         self.selection.end()
-        self.fixed.fill_(True)
+        self._fixed.write(self.fixed, True)
 
     @torch.no_grad()
     def snapshot(self, progress: float) -> tuple[nn.Module, list[int]]:
@@ -293,9 +295,13 @@ class Compressor(nn.Module):
         Raises:
             ShrinkError: it does not.
         """
-        if not self.fixed:
+        if not self._is_fixed:
             self.fix()
         return self._shrunk()
+
+    @property
+    def _is_fixed(self) -> bool:
+        return bool(self._fixed.of(self.fixed))
 
     def _chosen(self) -> list[Tensor]:
         return [tensor.detach().clone() for tensor in self.selection.chosen()]

@@ -111,7 +111,9 @@ class UnitMasks(nn.Module):
 
     def counts(self) -> list[int]:
         """Units left, per group, (G,)."""
-        return [int((part != 0).sum()) for part in self.split(self.alpha.detach())]
+        kept = (self.alpha.detach() != 0).to(self.sizes)  # (N,)
+        each = torch.zeros_like(self.sizes).index_add(0, self.segment, kept)  # (G,)
+        return [int(count) for count in each.tolist()]  # one wait for the device, not one a group
 
     def true_counts(self) -> Tensor:
         """The same as a tensor on the CPU, where costs are, (G,)."""

@@ -166,7 +166,7 @@ class MaskSelection(MaskedSelection):
         return value
 
     def penalty_weight(self) -> float:
-        return float(self.regularizer.weight)
+        return self.regularizer.penalty_weight
 
     def step(self, grad: Tensor | None, number: int) -> bool:
         masks, schedule = self.masks, self._schedule
@@ -219,7 +219,7 @@ class MaskSelection(MaskedSelection):
         regularizer, schedule, masks = self.regularizer, self._schedule, self.masks
         due = schedule.steers(number)
         if self.method.steered:
-            if regularizer.weight == 0 or due:
+            if regularizer.penalty_weight == 0 or due:
                 soft = masks.soft_counts(masks.alpha / masks.start, "hoyer_square")
                 progress = schedule.progress(number)
                 regularizer.steer(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress.cost import Goals
+from latprof.compress.masks import HostScalar
 from latprof.compress.methods._steering import steer
 
 __all__ = ["Regularizer"]
@@ -52,10 +53,11 @@ class Regularizer(nn.Module):
         self.register_buffer("cost_gradient", torch.zeros(total))
         self.register_buffer("intercept", torch.zeros(()))
         self.register_buffer("evaluated", torch.zeros((), dtype=torch.bool))
+        self._weight, self._evaluated = HostScalar(), HostScalar()
 
     def forward(self, masks: SoftCounted, goals: Goals) -> Tensor:
         """The penalty, (), with its gradient of ``masks.alpha``."""
-        if not self.evaluated:
+        if not self._evaluated.of(self.evaluated):
             self._evaluate(masks, goals)
         value: Tensor = self.weight * (self.intercept + masks.alpha.dot(self.cost_gradient))
         return value
@@ -64,13 +66,18 @@ class Regularizer(nn.Module):
         """The part of the masks' gradient that is the penalty's, (N,)."""
         return self.weight * self.cost_gradient
 
+    @property
+    def penalty_weight(self) -> float:
+        """Lambda as a number."""
+        return float(self._weight.of(self.weight))
+
     def fix(self, weight: float) -> None:
-        """Set lambda."""
+        """Set lambda, in the buffer's own precision."""
         self.weight.fill_(weight)
 
     def expire(self) -> None:
         """Have the cost evaluated again before it is used."""
-        self.evaluated.fill_(False)
+        self._evaluated.write(self.evaluated, False)
 
     def steer(
         self, soft: Tensor, goals: Goals, task_gradient: Tensor, progress: float, steerings: int
@@ -83,12 +90,12 @@ class Regularizer(nn.Module):
             progress: share of the way to the budget that is due.
             steerings: times in the mask phase that lambda is steered.
         """
-        if self.weight == 0:
+        if self.penalty_weight == 0:
             size = self.cost_gradient.norm()
             if size > 0:
                 self.weight.copy_(_FIRST_SHARE * task_gradient.norm() / size)
         else:
-            self.weight.fill_(steer(float(self.weight), goals.gap(soft, progress), steerings))
+            self.weight.fill_(steer(self.penalty_weight, goals.gap(soft, progress), steerings))
         self.expire()
 
     @torch.enable_grad()  # the penalty may be read within no_grad
@@ -98,4 +105,4 @@ class Regularizer(nn.Module):
         (gradient,) = torch.autograd.grad(relative, alpha)
         self.cost_gradient.copy_(gradient)
         self.intercept.copy_((relative - alpha.dot(gradient)).detach())
-        self.evaluated.fill_(True)
+        self._evaluated.write(self.evaluated, True)

@@ -168,7 +168,7 @@ class ThresholdSelection(Selection):
         return value
 
     def penalty_weight(self) -> float:
-        return float(self.regularizer.weight)
+        return self.regularizer.penalty_weight
 
     def step(self, grad: Tensor | None, number: int) -> bool:
         self.alpha.copy_(self.last)
@@ -232,7 +232,7 @@ class ThresholdSelection(Selection):
         schedule, due = self._schedule, self._schedule.steers(number)
         if not self.method.steered:
             self.regularizer.fix(self.method.penalty_weight * (self.method.regularizer == "l0"))
-        elif self.regularizer.weight == 0 or due:
+        elif self.regularizer.penalty_weight == 0 or due:
             self.regularizer.steer(
                 self.true_counts(),
                 self.parts.goals,

@@ -1,23 +1,49 @@
-"""A training loop for those without their own, and what is tried before any loop begins."""
+"""Training for those without a loop of their own, and what is tried before any loop begins."""
 
 from __future__ import annotations
 
+from latprof.compress.train._batch import LABELS, logits_of, model_inputs, target_of
 from latprof.compress.train._batches import Batches, TensorBatches
 from latprof.compress.train._checkpoint import load_state, save_state
+from latprof.compress.train._datasets import DatasetBatches, as_batches
 from latprof.compress.train._distillation import Distillation
-from latprof.compress.train._loop import Tick, accuracy, train
+from latprof.compress.train._evaluate import accuracy, evaluate, held_out_batches
+from latprof.compress.train._loop import Tick, channels_last, train
 from latprof.compress.train._settings import TrainSettings
+from latprof.compress.train._tasks import (
+    TASKS,
+    Classification,
+    OwnLoss,
+    Regression,
+    Task,
+    with_functions,
+)
 from latprof.compress.train._trainable import check_trainable
 
 __all__ = [
+    "LABELS",
+    "TASKS",
     "Batches",
+    "Classification",
+    "DatasetBatches",
     "Distillation",
+    "OwnLoss",
+    "Regression",
+    "Task",
     "TensorBatches",
     "Tick",
     "TrainSettings",
     "accuracy",
+    "as_batches",
+    "channels_last",
     "check_trainable",
+    "evaluate",
+    "held_out_batches",
     "load_state",
+    "logits_of",
+    "model_inputs",
     "save_state",
+    "target_of",
     "train",
+    "with_functions",
 ]

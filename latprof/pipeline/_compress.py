@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from latprof.compress import Batches, Compressor
-from latprof.compress.train import check_trainable
+from latprof.compress.train import as_batches, check_trainable, held_out_batches, model_inputs
 from latprof.devices import open_target
 from latprof.errors import UsageError
 from latprof.models import load_model, load_weights
@@ -80,7 +81,7 @@ def check_run(run: str | Path) -> str:
     model, example_inputs, _ = load_model(config.model, folder=config.folder)
     if config.weights is not None:
         load_weights(model, config.weights)
-    batches, test = _data(config.data, config.folder)
+    batches, test = _data(config)
     settings = config.settings
     comp = Compressor(
         model,
@@ -89,13 +90,13 @@ def check_run(run: str | Path) -> str:
         settings.budgets,
         blocks=settings.blocks,
         method=settings.method,
-        steps=settings.masks.epochs * len(batches),
+        steps=settings.masks.steps(len(batches)),
     )
     suffix = ".tflite" if table.target.runtime == "tflite" else ".onnx"
-    check_trainable(comp, next(iter(batches.epoch(0)))[0], suffix=suffix)
+    check_trainable(comp, model_inputs(comp, next(iter(batches.epoch(0)))), suffix=suffix)
     return (
         f"budget {comp.goals}; {settings.masks.epochs} and {settings.fine_tune.epochs} epochs of "
-        f"{len(batches)} batches, {len(test[1])} test inputs; nothing stands against it"
+        f"{len(batches)} batches, {_rows(test)} test inputs; nothing stands against it"
     )
 
 
@@ -111,7 +112,7 @@ def _compress(
     model, example_inputs, _ = load_model(config.model, folder=config.folder)
     if config.weights is not None:
         load_weights(model, config.weights)
-    batches, test = _data(config.data, config.folder)
+    batches, test = _data(config)
     board = None
     if tensorboard:
         from latprof.integrations import TensorBoard
@@ -147,41 +148,56 @@ def _compress(
         return conclude(deployment, networks, done, test, on_stage)
 
 
-def _data(spec: str, folder: Path) -> tuple[Batches, tuple[Tensor, Tensor]]:
-    """(training batches, (test inputs, labels)) of a callable, checked before anything is trained.
+def _data(config: RunFile) -> tuple[Batches, Any]:
+    """(training batches, test data) of a callable, checked before anything is trained.
 
     Raises:
         UsageError: it fails, or returns something else.
     """
-    make = load_callable(spec, folder)
+    spec = config.data
+    make = load_callable(spec, config.folder)
     try:
         made = make()
     except Exception as exc:
         raise UsageError(f"data {spec}: calling it fails: {type(exc).__name__}: {exc}") from exc
     try:
-        batches, (inputs, labels) = made
+        train, test = made
+        batches = as_batches(train, batch=config.settings.batch, seed=config.settings.seed)
         next(iter(batches.epoch(0)))
-        if len(batches) < 1 or len(inputs) != len(labels):
-            raise ValueError(
-                f"{len(batches)} batches, {len(inputs)} test inputs, {len(labels)} labels"
-            )
+        next(iter(held_out_batches(test)))
+        if len(batches) < 1:
+            raise ValueError("no batch")
+    except UsageError as exc:
+        raise UsageError(f"data {spec}: {exc}") from exc
     except (TypeError, ValueError, AttributeError, StopIteration) as exc:
         raise UsageError(
             f"data {spec}: it returns something else ({type(exc).__name__}: {exc}); expected "
-            "(batches, (test inputs, labels)), where batches has epoch(n) and a length"
+            "(training data, test data): each a torch Dataset or DataLoader, or batches with "
+            "epoch(n) and a length, and (test inputs, labels)"
         ) from exc
-    return batches, (inputs, labels)
+    return batches, test
 
 
-def _asked(config: RunFile, batches: Batches, test: tuple[Tensor, Tensor]) -> dict[str, str]:
+def _rows(test: Any) -> int:
+    """Rows of test data."""
+    if isinstance(test, tuple):
+        return len(test[1])
+    return len(getattr(test, "dataset", test))
+
+
+def _asked(config: RunFile, batches: Batches, test: Any) -> dict[str, str]:
     """What the outcome follows from beside settings, weights and target."""
     content = hashlib.sha256()
-    for tensor in test:
-        content.update(tensor.contiguous().numpy().tobytes())
+    if isinstance(test, tuple) and all(isinstance(part, Tensor) for part in test):
+        for tensor in test:
+            content.update(tensor.contiguous().numpy().tobytes())
+        held = content.hexdigest()
+    else:
+        held = f"{_rows(test)} rows"
     return {
         "model": config.model,
         "data": config.data,
-        "data content": f"{len(batches)} batches, test set {content.hexdigest()}",
+        "data content": f"{len(batches)} batches, test set {held}",
         "table": hashlib.sha256(config.table.read_bytes()).hexdigest(),
         "device": config.device,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from latprof import LatencyTable, Prune
-from latprof.compress import Compressor, trace
+from latprof.compress import Compressor, TensorBatches, TrainSettings, trace, train
 from latprof.devices import profile
 from latprof.devices._fake import FakeDevice
 from latprof.surrogate import Surrogate, fit
@@ -28,6 +29,7 @@ __all__ = [
     "run",
     "task",
     "train_in_two",
+    "trainer_in_two",
 ]
 
 MASKS, STEPS, BATCH = 60, 70, 64
@@ -126,4 +128,18 @@ def train_in_two(rank: int, folder: str) -> None:
         run(comp, ranks=(rank, 2))
         result = {"state": comp.state_dict(), "counts": comp.counts(), "asked": asked}
         torch.save(result, f"{folder}/{init}{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def trainer_in_two(rank: int, folder: str) -> None:
+    """``train`` in one of two processes, as torchrun starts them."""
+    torch.set_num_threads(1)
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": 29517}
+    os.environ.update({k: str(v) for k, v in place.items()}, MASTER_ADDR="127.0.0.1")
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    comp = plain_compressor(MASKS)
+    x, y = task()
+    train(comp, TensorBatches(x.view(-1, 16, 1, 1), y, BATCH), TrainSettings(9, lr=3e-3))
+    result = {"state": comp.state_dict(), "counts": comp.counts(), "alpha": comp.alpha.detach()}
+    torch.save(result, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()

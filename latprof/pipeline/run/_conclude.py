@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from latprof.compress import Compressor, workloads_of_file
 from latprof.compress.cost import LatencyCost, MacsCost
@@ -21,7 +22,7 @@ def conclude(
     deployment: Deployment,
     networks: dict[str, tuple[nn.Module, list[int]]],
     done: Compression,
-    test: tuple[Tensor, Tensor],
+    test: Any,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Export networks, measure them in turns, and write ``result.json``.
@@ -29,7 +30,7 @@ def conclude(
     Args:
         networks: by name, each with its unit counts; among them ``original`` and ``compressed``.
             Those of the trail are measured with them.
-        test: inputs (N, ...) and labels (N,).
+        test: inputs (N, ...) and labels (N,), a Dataset or a DataLoader.
         on_stage: called with what is done now.
     """
     comp = done.comp

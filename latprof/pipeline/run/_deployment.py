@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from latprof.compress import Batches, accuracy, export, export_int8
+from latprof.compress import Batches, evaluate, export, export_int8
 from latprof.compress.export import file_accuracy
 from latprof.devices import Device, compare_files, measure_files
 from latprof.errors import DeviceError
@@ -83,10 +83,14 @@ class Deployment:
             min_sqnr_db=-math.inf,
         ).path
 
-    def accuracy(self, model: nn.Module, file: Path, test: tuple[Tensor, Tensor]) -> float:
-        """Top-1 share of what is deployed: of an int8 file itself."""
+    def accuracy(self, model: nn.Module, file: Path, test: Any) -> float:
+        """Top-1 share of what is deployed: of an int8 file itself.
+
+        Args:
+            test: (inputs, labels), a Dataset or a DataLoader; for an int8 file (inputs, labels).
+        """
         if self.int8 is None:
-            return accuracy(model, *test)
+            return evaluate(model, test)
         return file_accuracy(file, self.example_inputs, *test)
 
     def _path(self, name: str) -> Path:
@@ -115,7 +119,7 @@ class Deployment:
     def time_beside(self, original: Path, original_s: float, model: nn.Module) -> float:
         """Seconds of ``model``, as if timed under the conditions in which ``original`` took
         ``original_s``."""
-        return original_s * self.ratios(original, self.export(model, "candidate"))[0]
+        return original_s * self.ratios(original, self.export(model.to("cpu"), "candidate"))[0]
 
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""

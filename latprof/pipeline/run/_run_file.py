@@ -40,7 +40,10 @@ _NOT_IN_FILES = {"validate"}
 #: Keys that had another spelling.
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
-_SIMPLE = ("device", "method", "weights", "budget", "int8", "save_every_s", "seed", "trail")
+_SIMPLE = (
+    *("device", "method", "weights", "budget", "batch"),
+    *("int8", "save_every_s", "seed", "trail"),
+)
 _SECTIONS = ("device_settings", "masks", "fine_tune", "distillation")
 
 
@@ -50,8 +53,8 @@ class RunFile:
 
     Args:
         model: MODEL string.
-        data: ``package.module:callable`` or ``file.py:callable`` that returns (training Batches,
-            (test inputs, labels)).
+        data: ``package.module:callable`` or ``file.py:callable`` that returns (training data,
+            test data).
         table: latency table of the target.
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
@@ -109,7 +112,7 @@ class RunFile:
             _text(key, raw.get(key))
         distillation = raw.get("distillation", {})
         _refuse_unknown("distillation.", distillation, {"coefficient", "temperature"})
-        given = {k: raw[k] for k in ("save_every_s", "seed", "trail", "int8") if k in raw}
+        given = {k: raw[k] for k in ("save_every_s", "seed", "trail", "int8", "batch") if k in raw}
         given |= distillation
         if "budget" in raw:
             given["budget"] = _budget(raw["budget"])
@@ -203,7 +206,13 @@ def _like(key: str, now: Any, value: Any) -> Any:
         raise UsageError(f"{key} is {value!r}; expected a list")
     kinds = (int, float) if isinstance(now, float) else (type(now),)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+        names = {
+            dict: "a table",
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "a string",
+        }
         raise UsageError(f"{key} is {value!r}; expected {names.get(type(now), 'another type')}")
     return float(value) if isinstance(now, float) else value
 

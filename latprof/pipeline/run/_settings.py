@@ -23,6 +23,7 @@ class Settings:
         save_every_s: seconds of training that a kill may cost.
         trail: networks to save on the way, evenly between the original and the budget.
         int8: files are int8 ones, and a latency is theirs.
+        batch: rows of a training batch, of data that is a Dataset.
     """
 
     budget: str = "60%"
@@ -36,6 +37,7 @@ class Settings:
     save_every_s: float = 20.0
     trail: int = 0
     int8: bool = False
+    batch: int = 32
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -45,6 +47,7 @@ class Settings:
         check_number("save_every_s", self.save_every_s, least=0.0)
         check_number("seed", self.seed, least=0)
         check_number("trail", self.trail, least=0)
+        check_number("batch", self.batch, least=1)
 
     @property
     def budgets(self) -> list[str]:
@@ -52,4 +55,7 @@ class Settings:
 
     def to_text(self) -> dict[str, str]:
         """{setting: its value as text}, for the fingerprint of a run folder."""
-        return {f.name: repr(getattr(self, f.name)) for f in fields(self)}
+        texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}
+        if self.batch == Settings.batch:
+            del texts["batch"]  # run folders from before this could be chosen go on
+        return texts

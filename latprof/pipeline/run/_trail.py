@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from latprof.compress import Batches, Compressor, load_shrunk, recalibrate, recipe_of
+from latprof.compress.train import LABELS
 from latprof.vocabulary import replace_file
 
 __all__ = ["Trail", "load_small", "save_small"]
@@ -42,7 +43,7 @@ class Trail:
                 small, counts = self._comp.snapshot(way)
                 with torch.random.fork_rng():  # training draws what it would have drawn
                     some = itertools.islice(self._batches.epoch(0), _BATCHES)
-                    recalibrate(small, (inputs for inputs, _ in some))
+                    recalibrate(small.to("cpu"), map(_inputs_of, some))
                 save_small(stem, self._comp.model, small, counts)
 
     def networks(self, model: nn.Module) -> dict[str, tuple[nn.Module, list[int]]]:
@@ -53,6 +54,13 @@ class Trail:
             if stem.with_suffix(".pt").exists():
                 found[f"{self.folder.name}/{number}"] = load_small(model, stem)
         return found
+
+
+def _inputs_of(batch: Any) -> Any:
+    """What ``recalibrate`` takes of a batch."""
+    if isinstance(batch, Mapping):
+        return {name: value for name, value in batch.items() if name not in LABELS}
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
 def save_small(stem: Path, model: nn.Module, small: nn.Module, counts: list[int]) -> None:

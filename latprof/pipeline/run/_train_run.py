@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from latprof.compress import Batches, Compressor, Distillation, Latency, Tick, train
 from latprof.compress.graph import copy_model
-from latprof.compress.train import check_trainable
+from latprof.compress.train import channels_last, check_trainable, model_inputs
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
@@ -95,8 +94,8 @@ class _Run:
     ) -> None:
         self.deployment, self.model, self.settings = deployment, model, settings
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
-        steps = {"masks": settings.masks.epochs, "fine_tune": settings.fine_tune.epochs}
-        self.left = TimeLeft({phase: n * len(batches) for phase, n in steps.items()})
+        phases = {"masks": settings.masks, "fine_tune": settings.fine_tune}
+        self.left = TimeLeft({name: each.steps(len(batches)) for name, each in phases.items()})
         self.distillation = Distillation(_frozen(model), settings.coefficient, settings.temperature)
 
     def train(self, comp: Compressor) -> Compression:
@@ -138,13 +137,12 @@ class _Run:
             self.settings.budgets,
             blocks=self.settings.blocks,
             method=self.settings.method,
-            steps=self.settings.masks.epochs * len(self.batches),
+            steps=self.settings.masks.steps(len(self.batches)),
         )
         if not (self.folder / "masks.checkpoint").exists():
             self.watcher.on_stage("trying a training step, a shrink and an export on a copy")
-            check_trainable(
-                comp, next(iter(self.batches.epoch(0)))[0], suffix=self.deployment.suffix
-            )
+            first = model_inputs(comp, next(iter(self.batches.epoch(0))))
+            check_trainable(comp, first, suffix=self.deployment.suffix)
         save_json(timed, "time of the original", 1, {"latency_s": first_s})
         return comp
 
@@ -160,7 +158,7 @@ class _Run:
         self, name: str, module: nn.Module, watch: Watch, comp: Compressor, trail: Trail
     ) -> None:
         is_masks = name == "masks"
-        watch.begin(0 if is_masks else self.settings.masks.epochs * len(self.batches))
+        watch.begin(0 if is_masks else self.settings.masks.steps(len(self.batches)))
 
         def on_tick(tick: Tick) -> None:
             if watch.see(name, tick) and not comp.fixed:
@@ -180,5 +178,5 @@ class _Run:
 
 def _frozen(model: nn.Module) -> nn.Module:
     teacher = copy_model(model).eval().requires_grad_(False)
-    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(teacher)
     return teacher

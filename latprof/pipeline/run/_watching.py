@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ Progress = Callable[[Mapping[str, Any]], None]
 _LOG_EVERY_STEPS = 10
 #: Steps over which the loss and accuracy of single batches are averaged.
 _AVERAGED_STEPS = 20
+#: Seconds between two looks at figures that are on an accelerator.
+_FETCH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Watch(Closing):
         self._path = folder / "log.jsonl"
         self._file = contextlib.ExitStack()
         self._log: Any = None
-        self._means: dict[str, float] = {}
+        self._means: dict[str, Any] = {}
+        self._fetched_at = time.monotonic()
         self._status = status(comp)
         self._after = 0
 
@@ -79,22 +83,31 @@ class Watch(Closing):
         self._means, self._after = {}, after
 
     def see(self, phase: str, tick: Tick) -> bool:
-        """Report this step; returns whether the compressor was looked at."""
-        for name, value in (("loss", tick.loss), ("accuracy", tick.accuracy)):
+        """Report this step; returns whether it is one of those that are logged on a CPU."""
+        on_cpu = tick.losses.device.type == "cpu"
+        for name, tensor in (("loss", tick.losses), ("accuracy", tick.scores)):
+            value = float(tensor) if on_cpu else tensor
             mean = self._means.get(name, value)
             self._means[name] = mean + (value - mean) / _AVERAGED_STEPS
-        due = tick.step % _LOG_EVERY_STEPS == 0 or tick.step == tick.total
+        tenth = tick.step % _LOG_EVERY_STEPS == 0 or tick.step == tick.total
+        now = time.monotonic()
+        late = now - self._fetched_at >= _FETCH_S or tick.step == tick.total
+        if not on_cpu and not late:
+            return tenth  # an accelerator does not wait for a figure at each step
+        self._fetched_at = now
+        means = {name: float(mean) for name, mean in self._means.items()}
+        due = tenth or not on_cpu
         if due:
             self._status = status(self._comp)
         place = {"phase": phase, "step": tick.step, "total": tick.total}
-        row = {**place, **self._means, **self._status}
+        row = {**place, **means, **self._status}
         if due:
             self._write(row)
             if self._board is not None:
-                self._board.log(self._after + tick.step, self._comp, **self._means)
+                self._board.log(self._after + tick.step, self._comp, **means)
         share, left_s = self._left.see(phase, tick.step)
         self._on_progress({**row, "share": share, "left_s": left_s})
-        return due
+        return tenth
 
     def close(self) -> None:
         self._file.close()

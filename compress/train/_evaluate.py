@@ -1,0 +1,112 @@
+"""How good a network is, by its task's figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from latprof.compress.graph import Inputs
+from latprof.compress.train._batch import logits_of, model_inputs, target_of
+from latprof.compress.train._tasks import Classification, Task
+from latprof.errors import TrainingError, UsageError
+
+__all__ = ["accuracy", "evaluate", "held_out_batches"]
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """Top-1 share in [0, 1], in eval mode: images (N, ...), labels (N,)."""
+    return evaluate(model, (images, labels), Classification(), batch=batch)
+
+
+def evaluate(
+    model: nn.Module,
+    data: Any,
+    task: Task | None = None,
+    *,
+    batch: int = 500,
+    run: Callable[[Inputs], Any] | None = None,
+) -> float:
+    """The task's figure on test data, with the model in eval mode; no batch is kept.
+
+    Args:
+        data: (inputs, labels), a Dataset, a DataLoader, or anything that gives batches.
+        task: by default classification: top-1.
+        batch: rows at once, of data that has no batches.
+        run: called in place of the model, such as an exported file.
+
+    Raises:
+        TrainingError: the figure is not a finite number.
+        UsageError: no data.
+
+    Example:
+        >>> import torch
+        >>> from latprof.compress import evaluate
+        >>> evaluate(torch.nn.Identity(), (torch.eye(3), torch.tensor([0, 1, 0])))
+        0.6666666666666666
+    """
+    task = task or Classification()
+    model.eval()
+    meter = task.meter()
+    total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    device = next((t.device for t in model.parameters()), torch.device("cpu"))
+    if meter is not None:
+        meter = meter.to(device)
+    seen = 0
+    with torch.inference_mode():
+        for one in held_out_batches(data, batch):
+            moved = _moved(one, device)
+            inputs = model_inputs(model, moved, with_labels=task.with_labels)
+            outputs = run(inputs) if run is not None else model(*inputs.args, **inputs.kwargs)
+            seen += 1
+            if meter is not None:
+                meter.update(logits_of(outputs), target_of(moved))
+                continue
+            part, rows = task.score(outputs, moved)
+            total, count = total.to(device) + part.double(), count.to(device) + rows.double()
+    if not seen:
+        raise UsageError("the test data has no batch; expected at least one row")
+    value = float(meter.compute()) if meter is not None else float(total) / max(float(count), 1.0)
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the metric {task.metric} is {value} on the test data; expected a finite number: look "
+            "for NaN in outputs and labels"
+        )
+    return value
+
+
+def held_out_batches(data: Any, batch: int = 500) -> Iterable[Any]:
+    """Batches of test data, in order, again at each call.
+
+    Raises:
+        UsageError: it is no data.
+    """
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
+        inputs, labels = data
+        if len(inputs) != len(labels):
+            raise UsageError(f"{len(inputs)} test inputs and {len(labels)} labels")
+        return zip(torch.split(inputs, batch), torch.split(labels, batch), strict=True)
+    if isinstance(data, DataLoader):
+        return data
+    if hasattr(data, "epoch"):
+        found: Iterable[Any] = data.epoch(0)
+        return found
+    if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        return DataLoader(data, batch_size=min(batch, 64))
+    if isinstance(data, Iterable):
+        return data
+    raise UsageError(
+        f"test data is {type(data).__name__}; expected (inputs, labels), a Dataset or a DataLoader"
+    )
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if device.type == "cpu":
+        return batch
+    from accelerate.utils import send_to_device
+
+    return send_to_device(batch, device, non_blocking=True)
