@@ -51,7 +51,9 @@ def set_head(model: nn.Module, inputs: Any, classes: int, spec: str) -> None:
     if outputs_of(model, inputs) == classes:
         return
     layers = [
-        (name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))
+        (name, m)
+        for name, m in model.named_modules()
+        if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d))
     ]
     name, last = layers[-1] if layers else ("", None)
     new: nn.Module
