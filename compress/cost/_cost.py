@@ -51,6 +51,7 @@ class Cost(nn.Module):
 
     def forward(self, counts: Tensor, factored: Tensor | None = None) -> Tensor:
         """``factored`` (..., F) tells which layers are factored; by default those that pay."""
+        counts = counts.to(self.correction.device)  # true counts are numbers of the host
         with torch.autocast(counts.device.type, enabled=False):  # 8 bits do not count channels
             whole, saved = self.parts(counts)
         if saved.shape[-1]:
@@ -67,7 +68,7 @@ class Cost(nn.Module):
 
     def saved(self, counts: Tensor) -> Tensor:
         """(..., F) what factoring each layer of ``space.ranks`` saves; negative where it costs."""
-        return self.parts(counts)[1]
+        return self.parts(counts.to(self.correction.device))[1]
 
     @abstractmethod
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:

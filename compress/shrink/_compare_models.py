@@ -104,7 +104,11 @@ def repeat_fault(model: nn.Module, inputs: Inputs, *, forward: Forward | None = 
 
 def proof_inputs(model: nn.Module, example: Inputs, *, seed: int = 0) -> Inputs:
     """Random inputs of the example's shapes, or the example where random ones make the model fail
-    or answer NaN, as where it takes their logarithm."""
+    or answer NaN, as where it takes their logarithm; on the model's device, as far as the example
+    lies elsewhere."""
+    device = next((p.device for p in model.parameters()), None)
+    if device is not None and device.type != "cpu":
+        example = _map_tensors(lambda value: value.to(device), example)
     drawn = random_inputs(example, seed)
     with comparing(model):
         try:

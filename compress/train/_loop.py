@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ class _Training:
             rate = self._rate()
             for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
                 group["lr"] = share * rate
-            with hardware.autocast():
+            with hardware.autocast(), self._told_of_labels():
                 inputs: Inputs = model_inputs(self.model, batch, with_labels=task.with_labels)
                 outputs = self.wrapped(*inputs.args, **inputs.kwargs)
                 loss = self.distillation.loss(outputs, batch)
@@ -185,6 +186,19 @@ class _Training:
         found = self._loss, self._score
         self._loss = self._score = torch.zeros_like(self._loss)
         return found
+
+    @contextmanager
+    def _told_of_labels(self) -> Iterator[None]:
+        """A label that has no output, which torch refuses on a CPU, is named by its step."""
+        try:
+            yield
+        except IndexError as exc:
+            if "out of bounds" not in str(exc):
+                raise
+            raise TrainingError(
+                f"a label of step {self.step + 1} of {self.total} has no output of the network "
+                f"({exc}); mend the labels, or give the network as many outputs as classes"
+            ) from exc
 
     def _rate(self) -> float:
         """The learning rate of the step, which the method may have a say in."""

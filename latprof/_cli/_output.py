@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from latprof.report import COLUMNS, conditions, figure_row, verdict
+from latprof.report import columns, conditions, figure_row, verdict
 from latprof.vocabulary import RunResult, format_duration
 
 __all__ = [
@@ -93,9 +93,9 @@ def print_table(
 
 def print_run(result: RunResult) -> None:
     """The networks of a run, one row each, its budgets, and the file to deploy."""
-    rows = [figure_row(network, result.original) for network in result.networks]
+    rows = [figure_row(network, result) for network in result.networks]
     verdicts = (" ".join(verdict(budget)) for budget in result.budgets)
-    print_table("\n".join(f"budget {line}" for line in verdicts), COLUMNS, rows)
+    print_table("\n".join(f"budget {line}" for line in verdicts), columns(result), rows)
     if load := conditions(result):
         note(load)
     file = result.compressed.file

@@ -1,3 +1,4 @@
+from ._head import outputs_of as outputs_of
 from ._load import load_model as load_model
 from ._models import at_batch as at_batch
 from ._models import model_workloads as model_workloads
@@ -8,4 +9,5 @@ __all__ = [
     "load_model",
     "load_weights",
     "model_workloads",
+    "outputs_of",
 ]

@@ -11,6 +11,7 @@ from torch import nn
 
 from latprof.compress.graph import first_line
 from latprof.errors import ModelLoadError
+from latprof.models._head import Wanted, set_head
 from latprof.models._pt2 import load_pt2
 from latprof.vocabulary import load_callable, load_object, require
 
@@ -23,7 +24,12 @@ _FORMS = (
 
 
 def load_model(
-    spec: str, *, trust: bool = False, folder: Path | None = None
+    spec: str,
+    *,
+    trust: bool = False,
+    folder: Path | None = None,
+    classes: int | None = None,
+    published: bool = False,
 ) -> tuple[nn.Module, Any, str]:
     """(model in eval mode, example inputs, name) of a MODEL string.
 
@@ -34,6 +40,8 @@ def load_model(
     Args:
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         folder: where files and modules are looked for first; the working directory by default.
+        classes: outputs of its head; a head of another size becomes a new one of random weights.
+        published: with the weights that timm or torchvision publishes for it, not random ones.
 
     Raises:
         ModelLoadError: it does not import, open or run.
@@ -48,9 +56,11 @@ def load_model(
     source = _SOURCES.get(spec.partition(":")[0])
     if source is not None:
         name = spec.partition(":")[2]
-        model, inputs = source(name)
+        model, inputs = source(name, Wanted(classes, published, folder))
     else:
         model, inputs = _called(spec, folder)
+    if classes is not None:
+        set_head(model, inputs, classes, spec)
     for part in model.modules():
         part.training = False
     return model, inputs, name
@@ -88,7 +98,7 @@ def _pair(made: Any, spec: str) -> tuple[nn.Module, Any]:
     return made, inputs() if callable(inputs) else inputs
 
 
-def _zoo(name: str) -> tuple[nn.Module, Any]:
+def _zoo(name: str, wanted: Wanted) -> tuple[nn.Module, Any]:
     from latprof import zoo
 
     if name not in zoo.MODELS:
@@ -97,35 +107,50 @@ def _zoo(name: str) -> tuple[nn.Module, Any]:
     return made
 
 
-def _torchvision(name: str) -> tuple[nn.Module, Any]:
+def _torchvision(name: str, wanted: Wanted) -> tuple[nn.Module, Any]:
     models = require("torchvision.models", extra="models", why=f"MODEL torchvision:{name}")
     try:
         builder = models.get_model_builder(name)
     except ValueError as exc:
         raise ModelLoadError(f"MODEL torchvision:{name}: {first_line(exc)}") from exc
     size = 299 if "inception" in name else 224
-    return builder(weights=None), (torch.zeros(1, 3, size, size),)
+    if not wanted.published:
+        return builder(weights=None), (torch.zeros(1, 3, size, size),)
+    try:
+        return builder(weights="DEFAULT"), (torch.zeros(1, 3, size, size),)
+    except Exception as exc:
+        raise _unpublished(f"torchvision:{name}", exc) from exc
 
 
-def _timm(name: str) -> tuple[nn.Module, Any]:
+def _timm(name: str, wanted: Wanted) -> tuple[nn.Module, Any]:
     timm = require("timm", extra="models", why=f"MODEL timm:{name}")
     try:
-        model = timm.create_model(name, pretrained=False)
+        head = {} if wanted.classes is None else {"num_classes": wanted.classes}
+        model = timm.create_model(name, pretrained=False, **head)
+        if wanted.published:
+            try:
+                model = timm.create_model(name, pretrained=True, **head)
+            except Exception as exc:
+                raise _unpublished(f"timm:{name}", exc) from exc
+    except ModelLoadError:
+        raise
     except Exception as exc:
         raise ModelLoadError(f"MODEL timm:{name}: {first_line(exc)}") from exc
     return model, (torch.zeros(1, *model.default_cfg.get("input_size", (3, 224, 224))),)
 
 
-def _transformers(name: str) -> tuple[nn.Module, Any]:
+def _transformers(name: str, wanted: Wanted) -> tuple[nn.Module, Any]:
     """A class name for its default configuration, or a folder or cached name for its weights."""
     library = require("transformers", extra="models", why=f"MODEL transformers:{name}")
     kind: Any = getattr(library, name, None)  # a class, where NAME is one
     model: Any
     try:
         if callable(kind):
-            model = kind(kind.config_class())
+            head = {} if wanted.classes is None else {"num_labels": wanted.classes}
+            model = kind(kind.config_class(**head))
         else:
-            model = library.AutoModel.from_pretrained(name)
+            place = str(wanted.folder / name) if (wanted.folder / name).is_dir() else name
+            model = _pretrained(library, place, wanted.classes)
     except Exception as exc:
         raise ModelLoadError(f"MODEL transformers:{name}: {first_line(exc)}") from exc
     model.config.use_cache = False
@@ -146,7 +171,31 @@ def _transformers(name: str) -> tuple[nn.Module, Any]:
     return model, inputs
 
 
-_SOURCES: dict[str, Callable[[str], tuple[nn.Module, Any]]] = {
+def _pretrained(library: Any, place: str, classes: int | None) -> Any:
+    """With a head of so many classes, where a number is given."""
+    if classes is None:
+        return library.AutoModel.from_pretrained(place)
+    config = library.AutoConfig.from_pretrained(place)
+    kind = "ImageClassification" if hasattr(config, "image_size") else "SequenceClassification"
+    # That the head is new is what was asked for.
+    level = library.logging.get_verbosity()
+    library.logging.set_verbosity_error()
+    try:
+        return getattr(library, f"AutoModelFor{kind}").from_pretrained(
+            place, num_labels=classes, ignore_mismatched_sizes=True
+        )
+    finally:
+        library.logging.set_verbosity(level)
+
+
+def _unpublished(spec: str, exc: Exception) -> ModelLoadError:
+    return ModelLoadError(
+        f"MODEL {spec}: its published weights cannot be had: {first_line(exc)}; give "
+        'weights = "file.safetensors", or weights = "random"'
+    )
+
+
+_SOURCES: dict[str, Callable[[str, Wanted], tuple[nn.Module, Any]]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "transformers": _transformers,

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latprof.compress.graph import first_line
 from latprof.errors import UsageError
+from latprof.vocabulary import require
 
 __all__ = ["load_weights"]
 
@@ -19,7 +21,8 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state dict into ``model``; names may begin as DataParallel has them.
+    """Load a state dict into ``model``, of torch.save or ``.safetensors``; names may begin as
+    DataParallel has them.
 
     Raises:
         UsageError: no such file, no state dict, or another network's.
@@ -49,6 +52,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UsageError(f"weights {path}: no such file")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
@@ -69,6 +74,17 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"weights {path}: it is a checkpoint of {', '.join(list(found)[:4])}; expected a state "
             "dict, as one of these may be: save that alone"
         )
+    return found
+
+
+def _safetensors(path: Path) -> Mapping[str, Any]:
+    library = require("safetensors.torch", extra="train", why=f"weights {path}")
+    try:
+        found: Mapping[str, Any] = library.load_file(path)
+    except Exception as exc:  # its own error type is not public
+        raise UsageError(
+            f"weights {path}: it is damaged, or no safetensors file ({first_line(exc)})"
+        ) from exc
     return found
 
 

@@ -1,22 +1,21 @@
-"""``compress``: train a model to a budget as a RUN.toml says."""
+"""``compress``: train a model to a budget, as a RUN.toml or Python says."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import nn
 
-from latprof.compress import Batches, Compressor
-from latprof.compress.train import as_batches, check_trainable, held_out_batches, model_inputs
+from latprof.compress import Compressor
+from latprof.compress.train import check_trainable, model_inputs
 from latprof.devices import open_target
 from latprof.errors import UsageError
-from latprof.models import load_model, load_weights
 from latprof.pipeline.run import (
     Deployment,
+    Job,
     Progress,
     RunFile,
     Watcher,
@@ -25,30 +24,43 @@ from latprof.pipeline.run import (
     locked,
 )
 from latprof.surrogate import fit
-from latprof.tables import LatencyTable
-from latprof.vocabulary import RunResult, load_callable, replace_file
+from latprof.vocabulary import RunResult, replace_file
 
 __all__ = ["check_run", "compress"]
 
+#: Run folder of a model that Python gives, where none is named.
+_OUT = "latprof-run"
+
 
 def compress(
-    run: str | Path,
+    run: str | Path | nn.Module,
+    example_inputs: Any = None,
+    train: Any = None,
+    test: Any = None,
     *,
     trail: int | None = None,
     tensorboard: bool = False,
     on_progress: Progress = lambda row: None,
     on_stage: Callable[[str], None] = lambda text: None,
-    **settings: str,
+    **settings: Any,
 ) -> RunResult:
-    """Train, shrink, export and measure as a RUN.toml says; the same call goes on after a stop.
+    """Train, shrink, export and measure; the same call goes on after a stop.
+
+    What is asked for is in a RUN.toml; or it is a model with its data, and ``settings`` are the
+    keys of a RUN.toml by the same names: ``table``, ``budget``, ``out`` (``latprof-run``),
+    ``blocks``, ``method``, ``masks`` and ``fine_tune`` (TrainSettings), ``loss``, ``metric``,
+    ``task``, ``batch``, ``device_settings`` and so on. Where a key names a function or a class, it
+    may be that itself.
 
     Args:
-        run: RUN.toml.
+        run: RUN.toml, or a ``torch.nn.Module``, pre-trained, which is left as it is.
+        example_inputs: of a Module: what its forward takes, at the batch size of deployment.
+        train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``.
         trail: networks to save on the way to the budget; before the file's own number.
         tensorboard: write scalars to ``tensorboard/`` in the run folder.
         on_progress: called at each training step with the figures so far.
         on_stage: called with what is done now.
-        settings: of the device, before those of the run file.
+        settings: of a RUN.toml: those of the device, before its own.
 
     Raises:
         MissingExtraError: tensorboardX is asked for and not installed.
@@ -59,12 +71,26 @@ def compress(
         >>> result = latprof.compress("run.toml")  # doctest: +SKIP
         >>> result.compressed.file                 # doctest: +SKIP
         'runs/first/compressed.onnx'
+        >>> latprof.compress(
+        ...     model, example_inputs, train, test, table="pixel6.parquet", budget="5 ms"
+        ... ).met  # doctest: +SKIP
+        True
     """
-    config = RunFile.load(Path(run))
+    given: Mapping[str, Any] = {}
+    if isinstance(run, nn.Module):
+        config, make = _from_python(run, example_inputs, train, test, settings)
+    else:
+        if any(value is not None for value in (example_inputs, train, test)):
+            raise UsageError(
+                f"{run} is a RUN.toml, which names its model and data; for example_inputs, train "
+                "and test give a torch.nn.Module first"
+            )
+        config, make, given = RunFile.load(Path(run)), Job.load, settings
     if trail is not None:
         config = replace(config, settings=replace(config.settings, trail=trail))
     with locked(config.out):
-        return _compress(config, tensorboard, on_progress, on_stage, settings)
+        on_stage("loading table, model and data")
+        return _compress(make(config), tensorboard, on_progress, on_stage, given)
 
 
 def check_run(run: str | Path) -> str:
@@ -76,128 +102,87 @@ def check_run(run: str | Path) -> str:
     Raises:
         LatprofError: the first thing that would stop the run, in one line.
     """
-    config = RunFile.load(Path(run))
-    table = LatencyTable.load(config.table)
-    model, example_inputs, _ = load_model(config.model, folder=config.folder)
-    if config.weights is not None:
-        load_weights(model, config.weights)
-    batches, test = _data(config)
-    settings = config.settings
+    job = Job.load(RunFile.load(Path(run)))
+    settings, batches = job.config.settings, job.batches
     comp = Compressor(
-        model,
-        example_inputs,
-        fit(table),
+        job.model,
+        job.example_inputs,
+        fit(job.table),
         settings.budgets,
         blocks=settings.blocks,
         method=settings.method,
         steps=settings.masks.steps(len(batches)),
     )
-    suffix = ".tflite" if table.target.runtime == "tflite" else ".onnx"
-    check_trainable(comp, model_inputs(comp, next(iter(batches.epoch(0)))), suffix=suffix)
+    suffix = ".tflite" if job.table.target.runtime == "tflite" else ".onnx"
+    first = next(iter(batches.epoch(0)))
+    inputs = model_inputs(comp, first, with_labels=job.task.with_labels)
+    check_trainable(comp, inputs, suffix=suffix)
     return (
         f"budget {comp.goals}; {settings.masks.epochs} and {settings.fine_tune.epochs} epochs of "
-        f"{len(batches)} batches, {_rows(test)} test inputs; nothing stands against it"
+        f"{len(batches)} batches, {job.test_rows} test inputs; nothing stands against it"
     )
 
 
+def _from_python(
+    model: nn.Module, example_inputs: Any, train: Any, test: Any, keys: Mapping[str, Any]
+) -> tuple[RunFile, Callable[[RunFile], Job]]:
+    """What is asked for, and how it becomes a job."""
+    for name, value in (("example_inputs", example_inputs), ("train", train), ("test", test)):
+        if value is None:
+            raise UsageError(
+                f"{name} is not given; expected compress(model, example_inputs, train, test, "
+                "table=..., budget=...)"
+            )
+    if "table" not in keys:
+        raise UsageError("table is not given; expected the latency table of the target")
+    for name in ("model", "data", "test", "weights", "classes", "columns", "images", "text"):
+        if name in keys:
+            raise UsageError(f"{name} is for a RUN.toml; the model and the data are given here")
+    named = {"model": type(model).__qualname__, "data": type(train).__qualname__, "out": _OUT}
+    config = RunFile.of({**named, **keys}, Path.cwd())
+    return config, lambda config: Job.of(config, model, example_inputs, train, test)
+
+
 def _compress(
-    config: RunFile,
+    job: Job,
     tensorboard: bool,
     on_progress: Progress,
     on_stage: Callable[[str], None],
     settings: Mapping[str, str],
 ) -> RunResult:
-    on_stage("loading table, model and data")
-    table = LatencyTable.load(config.table)
-    model, example_inputs, _ = load_model(config.model, folder=config.folder)
-    if config.weights is not None:
-        load_weights(model, config.weights)
-    batches, test = _data(config)
+    config = job.config
+    if job.note:
+        on_stage(job.note)
     board = None
     if tensorboard:
         from latprof.integrations import TensorBoard
 
         board = TensorBoard(config.out / "tensorboard")
     given = {**config.device_settings, **settings}
-    with open_target(config.device, table.target, **given) as device:
-        deployment = Deployment(device, config.out, example_inputs)
+    with open_target(config.device, job.table.target, **given) as device:
+        deployment = Deployment(device, config.out, job.example_inputs, task=job.task)
         if config.settings.int8:
             on_stage("choosing what becomes int8 by measuring")
-            deployment = deployment.in_int8(model, batches)
-        on_stage(f"fitting a surrogate to {len(table)} shapes")
+            deployment = deployment.in_int8(job.model, job.batches)
+        on_stage(f"fitting a surrogate to {len(job.table)} shapes")
         done = compress_in(
             deployment,
-            model,
-            fit(table),
+            job.model,
+            fit(job.table),
             config.settings,
-            batches,
-            Watcher(
-                on_progress,
-                on_stage,
-                board,
-                lambda: replace_file(config.out / "run.toml", config.text.encode()),
-            ),
-            asked=_asked(config, batches, test),
+            job.batches,
+            Watcher(on_progress, on_stage, board, lambda: _keep_text(config)),
+            asked=job.asked(),
         )
         comp = done.comp
         on_stage(f"budget {comp.goals}")
         networks = {
-            "original": (model, comp.space.sizes),
+            "original": (job.model, comp.space.sizes),
             "compressed": (done.small, comp.counts()),
         }
-        return conclude(deployment, networks, done, test, on_stage)
+        return conclude(deployment, networks, done, job.test, on_stage)
 
 
-def _data(config: RunFile) -> tuple[Batches, Any]:
-    """(training batches, test data) of a callable, checked before anything is trained.
-
-    Raises:
-        UsageError: it fails, or returns something else.
-    """
-    spec = config.data
-    make = load_callable(spec, config.folder)
-    try:
-        made = make()
-    except Exception as exc:
-        raise UsageError(f"data {spec}: calling it fails: {type(exc).__name__}: {exc}") from exc
-    try:
-        train, test = made
-        batches = as_batches(train, batch=config.settings.batch, seed=config.settings.seed)
-        next(iter(batches.epoch(0)))
-        next(iter(held_out_batches(test)))
-        if len(batches) < 1:
-            raise ValueError("no batch")
-    except UsageError as exc:
-        raise UsageError(f"data {spec}: {exc}") from exc
-    except (TypeError, ValueError, AttributeError, StopIteration) as exc:
-        raise UsageError(
-            f"data {spec}: it returns something else ({type(exc).__name__}: {exc}); expected "
-            "(training data, test data): each a torch Dataset or DataLoader, or batches with "
-            "epoch(n) and a length, and (test inputs, labels)"
-        ) from exc
-    return batches, test
-
-
-def _rows(test: Any) -> int:
-    """Rows of test data."""
-    if isinstance(test, tuple):
-        return len(test[1])
-    return len(getattr(test, "dataset", test))
-
-
-def _asked(config: RunFile, batches: Batches, test: Any) -> dict[str, str]:
-    """What the outcome follows from beside settings, weights and target."""
-    content = hashlib.sha256()
-    if isinstance(test, tuple) and all(isinstance(part, Tensor) for part in test):
-        for tensor in test:
-            content.update(tensor.contiguous().numpy().tobytes())
-        held = content.hexdigest()
-    else:
-        held = f"{_rows(test)} rows"
-    return {
-        "model": config.model,
-        "data": config.data,
-        "data content": f"{len(batches)} batches, test set {held}",
-        "table": hashlib.sha256(config.table.read_bytes()).hexdigest(),
-        "device": config.device,
-    }
+def _keep_text(config: RunFile) -> None:
+    if config.text:
+        replace_file(config.out / "run.toml", config.text.encode())

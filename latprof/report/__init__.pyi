@@ -1,8 +1,8 @@
 from ._figures import (
-    COLUMNS as COLUMNS,
+    NAMES as NAMES,
 )
 from ._figures import (
-    NAMES as NAMES,
+    columns as columns,
 )
 from ._figures import (
     conditions as conditions,
@@ -10,6 +10,7 @@ from ._figures import (
 from ._figures import (
     figure_row as figure_row,
 )
+from ._figures import metric_text as metric_text
 from ._figures import (
     progress_text as progress_text,
 )
@@ -22,11 +23,12 @@ from ._plots import plot_networks as plot_networks
 from ._report import write_report as write_report
 
 __all__ = [
-    "COLUMNS",
     "NAMES",
+    "columns",
     "conditions",
     "figure_row",
     "log_place",
+    "metric_text",
     "plot_networks",
     "progress_text",
     "read_log",

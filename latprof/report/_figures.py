@@ -14,20 +14,36 @@ from latprof.vocabulary import (
     format_s,
 )
 
-__all__ = ["COLUMNS", "NAMES", "conditions", "figure_row", "progress_text", "verdict"]
-
-COLUMNS = ("network", "accuracy", "measured", "speed-up", "predicted", "parameters", "MACs")
+__all__ = [
+    "NAMES",
+    "columns",
+    "conditions",
+    "figure_row",
+    "metric_text",
+    "progress_text",
+    "verdict",
+]
 
 #: What people call the networks of a result, in the order they are shown.
 NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
 
 
-def figure_row(network: NetworkResult, original: NetworkResult) -> list[str]:
-    """One network's figures as text, under COLUMNS."""
-    speed_up = original.latency_s / network.latency_s
+def columns(result: RunResult) -> tuple[str, ...]:
+    """What stands above the figures of a result's networks."""
+    return ("network", result.metric, "measured", "speed-up", "predicted", "parameters", "MACs")
+
+
+def metric_text(metric: str, value: float) -> str:
+    """A figure of the task: an accuracy in percent, others with four digits."""
+    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}"
+
+
+def figure_row(network: NetworkResult, result: RunResult) -> list[str]:
+    """One network's figures as text, under ``columns``."""
+    speed_up = result.original.latency_s / network.latency_s
     return [
         NAMES.get(network.name, network.name),
-        f"{network.accuracy:.2%}",
+        metric_text(result.metric, network.accuracy),
         f"{format_s(network.latency_s)} ({1 / speed_up:.1%})",
         f"{speed_up:.2f}x",
         format_s(network.predicted_s),
@@ -64,8 +80,10 @@ def conditions(result: RunResult) -> str:
 def progress_text(row: Mapping[str, Any]) -> str:
     """What a run has reached, for its progress line."""
     budget = f", budget {format_s(row['budget_s'])}" if "budget_s" in row else ""
+    metric = row.get("metric", "accuracy")
+    figure = f"{row['accuracy']:.1%}" if metric == "accuracy" else f"{row['accuracy']:.4g}"
     return (
         f"{row['phase'].replace('_', '-')}: loss {row['loss']:.3f}, "
-        f"accuracy {row['accuracy']:.1%}, predicted {format_s(row['latency_s'])}{budget}, "
+        f"{metric} {figure}, predicted {format_s(row['latency_s'])}{budget}, "
         f"{row['channels']} channels"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latprof.report._figures import NAMES
+from latprof.report._figures import NAMES, metric_text
 from latprof.vocabulary import LayerResult, RunResult, StaircaseResult, WidthResult, require
 
 if TYPE_CHECKING:
@@ -38,15 +38,17 @@ def accuracy_against_latency(result: RunResult) -> Figure:
     """Measured latency and accuracy of each network, with the budget as a line."""
     figure = _figure(6.4, 4.0)
     axes = figure.subplots()
-    steps = [(n.latency_s * 1e6, n.accuracy * 100) for n in result.trail]
+    is_share = result.metric == "accuracy"
+    factor = 100 if is_share else 1
+    steps = [(n.latency_s * 1e6, n.accuracy * factor) for n in result.trail]
     if steps:
         axes.plot(*zip(*steps, strict=True), "o--", color=_TRAIL, lw=1, label="trail")
         axes.legend(loc="lower right")
     for network in (n for n in result.networks if n.name in NAMES):
-        x, y = network.latency_s * 1e6, network.accuracy * 100
+        x, y = network.latency_s * 1e6, network.accuracy * factor
         axes.scatter([x], [y], s=90, color=_COLORS[network.name], zorder=3)
         axes.annotate(
-            f"{NAMES[network.name]}\n{y:.2f}%, {x:.0f} us",
+            f"{NAMES[network.name]}\n{metric_text(result.metric, network.accuracy)}, {x:.0f} us",
             (x, y),
             xytext=(0, 10),
             textcoords="offset points",
@@ -60,7 +62,7 @@ def accuracy_against_latency(result: RunResult) -> Figure:
         axes.text(budget_us, 0.02, " budget", color=_BUDGET, transform=across)
     axes.margins(0.25, 0.35)
     axes.set_xlabel("measured latency of the exported file (us)")
-    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylabel("test accuracy (%)" if is_share else f"{result.metric} on the test data")
     axes.grid(alpha=0.3)
     return figure
 
@@ -93,7 +95,7 @@ def curves(log: Sequence[Mapping[str, Any]]) -> Figure:
     """Training loss and accuracy over both phases, running means."""
     figure = _figure(6.4, 3.6)
     left, right = figure.subplots(1, 2)
-    after = 0
+    after, metric = 0, "accuracy"
     for phase, color in (("masks", _COLORS["compressed"]), ("fine_tune", _COLORS["uniform"])):
         rows = _steps(log, phase)
         if not rows:
@@ -101,10 +103,12 @@ def curves(log: Sequence[Mapping[str, Any]]) -> Figure:
         steps = [after + r["step"] for r in rows]
         style = {"color": color, "label": phase.replace("_", "-"), "marker": ".", "ms": 3}
         left.plot(steps, [r["loss"] for r in rows], **style)
-        right.plot(steps, [100 * r["accuracy"] for r in rows], **style)
+        metric = rows[-1].get("metric", "accuracy")
+        factor = 100 if metric == "accuracy" else 1
+        right.plot(steps, [factor * r["accuracy"] for r in rows], **style)
         after += rows[-1]["total"]
     left.set_ylabel("training loss")
-    right.set_ylabel("training accuracy (%)")
+    right.set_ylabel("training accuracy (%)" if metric == "accuracy" else f"training {metric}")
     for axes in (left, right):
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

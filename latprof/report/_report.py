@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latprof.report import _plots
-from latprof.report._figures import COLUMNS, conditions, figure_row, verdict
+from latprof.report._figures import columns, conditions, figure_row, verdict
 from latprof.report._log import read_log
 from latprof.vocabulary import BudgetOutcome, LayerResult, RunResult, format_s, replace_file
 
@@ -71,9 +71,9 @@ def _budget(outcome: BudgetOutcome) -> str:
 
 
 def _table(result: RunResult) -> str:
-    rows = [figure_row(network, result.original) for network in result.networks]
+    rows = [figure_row(network, result) for network in result.networks]
     load = conditions(result)
-    return _cells(COLUMNS, rows) + (f"<p>{html.escape(load)}.</p>" if load else "")
+    return _cells(columns(result), rows) + (f"<p>{html.escape(load)}.</p>" if load else "")
 
 
 def _training(log: Sequence[Mapping[str, Any]]) -> list[str]:

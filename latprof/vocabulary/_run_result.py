@@ -37,7 +37,7 @@ class NetworkResult:
 
     Args:
         name: ``original``, ``uniform``, ``compressed``, or ``trail/1`` and so on.
-        accuracy: on the test set, 0 to 1.
+        accuracy: the run's ``metric`` on the test set; of a classification 0 to 1.
         latency_s: measured, seconds; all networks of a run are timed in turns.
         predicted_s: by the table's surrogate, seconds.
         params: parameters of the module, zeros included.
@@ -136,6 +136,8 @@ class RunResult:
         agreement: {pair of networks: largest relative difference of their outputs}.
         method: how units were chosen; empty in results of older versions.
         ratio_before_fix: largest cost over its budget just before units were chosen for good.
+        metric: what ``accuracy`` of the networks is.
+        higher_is_better: the direction in which it improves.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -153,6 +155,8 @@ class RunResult:
     agreement: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     method: str = ""
     ratio_before_fix: float | None = None
+    metric: str = "accuracy"
+    higher_is_better: bool = True
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -231,6 +235,8 @@ class RunResult:
                 agreement=dict(data.get("agreement", {})),
                 method=data.get("method", ""),
                 ratio_before_fix=data.get("ratio_before_fix"),
+                metric=data.get("metric", "accuracy"),
+                higher_is_better=data.get("higher_is_better", True),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc

@@ -2,6 +2,7 @@ from ._conclude import conclude as conclude
 from ._deployment import Deployment as Deployment
 from ._deployment import first_inputs as first_inputs
 from ._folder import locked as locked
+from ._job import Job as Job
 from ._run_file import RunFile as RunFile
 from ._settings import Settings as Settings
 from ._trail import load_small as load_small
@@ -14,6 +15,7 @@ from ._watching import Watcher as Watcher
 __all__ = [
     "Compression",
     "Deployment",
+    "Job",
     "Progress",
     "RunFile",
     "Settings",

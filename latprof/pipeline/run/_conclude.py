@@ -67,6 +67,8 @@ def conclude(
         staircases=tuple(staircases(comp)),
         method=repr(comp.method),
         ratio_before_fix=float(comp.ratio_before_fix),
+        metric=deployment.task.metric,
+        higher_is_better=deployment.task.higher_is_better,
     )
     result.save(deployment.folder / "result.json")
     return result

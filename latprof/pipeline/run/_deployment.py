@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
-from latprof.compress import Batches, evaluate, export, export_int8
+from latprof.compress import Batches, Classification, Task, evaluate, export, export_int8
 from latprof.compress.export import file_accuracy
+from latprof.compress.train import held_out_batches
 from latprof.devices import Device, compare_files, measure_files
-from latprof.errors import DeviceError
+from latprof.errors import DeviceError, UsageError
 from latprof.vocabulary import Timing, load_json, save_json
 
 __all__ = ["Deployment", "first_inputs"]
@@ -34,6 +36,7 @@ class Deployment:
         example_inputs: at the batch size of deployment.
         int8: what is int8 in its files; None: nothing. See ``in_int8``.
         calibration: inputs for int8 files.
+        task: what the networks are trained for, and judged by.
     """
 
     device: Device
@@ -41,6 +44,7 @@ class Deployment:
     example_inputs: tuple[Any, ...]
     int8: str | None = None
     calibration: tuple[Tensor, ...] = ()
+    task: Task = field(default_factory=Classification)
 
     def in_int8(self, model: nn.Module, batches: Batches) -> Self:
         """The same deployment with int8 files; what is int8 is chosen by measuring ``model``, once
@@ -84,14 +88,22 @@ class Deployment:
         ).path
 
     def accuracy(self, model: nn.Module, file: Path, test: Any) -> float:
-        """Top-1 share of what is deployed: of an int8 file itself.
+        """The task's figure of what is deployed: of an int8 file itself.
 
         Args:
-            test: (inputs, labels), a Dataset or a DataLoader; for an int8 file (inputs, labels).
+            test: (inputs, labels), a Dataset or a DataLoader.
+
+        Raises:
+            UsageError: an int8 file of another task than top-1 of one tensor of inputs.
         """
         if self.int8 is None:
-            return evaluate(model, test)
-        return file_accuracy(file, self.example_inputs, *test)
+            return evaluate(model, test, self.task)
+        if type(self.task) is not Classification:
+            raise UsageError(
+                f"int8 files are judged by top-1 alone, and the metric is {self.task.metric}; "
+                "leave out int8, or task, loss and metric"
+            )
+        return file_accuracy(file, self.example_inputs, *_whole(test))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}"
@@ -124,6 +136,16 @@ class Deployment:
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""
         return compare_files(self.device, [original, *files])[1:]
+
+
+def _whole(test: Any) -> tuple[Tensor, Tensor]:
+    """Inputs and labels as one tensor each."""
+    if isinstance(test, tuple):
+        return test
+    pairs = [tuple(batch) for batch in held_out_batches(test)]
+    if any(len(pair) != 2 or not isinstance(pair[0], Tensor) for pair in pairs):
+        raise UsageError("int8 files are judged on batches (inputs, labels) of tensors")
+    return torch.cat([inputs for inputs, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
 
 def first_inputs(batches: Batches, count: int) -> Iterator[Tensor]:

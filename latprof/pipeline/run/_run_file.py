@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,12 +20,14 @@ from latprof.compress import (
     TrainSettings,
 )
 from latprof.compress.methods import METHODS
+from latprof.data import PREFIXES, DataSource, ImageSettings, TextSettings
 from latprof.errors import LatprofError, UsageError
 from latprof.pipeline.run._settings import Settings
+from latprof.pipeline.run._task_keys import TASK_KEYS, TaskKeys
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", bound="Block | Method | TrainSettings")
+T = TypeVar("T", bound="Block | Method | TrainSettings | ImageSettings | TextSettings")
 
 #: Sections that say what may be done to the network; [prune] where none is given.
 _BLOCKS: dict[str, Block] = {
@@ -42,9 +44,12 @@ _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
     *("device", "method", "weights", "budget", "batch"),
-    *("int8", "save_every_s", "seed", "trail"),
+    *("int8", "save_every_s", "seed", "trail", "test", "classes"),
+    *TASK_KEYS,
 )
-_SECTIONS = ("device_settings", "masks", "fine_tune", "distillation")
+_SECTIONS = ("device_settings", "masks", "fine_tune", "distillation", "columns", "images", "text")
+#: Values of ``weights`` that are no file.
+_WEIGHTS = ("published", "random")
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,19 @@ class RunFile:
     Args:
         model: MODEL string.
         data: ``package.module:callable`` or ``file.py:callable`` that returns (training data,
-            test data).
+            test data); or the name of data, of which ``source`` says the rest.
         table: latency table of the target.
         out: run folder.
         device: where exports are measured; the table's runtime and threads are used.
         device_settings: of the device and the runtime, by name, as ``--set`` takes them.
-        weights: state dict of the pre-trained model, or None where MODEL brings its own.
+        weights: state dict of the pre-trained model, ``published``, ``random``, or None: those
+            that MODEL brings, published ones where its library has them.
         settings: budget, phases, distillation, seed, trail.
         text: of the file, to be kept with the run.
         folder: of the file; what it names is relative to it.
+        task: what is trained for.
+        classes: outputs of the model's head; None: as MODEL has them.
+        source: of data by name.
     """
 
     model: str
@@ -71,10 +80,18 @@ class RunFile:
     out: Path
     device: str
     device_settings: Mapping[str, str]
-    weights: Path | None
+    weights: Path | str | None
     settings: Settings
     text: str
     folder: Path = Path()
+    task: TaskKeys = field(default_factory=TaskKeys)
+    classes: int | None = None
+    source: DataSource | None = None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether a library's published weights are used."""
+        return self.weights is None or self.weights == "published"
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -107,6 +124,19 @@ class RunFile:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
+    def of(cls, keys: Mapping[str, Any], here: Path) -> Self:
+        """The same of Python values, by the names of the keys; ``blocks`` is a list of them.
+
+        Raises:
+            UsageError: as ``load``.
+        """
+        known = {*_TEXT, *_SIMPLE, *_SECTIONS, *_BLOCKS, "blocks"}
+        _refuse_unknown("", keys, known)
+        paths = ("table", "out", "weights")
+        texts = {k: str(keys[k]) for k in paths if isinstance(keys.get(k), Path)}
+        return cls._of(here, {**keys, **texts}, "")
+
+    @classmethod
     def _of(cls, here: Path, raw: Mapping[str, Any], text: str) -> Self:
         for key in _TEXT:
             _text(key, raw.get(key))
@@ -117,7 +147,8 @@ class RunFile:
         if "budget" in raw:
             given["budget"] = _budget(raw["budget"])
         sections = {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
-        blocks = tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
+        blocks = tuple(raw.get("blocks", ()))
+        blocks += tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
         if blocks:
             sections["blocks"] = blocks
         sections["method"] = _method(raw)
@@ -128,16 +159,54 @@ class RunFile:
             out=here / raw["out"],
             device=_text("device", raw.get("device", "local")),
             device_settings=_device_settings(here, raw.get("device_settings", {})),
-            weights=here / _text("weights", raw["weights"]) if "weights" in raw else None,
+            weights=_weights(here, raw.get("weights")),
             settings=_replaced(Settings(), "", given, **sections),
             text=text,
             folder=here,
+            task=TaskKeys.of(raw),
+            classes=_classes(raw.get("classes")),
+            source=_source(here, raw),
         )
+
+
+def _weights(here: Path, given: Any) -> Path | str | None:
+    return given if given is None or given in _WEIGHTS else here / _text("weights", given)
+
+
+def _classes(given: Any) -> int | None:
+    if given is not None and (type(given) is not int or given < 1):
+        raise UsageError(f"classes is {given!r}; expected a whole number >= 1")
+    return given
+
+
+def _source(here: Path, raw: Mapping[str, Any]) -> DataSource | None:
+    """Of data by name; None where it is a callable's."""
+    columns = raw.get("columns", {})
+    _refuse_unknown("columns.", columns, {"image", "text", "text_pair", "label"})
+    images, text = _section(raw, "images", ImageSettings()), _section(raw, "text", TextSettings())
+    if raw["data"].partition(":")[0] not in PREFIXES:
+        unused = [key for key in ("test", "columns", "images", "text") if key in raw]
+        if unused:
+            names = ", ".join(f"{prefix}:" for prefix in PREFIXES)
+            raise UsageError(f"{unused[0]} is for data that begins with one of {names}")
+        return None
+    return DataSource(
+        train=raw["data"],
+        test=_text("test", raw["test"]) if "test" in raw else None,
+        columns={name: _text(f"columns.{name}", value) for name, value in columns.items()},
+        images=images,
+        text=text,
+        folder=here,
+        regression=raw.get("task") == "regression",
+        seed=raw.get("seed", 0),
+    )
 
 
 def _method(raw: Mapping[str, Any]) -> Method:
     """``method = "NAME"`` alone, or a [method] section: ``name``, and its arguments."""
     given = raw.get("method", {})
+    if isinstance(given, Method):
+        return given
     section = {"name": given} if isinstance(given, str) else given
     if not isinstance(section, Mapping):
         raise UsageError(f"method is {given!r}; expected a name, or a [method] section")
@@ -179,6 +248,8 @@ def _device_settings(here: Path, given: Any) -> dict[str, str]:
 def _section(raw: Mapping[str, Any], name: str, default: T) -> T:
     """``default`` with the section's values, each of the type of the value it replaces."""
     given = raw.get(name, {})
+    if isinstance(given, type(default)):
+        return given
     _refuse_unknown(f"{name}.", given, _arguments(default))
     try:
         found: T = _replaced(default, f"{name}.", given)

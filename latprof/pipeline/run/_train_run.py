@@ -96,11 +96,14 @@ class _Run:
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
         phases = {"masks": settings.masks, "fine_tune": settings.fine_tune}
         self.left = TimeLeft({name: each.steps(len(batches)) for name, each in phases.items()})
-        self.distillation = Distillation(_frozen(model), settings.coefficient, settings.temperature)
+        self.distillation = Distillation(
+            _frozen(model), settings.coefficient, settings.temperature, deployment.task
+        )
 
     def train(self, comp: Compressor) -> Compression:
         trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail)
-        with self.watcher.watch(self.folder, comp, self.left) as watch:
+        metric = self.deployment.task.metric
+        with self.watcher.watch(self.folder, comp, self.left, metric) as watch:
             self._phase("masks", comp, watch, comp, trail)
             if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
                 self._phase("fine_tune", comp, watch, comp, trail)
@@ -141,7 +144,8 @@ class _Run:
         )
         if not (self.folder / "masks.checkpoint").exists():
             self.watcher.on_stage("trying a training step, a shrink and an export on a copy")
-            first = model_inputs(comp, next(iter(self.batches.epoch(0))))
+            with_labels = self.deployment.task.with_labels
+            first = model_inputs(comp, next(iter(self.batches.epoch(0))), with_labels=with_labels)
             check_trainable(comp, first, suffix=self.deployment.suffix)
         save_json(timed, "time of the original", 1, {"latency_s": first_s})
         return comp

@@ -47,9 +47,11 @@ class Watcher:
     board: TensorBoard | None = None
     on_start: Callable[[], object] = lambda: None
 
-    def watch(self, folder: Path, comp: Compressor, left: TimeLeft) -> Watch:
+    def watch(
+        self, folder: Path, comp: Compressor, left: TimeLeft, metric: str = "accuracy"
+    ) -> Watch:
         """Follow a run in its folder."""
-        return Watch(folder, comp, left, self.on_progress, self.board)
+        return Watch(folder, comp, left, self.on_progress, self.board, metric)
 
 
 class Watch(Closing):
@@ -58,6 +60,7 @@ class Watch(Closing):
     Args:
         folder: gets ``log.jsonl``, a row each tenth step; a run that goes on continues it.
         board: gets the same rows, fine-tuning after the masks.
+        metric: what stands under ``accuracy``; rows name it where it is another figure.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class Watch(Closing):
         left: TimeLeft,
         on_progress: Progress,
         board: TensorBoard | None,
+        metric: str = "accuracy",
     ) -> None:
+        self._metric = {} if metric == "accuracy" else {"metric": metric}
         self._comp, self._left = comp, left
         self._on_progress, self._board = on_progress, board
         self._path = folder / "log.jsonl"
@@ -100,7 +105,7 @@ class Watch(Closing):
         if due:
             self._status = status(self._comp)
         place = {"phase": phase, "step": tick.step, "total": tick.total}
-        row = {**place, **means, **self._status}
+        row = {**place, **means, **self._metric, **self._status}
         if due:
             self._write(row)
             if self._board is not None:

@@ -211,3 +211,13 @@ def test_two_processes_find_the_masks_of_one(tmp_path: Path) -> None:
     assert comp.counts() == first["counts"]
     same_masks = ((comp.alpha > 0) == (first["alpha"] > 0)).float().mean()
     assert float(same_masks) > 0.97
+
+
+def test_a_label_without_an_output_is_named_by_its_step() -> None:
+    x, y = task()
+    rows = [
+        (one, label + 3 * (row == 500))
+        for row, (one, label) in enumerate(zip(x, y * 0 + 3, strict=True))
+    ]
+    with pytest.raises(TrainingError, match=r"a label of step \d+ of 16 has no output .*Target 6"):
+        train(Plain(), rows, TrainSettings(1))
