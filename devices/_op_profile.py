@@ -41,8 +41,15 @@ class OpProfile:
         ops: in the order in which they first run.
         whole_s: one run of the model beside these, without the profiler.
         graph: what the runtime made of the file, in the file's format, without large weights.
+        core_share: that these runs had; well below 1 where all were preempted.
     """
 
     ops: tuple[OpTime, ...]
     whole_s: float
     graph: bytes
+    core_share: float = 1.0
+
+    @property
+    def ops_s(self) -> float:
+        """Sum of all ops."""
+        return sum(op.seconds for op in self.ops)

@@ -14,7 +14,7 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
                                                         -> samples_s, core_share, cost_s,
                                                            sentinel_s, memory_s, waited_s
     run                  path or model, inputs          -> outputs
-    profile              path or model, seconds         -> ops, whole_s, graph
+    profile              path or model, seconds         -> ops, whole_s, core_share, graph
     environment                                         -> knobs as read back
     bye                                                 -> nothing; the process ends
 

@@ -61,7 +61,8 @@ class Answer:
             graph = base64.b64decode(self.text("graph"), validate=True)
         except ValueError as exc:
             raise self._wrong("graph", "base64") from exc
-        return OpProfile(times, self.number("whole_s"), graph)
+        share = self.number("core_share", at_most=1.0)
+        return OpProfile(times, self.number("whole_s"), graph, share)
 
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.fields.get(key)

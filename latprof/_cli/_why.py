@@ -62,6 +62,8 @@ def command(
         return
     click.echo(f"{file} on {result.target}")
     click.echo(summary(result))
+    if result.beside_load:
+        note("beside background load: all times are too long, some more than others")
     _print_ops(result, every_op)
     for number, verdict in enumerate(result.verdicts, start=1):
         click.echo(f"{number}. {verdict.words}{ending(verdict)}")

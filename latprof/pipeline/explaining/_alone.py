@@ -13,10 +13,10 @@ from latprof.errors import DeviceError
 
 __all__ = ["AloneTimes", "time_alone"]
 
-_ROUNDS, _PASSES, _PASS_S = 5, 2, 0.02
+_ROUNDS, _PASSES, _PASS_S = 6, 3, 0.02
 _MAX_LOST = 2
 #: Rounds in which one job must be faster than another to be called so.
-_AGREEING = 4
+_AGREEING = 5
 #: Of all rounds, those that a figure is of.
 _FASTEST = 2
 
@@ -38,10 +38,11 @@ class AloneTimes:
         """Of the fastest rounds, as the ops inside the model are of the fastest runs."""
         return float(np.mean(sorted(self.rounds[job])[:_FASTEST]))
 
-    def saved_s(self, old: Job, new: Job) -> float:
-        """What ``new`` saves; 0 where the rounds do not agree that it saves anything."""
-        saved = np.subtract(self.rounds[old], self.rounds[new])
-        agree = int((saved > 0).sum()) >= _AGREEING
+    def saved_s(self, old: Job, new: Job, proportion: float = 1.0) -> float:
+        """What ``new`` saves; 0 where the rounds do not agree that it takes less than
+        ``proportion`` of ``old``."""
+        faster = np.less(self.rounds[new], proportion * np.asarray(self.rounds[old]))
+        agree = int(faster.sum()) >= _AGREEING
         return max(self.seconds(old) - self.seconds(new), 0.0) if agree else 0.0
 
 

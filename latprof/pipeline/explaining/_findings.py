@@ -65,10 +65,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict, and the option that is its advice."""
+    """A verdict, the option that is its advice, and what both come from."""
 
     verdict: Verdict
     option: Option
+    trial: Trial
 
 
 def trials(model: Model, ops: Sequence[RunOp], whole_s: float, folder: Path) -> list[Trial]:
@@ -152,6 +153,7 @@ def findings(
                 trial.takes_s or (old_s or 0.0), old_s, new_s, saves_s, option.keeps,
             ),
             option,
+            trial,
         )  # fmt: skip
 
 
@@ -164,7 +166,7 @@ def _saved(
     if trial.old not in alone or new not in alone:
         return None
     old_s, new_s = alone.seconds(trial.old), alone.seconds(new)
-    saved_s = alone.saved_s(trial.old, new)
+    saved_s = alone.saved_s(trial.old, new, option.proportion)
     own_s = max(old_s - call_s, 0.1 * old_s)
     # What goes with the arithmetic would go at any count; only what is beyond it is a step.
     beyond_s = saved_s - (1 - option.proportion) * own_s

@@ -31,7 +31,7 @@ def _together(some: Sequence[Candidate]) -> Candidate:
         )
         for same in zip(*(one.options for one in some), strict=True)
     )
-    words = f"{len(some)} times: {some[0].words}"
+    words = f"{some[0].words}, in {len(some)} places"
     return Candidate(some[0].cause, words, nodes, options)
 
 

@@ -15,7 +15,7 @@ from latprof.pipeline.explaining.graph import Model, inputs_of
 from latprof.vocabulary import require
 from latprof.workloads import Workload
 
-__all__ = ["REORDERS", "RunOp", "correct_for_profiler", "merge_profiles", "run_ops"]
+__all__ = ["REORDERS", "RunOp", "correct_for_profiler", "run_ops"]
 
 #: Of an op's time, at most so much is taken to be the profiler's own.
 _MAX_PROFILER_SHARE = 0.75
@@ -50,15 +50,6 @@ class RunOp:
     nodes: tuple[str, ...]
     workload: Workload | None
     reads: tuple[int, ...] = ()
-
-
-def merge_profiles(profiles: Sequence[OpProfile]) -> tuple[list[float], float]:
-    """(seconds of each op of the first profile, of the whole): medians over those processes that
-    ran the same ops in the same order. Names are no help: the runtime makes some up anew."""
-    kinds = [op.op for op in profiles[0].ops]
-    same = [p for p in profiles if [op.op for op in p.ops] == kinds]
-    each = np.median([[op.seconds for op in p.ops] for p in same], axis=0)
-    return [float(s) for s in each], float(np.median([p.whole_s for p in same]))
 
 
 def correct_for_profiler(seconds: Sequence[float], whole_s: float) -> list[float]:

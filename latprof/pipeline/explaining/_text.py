@@ -45,12 +45,16 @@ def ending(verdict: Verdict) -> str:
 def lines_of(verdict: Verdict) -> list[str]:
     """Advice and figures, one line each."""
     kept = "" if verdict.keeps_outputs else "; its outputs change, so check the accuracy"
-    lines = [f"try: {verdict.advice}{kept}", verdict.measured, verdict.predicted]
+    lines = [f"try: {verdict.advice}{kept}", verdict.measured]
+    if verdict.nodes:  # a setting is measured on the whole file at once
+        lines.append(verdict.predicted)
     if verdict.checked is None:
         return [*lines, "not checked on the whole file: --check measures it"]
     found = verdict.checked
     does = "saves" if found.saves_s >= 0 else "costs"
-    text = f"checked: {does} {format_s(abs(found.saves_s))} +- {format_s(found.error_s)}"
+    where = "checked" if verdict.nodes else "whole file"
+    saved_s = format_s(abs(found.saves_s))
+    text = f"{where}: {does} {saved_s} +- {format_s(found.error_s)}"
     if found.max_rel_error is not None:
         text += f"; outputs differ by {found.max_rel_error:.1e}"
     return [*lines, text]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.slow_files import SLOW_FILES
 
-from latprof.devices import OpProfile, OpTime, open_device
+from latprof.devices import OpTime, open_device
 from latprof.errors import ModelLoadError, UsageError, WorkloadError
 from latprof.pipeline.explaining._alone import AloneTimes
-from latprof.pipeline.explaining._ops import correct_for_profiler, merge_profiles, run_ops
+from latprof.pipeline.explaining._ops import correct_for_profiler, run_ops
 from latprof.pipeline.explaining.graph import load_file, save_model
 
 
@@ -30,29 +30,18 @@ def test_ops_never_take_more_than_the_whole_where_that_can_be(
         assert sum(found) == pytest.approx(max(whole_s, sum(seconds) / 4), rel=1e-3)
 
 
-def profile_of(*seconds: float) -> OpProfile:
-    ops = tuple(OpTime(f"n{i}", "Conv", "CPU", s) for i, s in enumerate(seconds))
-    return OpProfile(ops, 10.0, b"")
-
-
-def test_processes_that_ran_other_ops_are_left_out() -> None:
-    other = OpProfile((OpTime("n0", "Relu", "CPU", 9.0),), 99.0, b"")
-    seconds, whole_s = merge_profiles(
-        [profile_of(1.0, 2.0), other, profile_of(3.0, 2.0), profile_of(2.0, 5.0)]
-    )
-    assert (seconds, whole_s) == ([2.0, 2.0], 10.0)
-
-
 def test_rounds_must_agree() -> None:
     old, new, same = Path("old"), Path("new"), Path("same")
     times = AloneTimes(
         {
-            old: (2.0, 2.1, 2.0, 2.0, 9.0),
-            new: (1.0, 1.0, 1.1, 1.0, 9.5),
-            same: (2.1, 2.0, 2.1, 1.9, 2.0),
+            old: (2.0, 2.1, 2.0, 2.0, 2.0, 9.0),
+            new: (1.0, 1.0, 1.1, 1.0, 1.0, 9.5),
+            same: (2.1, 2.0, 2.1, 1.9, 1.9, 2.0),
         }
     )
     assert times.saved_s(old, new) == pytest.approx(1.0)
+    assert times.saved_s(old, new, proportion=0.6) == pytest.approx(1.0)
+    assert times.saved_s(old, new, proportion=0.5) == 0.0  # no more than in proportion
     assert times.saved_s(old, same) == 0.0
     assert times.saved_s(new, old) == 0.0
 

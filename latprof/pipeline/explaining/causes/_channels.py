@@ -13,8 +13,8 @@ from latprof.pipeline.explaining.graph import Edit, Group, Model, channel_axis, 
 
 __all__ = ["channels"]
 
-#: Blocks of channels that kernels are written for.
-_BLOCKS = (32, 16, 8, 4)
+#: Blocks of channels that kernels of CPUs are written for; no block is larger.
+_BLOCKS = (16, 8, 4)
 #: A count may change by this part.
 _MAX_CHANGE = 0.125
 
