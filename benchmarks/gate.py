@@ -4,7 +4,7 @@ A chain of 100 equal convolutions is compared with one of 103, and with a copy o
 busy process on the same cores comes and goes. Runs that are finished are kept in a file of JSON
 lines; the same command goes on after them.
 
-    python benchmarks/gate.py [--runs 40] [--ms 5] [--log gate.jsonl]
+    python benchmarks/gate.py [--runs 40] [--ms 5] [--log results/gate.jsonl]
 
 The last line is one JSON object.
 """
@@ -34,13 +34,14 @@ import latprof
 #: Seconds without and with the load, each drawn evenly between these.
 _OFF_S, _ON_S = (1.0, 6.0), (0.5, 4.0)
 _CHAIN, _SLOWER = 100, 103
+_LOG = Path(__file__).parent / "results" / "gate.jsonl"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--ms", type=float, default=5.0, help="Of the model, about.")
-    parser.add_argument("--log", type=Path, default=Path("gate.jsonl"))
+    parser.add_argument("--log", type=Path, default=_LOG)
     args = parser.parse_args()
     done = (
         [json.loads(line) for line in args.log.read_text().splitlines()]

@@ -5,6 +5,8 @@ from ._device import Reading as Reading
 from ._fake import BackgroundLoad as BackgroundLoad
 from ._fake import FakeDevice as FakeDevice
 from ._list import list_devices as list_devices
+from ._op_profile import OpProfile as OpProfile
+from ._op_profile import OpTime as OpTime
 from ._open import device_settings as device_settings
 from ._open import open_device as open_device
 from ._open import open_target as open_target
@@ -32,6 +34,8 @@ __all__ = [
     "Event",
     "FakeDevice",
     "Job",
+    "OpProfile",
+    "OpTime",
     "Reading",
     "ScheduleSettings",
     "SentinelTimes",

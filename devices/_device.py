@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latprof.devices._op_profile import OpProfile
 from latprof.devices._sentinel_times import SentinelTimes
 from latprof.devices._waiting import WaitBudget
-from latprof.errors import WorkloadError
+from latprof.errors import UsageError, WorkloadError
 from latprof.vocabulary import Closing, Target
 from latprof.workloads import Conv2d, Workload
 
@@ -103,6 +104,18 @@ class Device(Closing):
     @abstractmethod
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         """One inference of a model file: outputs in the file's order, to check numerics."""
+
+    def profile_ops(self, path: Path, *, measure_s: float) -> OpProfile:
+        """What each op of a model file takes inside it, in a fresh process.
+
+        Raises:
+            UsageError: this kind of device cannot tell.
+            WorkloadError: the runtime cannot tell, or refuses the file.
+        """
+        raise UsageError(
+            f"{self.target.runtime} on {self.target.device} cannot say what each op of a file "
+            "takes; expected ONNX Runtime on this machine or over ssh"
+        )
 
     @abstractmethod
     def environment(self) -> dict[str, Any]:

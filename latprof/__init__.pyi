@@ -82,6 +82,9 @@ from .pipeline import (
 from .pipeline import (
     verify as verify,
 )
+from .pipeline import (
+    why as why,
+)
 from .surrogate import Surrogate as Surrogate
 from .tables import LatencyTable as LatencyTable
 from .tables import plan as plan
@@ -160,4 +163,5 @@ __all__ = [
     "table",
     "trace",
     "verify",
+    "why",
 ]

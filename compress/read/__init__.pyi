@@ -1,7 +1,11 @@
+from ._onnx_nodes import OnnxNodes as OnnxNodes
+from ._onnx_nodes import read_onnx_nodes as read_onnx_nodes
 from ._tflite_workloads import transposes as transposes
 from ._workloads import workloads_of_file as workloads_of_file
 
 __all__ = [
+    "OnnxNodes",
+    "read_onnx_nodes",
     "transposes",
     "workloads_of_file",
 ]

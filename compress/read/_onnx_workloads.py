@@ -27,7 +27,7 @@ from latprof.workloads import (
     softmax_workload,
 )
 
-__all__ = ["onnx_workloads"]
+__all__ = ["onnx_workloads", "read_node"]
 
 _UNARY = {
     "Relu": "relu", "LeakyRelu": "relu", "PRelu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
@@ -106,7 +106,7 @@ class _Reader:
                 self._control(graph, node, bodies, found)
                 continue
             try:
-                found.workloads += _read_node(graph, node)
+                found.workloads += read_node(graph, node)
             except UnknownShapeError:
                 found.unread[node.op_type] += 1
         return found
@@ -142,7 +142,7 @@ def _trips(graph: OnnxGraph, node: Any, body: OnnxGraph) -> int | None:
     return int(graph.value(node.input[0]).reshape(-1)[0])
 
 
-def _read_node(graph: OnnxGraph, node: Any) -> Iterator[Workload]:
+def read_node(graph: OnnxGraph, node: Any) -> Iterator[Workload]:
     """Its workloads; raises UnknownShapeError for an op that is in none of them but takes time."""
     if node.op_type in _FREE and node.domain in _DOMAINS:
         return

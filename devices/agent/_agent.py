@@ -14,6 +14,7 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
                                                         -> samples_s, core_share, cost_s,
                                                            sentinel_s, memory_s, waited_s
     run                  path or model, inputs          -> outputs
+    profile              path or model, seconds         -> ops, whole_s, core_share, graph
     environment                                         -> knobs as read back
     bye                                                 -> nothing; the process ends
 
@@ -244,6 +245,14 @@ class Agent:
     def _on_run(self, inputs: dict[str, Any], **source: Any) -> dict[str, Any]:
         outputs = self._load(**source).run(decode_arrays(inputs))
         return {"outputs": encode_arrays({str(i): o for i, o in enumerate(outputs)})}
+
+    def _on_profile(
+        self, seconds: float, path: str | None = None, model: str | None = None
+    ) -> dict[str, Any]:
+        if self._runtime is None:
+            raise _Problem("protocol", "hello comes first")
+        source = base64.b64decode(model) if model is not None else str(path)
+        return self._runtime.profile(source, seconds)
 
     def _on_environment(self) -> dict[str, Any]:
         assert self._knobs is not None

@@ -25,7 +25,8 @@ __all__ = [
 # 4: a sentinel of the memory.
 # 5: requests are numbered and answers repeat the number; measure takes how long it may wait;
 #    settings have types; arrays are a dtype, a shape and bytes.
-PROTOCOL_VERSION = 5
+# 6: profile.
+PROTOCOL_VERSION = 6
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {

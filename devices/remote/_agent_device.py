@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._op_profile import OpProfile
 from latprof.devices._schedule_settings import ScheduleSettings, default_pause_s
 from latprof.devices._sentinel_times import (
     SentinelTimes,
@@ -45,6 +46,8 @@ _BEYOND_CACHES = 1 << 20
 #: Where the sentinel takes more than this many times what it takes on an idle core, another core
 #: may be idle.
 _MAX_IDLE_SLOWDOWN = 1.08
+#: To load a model twice, write what the runtime made of it, and read the profile, at most.
+_PROFILE_S = 120.0
 #: Waited for an idle core before one reading, at most.
 _MAX_WAIT_S = 0.5
 
@@ -209,6 +212,16 @@ class AgentDevice(Device):
             raise ProtocolError(
                 f"{self._options.name}: outputs in the answer to run are no arrays: {exc}"
             ) from exc
+
+    def profile_ops(self, path: Path, *, measure_s: float) -> OpProfile:
+        with self._another_agent() as agent:
+            answer = agent.ask(
+                "profile",
+                takes_s=_PROFILE_S + 4 * measure_s,
+                seconds=measure_s,
+                **self._source(path),
+            )
+        return answer.op_profile()
 
     def environment(self) -> dict[str, Any]:
         if not self._gpu_after:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from latprof.errors import ProtocolError
+from latprof.devices._op_profile import OpProfile, OpTime
+from latprof.errors import ProtocolError, WorkloadError
 
 __all__ = ["Answer"]
 
@@ -44,6 +46,23 @@ class Answer:
         if not isinstance(value, str):
             raise self._wrong(key, "text")
         return value
+
+    def op_profile(self) -> OpProfile:
+        """Of an answer to ``profile``."""
+        expected = "ops with name, op, provider and seconds, in a list"
+        ops = self.fields.get("ops")
+        if not isinstance(ops, list) or not ops:
+            raise self._wrong("ops", expected)
+        try:
+            times = tuple(OpTime(**op) for op in ops)
+        except (TypeError, WorkloadError) as exc:
+            raise self._wrong("ops", expected) from exc
+        try:
+            graph = base64.b64decode(self.text("graph"), validate=True)
+        except ValueError as exc:
+            raise self._wrong("graph", "base64") from exc
+        share = self.number("core_share", at_most=1.0)
+        return OpProfile(times, self.number("whole_s"), graph, share)
 
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.fields.get(key)

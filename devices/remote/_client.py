@@ -37,8 +37,9 @@ Hint = tuple[str, type[LatprofError], str]
 #: To compile the kernels of a GPU, at most.
 _COMPILE_S = 300.0
 _GRACE_S = 1.0
-#: Bytes of an answer: what a model computes is sent in one, everything else is short.
+#: Bytes of an answer: what a model computes, and its graph, are sent in one, all else is short.
 _MAX_OUTPUT_BYTES, _MAX_ANSWER_BYTES = 1 << 28, 1 << 24
+_LONG = ("run", "profile")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class AgentProcess(Closing):
         """Send one request and wait for its answer, at most ``takes_s`` longer than the limit."""
         self._number += 1
         self._is_asked = True
-        self._answers.limit = _MAX_OUTPUT_BYTES if op == "run" else _MAX_ANSWER_BYTES
+        self._answers.limit = _MAX_OUTPUT_BYTES if op in _LONG else _MAX_ANSWER_BYTES
         self._send({"op": op, "request": self._number, **fields})
         line = self._read_line(op, self._options.limit_s + takes_s)
         try:

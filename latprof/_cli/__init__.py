@@ -30,6 +30,7 @@ _COMMANDS = {
     "compress": ("_compress", "Train a model to a budget as a RUN.toml says."),
     "export": ("_export", "Write a model's file to deploy, in float32 or int8."),
     "verify": ("_verify", "Measure an exported file on a device, beside its prediction."),
+    "why": ("_why", "Why is a file slow? Each op's time, and what to do about it."),
     "report": ("_report", "One self-contained HTML page of a run folder."),
     "demo": ("_demo", "Profile, fit, compress and verify on this machine."),
 }

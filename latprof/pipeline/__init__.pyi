@@ -26,6 +26,8 @@ from ._report import report as report
 from ._training_process import prepare_for_training as prepare_for_training
 from ._verify import Verification as Verification
 from ._verify import verify as verify
+from .explaining import WhyResult as WhyResult
+from .explaining import why as why
 from .gating import GateResult as GateResult
 from .gating import gate as gate
 from .into import calibrate_into as calibrate_into
@@ -45,6 +47,7 @@ __all__ = [
     "ProfileResult",
     "ReportResult",
     "Verification",
+    "WhyResult",
     "agreement",
     "answer_of_file",
     "bench",
@@ -66,4 +69,5 @@ __all__ = [
     "report",
     "table",
     "verify",
+    "why",
 ]

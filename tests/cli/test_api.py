@@ -23,6 +23,8 @@ TERMINAL = {
     "check",
     "markdown",
     "junit",
+    "html",
+    "model_explorer",
 }
 #: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing.
 OTHERWISE = {

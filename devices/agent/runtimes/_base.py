@@ -79,6 +79,10 @@ class Runtime(ABC):
     @abstractmethod
     def model(self, source: str | bytes) -> Prepared: ...
 
+    def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
+        """Fields of the answer to ``profile``: what each op takes inside the model."""
+        raise Refused(f"{type(self).__name__} cannot say what each op takes; ONNX Runtime can")
+
 
 def fill(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:
     """Float32 normals, a short block repeated: quick at any size, no denormals, no overflow."""

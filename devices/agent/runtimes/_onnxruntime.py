@@ -11,6 +11,7 @@ import onnxruntime as ort
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.devices.agent.runtimes._onnx_profile import profile_session
 from latprof.workloads import Workload
 
 __all__ = ["OnnxRuntime", "example_input", "one_line"]
@@ -38,30 +39,41 @@ class OnnxRuntime(Runtime):
     """
 
     def __init__(self, threads: int, graph: str = "all") -> None:
-        self._options = ort.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 4
-        self._options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[graph])
+        self._threads, self._graph = threads, graph
+        self._options = self._new_options()
         self.version = ort.__version__
         self.delegate = _PROVIDER
         self.settings = {"graph": graph}
+
+    def _new_options(self) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[self._graph])
+        return options
 
     def workload(self, workload: Workload) -> Prepared:
         write = write_onnx_int8 if workload.dtype == "int8" else write_onnx
         return self.model(write(workload))
 
     def model(self, source: str | bytes) -> Prepared:
-        try:
-            session = ort.InferenceSession(source, self._options, providers=[_PROVIDER])
-            return _Session(session)
-        except Exception as exc:
-            raise Refused(one_line(exc)) from exc
+        return _open(source, self._options)
+
+    def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
+        return profile_session(source, self._new_options(), _open, seconds)
+
+
+def _open(source: str | bytes, options: Any) -> _Session:
+    try:
+        return _Session(ort.InferenceSession(source, options, providers=[_PROVIDER]))
+    except Exception as exc:
+        raise Refused(one_line(exc)) from exc
 
 
 class _Session(Prepared):
     def __init__(self, session: Any) -> None:
-        self._session = session
+        self.session = session
         binding = session.io_binding()
         self._held = []  # a binding does not keep its inputs alive
         for node in session.get_inputs():
@@ -78,11 +90,11 @@ class _Session(Prepared):
         self.call = lambda: run(binding)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
-        names = [node.name for node in self._session.get_inputs()]
+        names = [node.name for node in self.session.get_inputs()]
         if sorted(inputs) != sorted(names):
             raise Refused(f"inputs are {sorted(inputs)}; the model takes {names}")
         try:
-            return list(self._session.run(None, dict(inputs)))
+            return list(self.session.run(None, dict(inputs)))
         except Exception as exc:
             raise Refused(one_line(exc)) from exc
 
