@@ -8,8 +8,15 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_run, progress, working
-from latprof._cli._settings import settings_options
+from latprof._cli.shared import (
+    json_option,
+    note,
+    print_json,
+    print_run,
+    progress,
+    settings_options,
+    working,
+)
 from latprof.report import progress_text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_run, progress
+from latprof._cli.shared import json_option, note, print_json, print_run, progress
 
 
 @click.command("demo")

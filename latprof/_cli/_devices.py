@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import latprof
-from latprof._cli._output import json_option, print_json, print_table
+from latprof._cli.shared import json_option, print_json, print_table
 
 __all__ = ["command"]
 

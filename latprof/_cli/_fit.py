@@ -9,8 +9,15 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_table, progress, working
-from latprof._cli._settings import settings_options
+from latprof._cli.shared import (
+    json_option,
+    note,
+    print_json,
+    print_table,
+    progress,
+    settings_options,
+    working,
+)
 from latprof.errors import FitError
 from latprof.pipeline import Fit
 from latprof.surrogate import METHODS, HeldOut

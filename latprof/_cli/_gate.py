@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, progress
-from latprof._cli._settings import settings_options
+from latprof._cli.shared import json_option, note, print_json, progress, settings_options
 from latprof.vocabulary import replace_file
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import MODEL_HELP, json_option, print_json
+from latprof._cli.shared import MODEL_HELP, json_option, print_json
 
 
 @click.command("init", epilog=MODEL_HELP)

@@ -8,8 +8,15 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import MODEL_HELP, json_option, note, print_json, print_table, working
-from latprof._cli._settings import model_options
+from latprof._cli.shared import (
+    MODEL_HELP,
+    json_option,
+    model_options,
+    note,
+    print_json,
+    print_table,
+    working,
+)
 from latprof.tables import family_text
 from latprof.vocabulary import format_count, format_rate, format_s
 

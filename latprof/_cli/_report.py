@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import latprof
-from latprof._cli._output import json_option, print_json, working
+from latprof._cli.shared import json_option, print_json, working
 
 
 @click.command("report")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from latprof._cli._output import json_option, note, print_json, print_table
+from latprof._cli.shared import json_option, note, print_json, print_table
 from latprof.errors import UsageError
 from latprof.pipeline import table as tables
 from latprof.tables import family_text

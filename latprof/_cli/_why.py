@@ -8,8 +8,14 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli._output import json_option, note, print_json, print_table, progress
-from latprof._cli._settings import settings_options
+from latprof._cli.shared import (
+    json_option,
+    note,
+    print_json,
+    print_table,
+    progress,
+    settings_options,
+)
 from latprof.pipeline.explaining import OpShare, WhyResult, ending, label, lines_of, summary
 from latprof.vocabulary import format_s, replace_file
 

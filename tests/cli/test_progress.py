@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latprof._cli._output import progress
+from latprof._cli.shared import progress
 
 
 def test_progress_never_goes_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ class _Devices(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func == Tensor.device.__get__:  # type: ignore[attr-defined]
-            return CUDA if isinstance(args[0], OnCuda) else CPU
+            return CUDA if isinstance(args[0], OnCuda) else func(*args)
         if func in (Tensor.backward, torch.autograd.backward, torch.autograd.grad):
             _backward.append(True)
             try:

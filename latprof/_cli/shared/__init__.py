@@ -1,0 +1,28 @@
+"""What several commands print and take."""
+
+from __future__ import annotations
+
+from latprof._cli.shared._output import (
+    MODEL_HELP,
+    json_option,
+    note,
+    print_json,
+    print_run,
+    print_table,
+    progress,
+    working,
+)
+from latprof._cli.shared._settings import model_options, settings_options
+
+__all__ = [
+    "MODEL_HELP",
+    "json_option",
+    "model_options",
+    "note",
+    "print_json",
+    "print_run",
+    "print_table",
+    "progress",
+    "settings_options",
+    "working",
+]
