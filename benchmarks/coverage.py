@@ -43,6 +43,7 @@ from torch.func import functional_call
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from _json_rows import append_row, read_rows
 from support.architectures import ARCHITECTURES, Architecture, Built, row_of
 
 from latprof.compress import Graph, shrink, trace
@@ -261,10 +262,7 @@ def _whole(graph: Graph) -> dict[str, int]:
 
 
 def _read_rows(path: Path | None) -> dict[str, dict[str, Any]]:
-    if path is None or not path.exists():
-        return {}
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return {row["name"]: row for row in rows}
+    return {} if path is None else {row["name"]: row for row in read_rows(path)}
 
 
 def main() -> None:
@@ -292,8 +290,7 @@ def main() -> None:
                 "whole": {} if graph is None else _whole(graph),
             }
             if options.rows:
-                with options.rows.open("a") as file:
-                    file.write(json.dumps(before[name]) + "\n")
+                append_row(options.rows, before[name])
         models.append(before[name])
         said = (*_said(before[name]["latprof"]), *_said(before[name]["torch_pruning"]))
         compared.append(f"| {name} | {' | '.join(said)} |")

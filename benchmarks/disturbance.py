@@ -16,12 +16,9 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import random
-import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +27,9 @@ from typing import Any
 from latprof import Measurement, Target
 from latprof.devices import Device, Job, Reading, WaitBudget, open_device, profile
 from latprof.workloads import Conv2d
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _background_load import BackgroundLoad
 
 _ON_S, _OFF_S = 1.5, 3.0
 
@@ -81,9 +81,9 @@ def main() -> None:
         clean_rows = list(profile(quiet, shapes))
         others = machine_busy() - others
         noisy = Watched(inner)
-        with Hog() as hog:
+        with BackgroundLoad(lambda: _OFF_S, lambda: _ON_S) as load:
             rows = list(profile(noisy, shapes))
-            windows = hog.windows()
+            windows = load.windows()
     contaminated, missed = judge(noisy, rows, windows)
     flagged = sum(row.status != "ok" for row in clean_rows)
     caught = 1 - missed / max(1, contaminated)
@@ -139,54 +139,6 @@ def machine_busy() -> float:
     user, nice, system = (int(t) for t in Path("/proc/stat").read_text().split()[1:4])
     mine = sum(os.times()[:4])
     return (user + nice + system) / os.sysconf("SC_CLK_TCK") - mine
-
-
-class Hog:
-    """One busy process per core, switched on and off by the clock."""
-
-    def __enter__(self) -> Hog:
-        context = multiprocessing.get_context("fork")
-        self._processes = [
-            context.Process(target=_spin, args=(core,), daemon=True)
-            for core in sorted(os.sched_getaffinity(0))
-        ]
-        for process in self._processes:
-            process.start()
-        self._signal(signal.SIGSTOP)
-        self._windows: list[list[float]] = []
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._switch)
-        self._thread.start()
-        return self
-
-    def _switch(self) -> None:
-        while not self._done.wait(_OFF_S):
-            self._windows.append([time.monotonic(), float("inf")])
-            self._signal(signal.SIGCONT)
-            self._done.wait(_ON_S)
-            self._signal(signal.SIGSTOP)
-            self._windows[-1][1] = time.monotonic()
-
-    def _signal(self, number: signal.Signals) -> None:
-        for process in self._processes:
-            assert process.pid is not None
-            os.kill(process.pid, number)
-
-    def windows(self) -> list[tuple[float, float]]:
-        return [(on, off) for on, off in self._windows]
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._signal(signal.SIGKILL)
-        for process in self._processes:
-            process.join()
-
-
-def _spin(core: int) -> None:
-    os.sched_setaffinity(0, [core])
-    while True:
-        pass
 
 
 if __name__ == "__main__":

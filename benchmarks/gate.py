@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import random
 import shutil
-import signal
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +27,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import latprof
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _background_load import BackgroundLoad
+from _json_rows import append_row, read_rows
 
 #: Seconds without and with the load, each drawn evenly between these.
 _OFF_S, _ON_S = (1.0, 6.0), (0.5, 4.0)
@@ -43,18 +44,14 @@ def main() -> None:
     parser.add_argument("--ms", type=float, default=5.0, help="Of the model, about.")
     parser.add_argument("--log", type=Path, default=_LOG)
     args = parser.parse_args()
-    done = (
-        [json.loads(line) for line in args.log.read_text().splitlines()]
-        if args.log.exists()
-        else []
-    )
-    with tempfile.TemporaryDirectory() as folder, BackgroundLoad():
+    done = read_rows(args.log)
+    load = BackgroundLoad(lambda: random.uniform(*_OFF_S), lambda: random.uniform(*_ON_S))
+    with tempfile.TemporaryDirectory() as folder, load:
         files = write_files(Path(folder), args.ms / 1e3)
         for number in range(len(done) // 2, args.runs):
             for case in ("slower", "equal")[len(done) % 2 :]:
                 done.append({"run": number, "case": case, **judge(files[case], files["old"])})
-                with args.log.open("a") as out:
-                    out.write(json.dumps(done[-1]) + "\n")
+                append_row(args.log, done[-1])
     print(json.dumps(summary(done)))
 
 
@@ -133,48 +130,6 @@ def write_chain(path: Path, count: int, size: int) -> Path:
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     return path
-
-
-class BackgroundLoad:
-    """One busy process per core of ours, which comes and goes at random."""
-
-    def __enter__(self) -> BackgroundLoad:
-        context = multiprocessing.get_context("fork")
-        self._processes = [
-            context.Process(target=_spin, args=(core,), daemon=True)
-            for core in sorted(os.sched_getaffinity(0))
-        ]
-        for process in self._processes:
-            process.start()
-        self._signal(signal.SIGSTOP)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._switch)
-        self._thread.start()
-        return self
-
-    def _switch(self) -> None:
-        while not self._done.wait(random.uniform(*_OFF_S)):
-            self._signal(signal.SIGCONT)
-            self._done.wait(random.uniform(*_ON_S))
-            self._signal(signal.SIGSTOP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for process in self._processes:
-            assert process.pid is not None
-            os.kill(process.pid, number)
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._signal(signal.SIGKILL)
-        for process in self._processes:
-            process.join()
-
-
-def _spin(core: int) -> None:
-    os.sched_setaffinity(0, [core])
-    while True:
-        pass
 
 
 if __name__ == "__main__":

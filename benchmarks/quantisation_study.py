@@ -34,6 +34,7 @@ from latprof.compress import Compressor, Quantize
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
+from _json_rows import append_row, read_rows
 from paper_bits import Bits
 
 FILTERS, WIDTHS = (16, 32, 64, 32), (2, 4, 8, 16)
@@ -63,9 +64,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     journal = given.folder / "runs.jsonl"
-    done = (
-        [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    )
+    done = read_rows(journal)
     asked = [(kind, value, seed) for seed in SEEDS for kind, value in _plan()]
     todo = [
         a for a in asked if not any([r["kind"], r["value"], r["seed"]] == list(a) for r in done)
@@ -75,8 +74,7 @@ def main() -> None:
     for kind, value, seed in todo:
         row = _run(kind, value, seed, data)
         done.append(row)
-        with journal.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(journal, row)
         print(json.dumps(row), file=sys.stderr)
     result = _summary(done)
     _draw(result["methods"]).savefig(given.folder / "quantisation.png", dpi=150)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
+from _json_rows import read_rows
 from versus_methods import METHODS, Job, QuietDeployment, Thin, alone
 from versus_report import WHOLE, report
 
@@ -313,8 +314,7 @@ def claimed(folder: Path) -> Iterator[bool]:
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "runs.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return read_rows(folder / "runs.jsonl")
 
 
 def _same(row: dict[str, Any], cell: Cell, settings: dict[str, Any]) -> bool:

@@ -23,7 +23,8 @@ from typing import Any
 import latprof
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
+sys.path.insert(0, str(Path(__file__).parent))
+from _json_rows import append_row, read_rows
 from support.slow_files import SLOW_FILES
 
 _LOG = Path(__file__).parent / "results" / "why.jsonl"
@@ -41,11 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--log", type=Path, default=_LOG)
     args = parser.parse_args()
-    done = (
-        [json.loads(line) for line in args.log.read_text().splitlines()]
-        if args.log.exists()
-        else []
-    )
+    done = read_rows(args.log)
     finished = {row["file"] for row in done}
     with tempfile.TemporaryDirectory() as folder:
         for name in (*SLOW_FILES, *_ZOO):
@@ -57,8 +54,7 @@ def main() -> None:
             else:
                 latprof.export(f"zoo:{name}", out=path)
             done.append(row(name, path))
-            with args.log.open("a") as out:
-                out.write(json.dumps(done[-1]) + "\n")
+            append_row(args.log, done[-1])
     print(json.dumps(summary(done)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from latprof.compress.train._batch import LABELS, logits_of, model_inputs, target_of
 from latprof.compress.train._batches import Batches, TensorBatches
 from latprof.compress.train._checkpoint import load_state, save_state
-from latprof.compress.train._datasets import DatasetBatches, as_batches
+from latprof.compress.train._datasets import DatasetBatches, as_batches, row_error
 from latprof.compress.train._distillation import Distillation
 from latprof.compress.train._evaluate import accuracy, evaluate, held_out_batches
 from latprof.compress.train._loop import Tick, channels_last, train
@@ -42,6 +42,7 @@ __all__ = [
     "load_state",
     "logits_of",
     "model_inputs",
+    "row_error",
     "save_state",
     "target_of",
     "train",

@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from latprof.compress.graph import Inputs
 from latprof.errors import UsageError
 
-__all__ = ["LABELS", "batch_size", "logits_of", "model_inputs", "target_of"]
+__all__ = ["LABELS", "batch_size", "logits_of", "model_inputs", "moved_to", "target_of"]
 
 #: Names of what a network is compared with, in batches that are dicts.
 LABELS = ("labels", "label", "label_ids", "target", "targets")
@@ -103,6 +104,15 @@ def logits_of(outputs: Any) -> Tensor:
         f"the model returns {type(outputs).__name__} without logits; give a loss and a metric of "
         "your own"
     )
+
+
+def moved_to(batch: Any, device: torch.device) -> Any:
+    """The batch on the device."""
+    if device.type == "cpu":
+        return batch
+    from accelerate.utils import send_to_device
+
+    return send_to_device(batch, device, non_blocking=True)
 
 
 def batch_size(batch: Any) -> int:

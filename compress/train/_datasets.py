@@ -19,11 +19,12 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from latprof.compress.graph import first_line
 from latprof.compress.train._batch import batch_size, rows
 from latprof.compress.train._batches import Batches
 from latprof.errors import LatprofError, TrainingError, UsageError
 
-__all__ = ["DatasetBatches", "as_batches", "epoch_from"]
+__all__ = ["DatasetBatches", "as_batches", "epoch_from", "row_error"]
 
 
 class DatasetBatches:
@@ -152,11 +153,15 @@ class SeededRows(Dataset[Any]):
             except LatprofError:
                 raise
             except Exception as exc:
-                text = (str(exc).strip().splitlines() or [""])[0]
-                raise TrainingError(
-                    f"row {row} of the data does not load ({type(exc).__name__}: {text}); mend or "
-                    "remove it, and run the same again: it goes on from its last checkpoint"
-                ) from exc
+                raise row_error(f"row {row} of the data", exc) from exc
+
+
+def row_error(row: str, exc: Exception) -> TrainingError:
+    """That a row does not load; ``row`` names it."""
+    return TrainingError(
+        f"{row} does not load ({first_line(exc)}); mend or remove it, and run the same again: it "
+        "goes on from its last checkpoint"
+    )
 
 
 class seeded:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from latprof.compress.train._batch import logits_of, model_inputs, target_of
 from latprof.compress.train._tasks import Classification, Task
+from latprof.errors import UsageError
 from latprof.vocabulary import check_number
 
 __all__ = ["Distillation"]
@@ -54,22 +55,22 @@ class Distillation:
             return hard
         inputs = model_inputs(self.teacher, batch, with_labels=self.task.with_labels)
         with torch.no_grad():
-            taught = self.teacher(*inputs.args, **inputs.kwargs)
+            teacher_outputs = self.teacher(*inputs.args, **inputs.kwargs)
         if self.function is not None:
-            soft = self.function(outputs, taught, batch)
+            soft = self.function(outputs, teacher_outputs, batch)
         else:
-            soft = self._distance(logits_of(outputs), logits_of(taught), batch)
+            soft = self._distance(logits_of(outputs), logits_of(teacher_outputs), batch)
         return (1 - self.coefficient) * hard + self.coefficient * soft
 
-    def _distance(self, logits: Tensor, taught: Tensor, batch: Any) -> Tensor:
+    def _distance(self, logits: Tensor, teacher_outputs: Tensor, batch: Any) -> Tensor:
         if not self._classes(logits, batch):
-            return functional.mse_loss(logits, taught)
+            return functional.mse_loss(logits, teacher_outputs)
         t, axis = self.temperature, -1
         if logits.ndim > 2 and target_of(batch).shape != logits.shape[:2]:
             axis = 1  # pixels: (B, C, ...)
         soft = functional.kl_div(
             functional.log_softmax(logits / t, axis),
-            functional.log_softmax(taught / t, axis),
+            functional.log_softmax(teacher_outputs / t, axis),
             reduction="batchmean",
             log_target=True,
         )
@@ -80,7 +81,7 @@ class Distillation:
         """Whether the outputs are logits of the classes that whole-numbered labels tell."""
         try:
             labels = target_of(batch)
-        except Exception:  # noqa: BLE001  a task without labels
+        except UsageError:  # a task without labels
             return False
         whole = isinstance(labels, Tensor) and not labels.is_floating_point()
         return whole and logits.ndim >= 2 and logits.shape[-1] > 1

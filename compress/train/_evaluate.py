@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from latprof.compress.graph import Inputs
-from latprof.compress.train._batch import logits_of, model_inputs, target_of
+from latprof.compress.train._batch import logits_of, model_inputs, moved_to, target_of
 from latprof.compress.train._tasks import Classification, Task
 from latprof.errors import TrainingError, UsageError
 
@@ -59,7 +59,7 @@ def evaluate(
     seen = 0
     with torch.inference_mode():
         for one in held_out_batches(data, batch):
-            moved = _moved(one, device)
+            moved = moved_to(one, device)
             inputs = model_inputs(model, moved, with_labels=task.with_labels)
             outputs = run(inputs) if run is not None else model(*inputs.args, **inputs.kwargs)
             seen += 1
@@ -102,11 +102,3 @@ def held_out_batches(data: Any, batch: int = 500) -> Iterable[Any]:
     raise UsageError(
         f"test data is {type(data).__name__}; expected (inputs, labels), a Dataset or a DataLoader"
     )
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        return batch
-    from accelerate.utils import send_to_device
-
-    return send_to_device(batch, device, non_blocking=True)

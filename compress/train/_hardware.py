@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, distributed, nn
 
 from latprof.compress.train._settings import TrainSettings
 from latprof.errors import UsageError
-from latprof.vocabulary import require
+from latprof.vocabulary import Closing, require
 
 __all__ = ["Hardware"]
 
@@ -19,7 +18,7 @@ __all__ = ["Hardware"]
 _LEAST_SCALE = 2.0**-10
 
 
-class Hardware:
+class Hardware(Closing):
     """An ``Accelerator`` for one training; a context, after which the model is its own again.
 
     Attributes:
@@ -57,15 +56,8 @@ class Hardware:
         except ValueError as exc:
             raise UsageError(f"precision {settings.precision}: {exc}") from exc
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """The model is its own again."""
         for module in self._prepared:
             self._accelerator.unwrap_model(module, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
@@ -75,14 +67,6 @@ class Hardware:
         wrapped, optimizer = self._accelerator.prepare(model, optimizer)
         self._prepared.append(wrapped)
         return wrapped, optimizer
-
-    def moved(self, batch: Any) -> Any:
-        """The batch on the device."""
-        if self.device.type == "cpu":
-            return batch
-        from accelerate.utils import send_to_device
-
-        return send_to_device(batch, self.device, non_blocking=True)
 
     def accumulating(self, wrapped: Any) -> AbstractContextManager[Any]:
         """Within, gradients are exchanged between processes only with the last batch of a step."""

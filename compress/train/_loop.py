@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from latprof.compress._compressor import Compressor
 from latprof.compress.graph import Inputs
-from latprof.compress.train._batch import model_inputs
+from latprof.compress.train._batch import model_inputs, moved_to
 from latprof.compress.train._datasets import as_batches, epoch_from
 from latprof.compress.train._distillation import Distillation
 from latprof.compress.train._hardware import Hardware
@@ -109,7 +110,9 @@ def train(
     if isinstance(model, Compressor) and total and not resumes and not model.is_tried:
         with torch.random.fork_rng():  # training draws what it would have drawn
             first = next(iter(data.epoch(0)))
-            check_trainable(model, model_inputs(model, first, with_labels=_labelled(distillation)))
+            check_trainable(
+                model, model_inputs(model, first, with_labels=distillation.task.with_labels)
+            )
     with Hardware.of(settings) as hardware:
         run = _Training(model, settings, distillation, hardware, total)
         run.resume(Saving(checkpoint, save_every_s, seed))
@@ -118,7 +121,8 @@ def train(
             epoch, done = divmod(run.step, settings.steps_per_epoch(len(data)))
             start = done * settings.accumulate
             count = settings.steps_per_epoch(len(data)) * settings.accumulate - start
-            for batch in _first(epoch_from(data, epoch, start, hardware.part), count):
+            left = epoch_from(data, epoch, start, hardware.part)
+            for batch in itertools.islice(left, count):  # what is not used is not loaded
                 if (losses := run.forward_backward(batch, epoch)) is not None:
                     on_tick(Tick(run.step, total, model, *losses))
     model.to(home)
@@ -162,7 +166,7 @@ class _Training:
         and score, each (), of the batches since the last."""
         self._epoch = epoch
         hardware, task = self.hardware, self.distillation.task
-        batch = hardware.moved(batch)
+        batch = moved_to(batch, hardware.device)
         with hardware.accumulating(self.wrapped):
             rate = self._rate()
             for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
@@ -264,15 +268,3 @@ def _score(distillation: Distillation, outputs: Any, batch: Any) -> Tensor:
     with torch.no_grad():
         total, count = distillation.task.score(outputs, batch)
         return (total / count.clamp_min(1)).detach()
-
-
-def _labelled(distillation: Distillation) -> bool:
-    return distillation.task.with_labels
-
-
-def _first(batches: Any, count: int) -> Any:
-    """The first ``count``; the rest is not even loaded."""
-    for index, batch in enumerate(batches):
-        yield batch
-        if index + 1 == count:
-            return

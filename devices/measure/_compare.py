@@ -112,7 +112,7 @@ def compare_files(device: Device, paths: Sequence[Path]) -> list[float]:
         awaited = ranked if len(rounds) >= _ROUNDS_BESIDE_LOAD else ranked[:1]
         if min(map(_error, awaited)) <= _CONVERGED:
             break
-    best = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
+    best = _most_certain(ranked)
     return [float(ratio) for ratio in _trimmed_mean(_ratios(best))]
 
 
@@ -153,7 +153,7 @@ def compare_until(
 def _comparison(device: Device, rounds: Sequence[_Round]) -> Comparison:
     """From the rounds that give the smallest error, or the idle ones where they do as well."""
     ranked = _by_load(device, rounds)
-    chosen = min(ranked, key=lambda of_one: max(_error(of_one), _CONVERGED))
+    chosen = _most_certain(ranked)
     idle = device.baseline.fastest(*(r.slowest for r in rounds))
     ratios = _ratios(chosen)
     seconds = np.array([r.corrected_s(idle) for r in chosen])
@@ -191,6 +191,11 @@ def _by_load(device: Device, rounds: Sequence[_Round]) -> list[list[_Round]]:
     steady = [r for r in even if r.slowest.memory_s <= limit.memory_s]
     idle = [r for r in steady if r.slowest.core_s <= limit.core_s]
     return [idle, steady, even, list(rounds)]
+
+
+def _most_certain(ranked: Sequence[list[_Round]]) -> list[_Round]:
+    """Those that give the smallest error; of several that are small enough, the first."""
+    return min(ranked, key=lambda rounds: max(_error(rounds), _CONVERGED))
 
 
 def _error(rounds: Sequence[_Round]) -> float:

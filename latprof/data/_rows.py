@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from latprof.errors import LatprofError, TrainingError, UsageError
+from latprof.compress.train import row_error
+from latprof.errors import LatprofError, UsageError
 
 __all__ = ["Rows", "check_labels"]
 
@@ -47,11 +48,7 @@ class Rows(Dataset[Any]):
         except LatprofError:
             raise
         except Exception as exc:
-            text = (str(exc).strip().splitlines() or [""])[0]
-            raise TrainingError(
-                f"{self._name}: row {place} does not load ({type(exc).__name__}: {text}); mend or "
-                "remove it, and run the same again: it goes on from its last checkpoint"
-            ) from exc
+            raise row_error(f"{self._name}: row {place}", exc) from exc
         return {**inputs, "labels": label} if self._is_text else (inputs, label)
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from latprof.compress.graph import first_line
 from latprof.data._text import Tokens
 from latprof.errors import UsageError
 from latprof.vocabulary import require
 
-__all__ = ["Table", "image_folder", "read_table"]
+__all__ = ["COLUMNS", "Table", "image_folder", "read_table"]
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-#: Names of columns that need not be told.
+#: What a column may be.
+COLUMNS = ("image", "text", "text_pair", "label")
+#: Names of columns that need not be given.
 _USUAL = {
     "image": ("image", "img", "pixels"),
     "text": ("text", "sentence", "sentence1", "content"),
@@ -111,10 +114,10 @@ class _Columns(Table):
 
     def __init__(self, data: Any, columns: Mapping[str, str], name: str) -> None:
         self.name, self._data = f"data {name}", data
-        unknown = set(columns) - {"image", "text", "text_pair", "label"}
+        unknown = set(columns) - set(COLUMNS)
         if unknown:
             raise UsageError(
-                f"columns has {sorted(unknown)[0]}; expected image, text, text_pair or label"
+                f"columns has {sorted(unknown)[0]}; expected one of {', '.join(COLUMNS)}"
             )
         self._label = self._column("label", columns)
         inputs = [kind for kind in ("image", "text") if self._column(kind, columns, must=False)]
@@ -207,8 +210,5 @@ def read_table(
     except UsageError:
         raise
     except Exception as exc:
-        lines = str(exc).strip().splitlines() or [""]
-        raise UsageError(
-            f"data {kind}:{name} cannot be read: {type(exc).__name__}: {lines[0]}"
-        ) from exc
+        raise UsageError(f"data {kind}:{name} cannot be read: {first_line(exc)}") from exc
     return _Columns(made, columns, f"{kind}:{name}")

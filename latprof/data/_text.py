@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latprof.compress.graph import first_line
 from latprof.errors import UsageError
 from latprof.vocabulary import check_number, require
 
@@ -47,8 +48,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         return library.AutoTokenizer.from_pretrained(name)
     except Exception as exc:
-        lines = str(exc).strip().splitlines() or [""]
-        raise UsageError(f"tokenizer {name}: {type(exc).__name__}: {lines[0]}") from exc
+        raise UsageError(f"tokenizer {name}: {first_line(exc)}") from exc
 
 
 class Tokens:

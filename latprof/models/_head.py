@@ -1,4 +1,4 @@
-"""The head of a network: how many classes it tells apart."""
+"""The head of a network: how many classes it has."""
 
 from __future__ import annotations
 

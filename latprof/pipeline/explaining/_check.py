@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from latprof.compress.shrink import compare_outputs
 from latprof.devices import Device, compare_until
 from latprof.pipeline.explaining._findings import Finding, changed_file
 from latprof.pipeline.explaining._verdict import Verdict, VerdictCheck
@@ -40,26 +41,20 @@ def check_findings(
         max_s=_MAX_S,
         on_round=on_share,
     )
+    comparable = not device.no_outputs and all(model.shape(name) for name in model.inputs)
+    keeps = comparable and any(one.option.keeps for one in found)
+    before = device.run(whole, _random_inputs(model, model)) if keeps else []
     verdicts = []
     for i, (one, path) in enumerate(zip(found, paths, strict=True), start=1):
         ratio = compared.ratios[i]
         error_s = compared.ratio_errors[i] * ratio * whole_s
-        error = _largest_error(device, model, whole, path) if one.option.keeps else None
+        error = None
+        if comparable and one.option.keeps:
+            after = device.run(path, _random_inputs(model, load_file(path)))
+            error = compare_outputs(before, after).error
         checked = VerdictCheck(whole_s * (1 - ratio), error_s, error)
         verdicts.append(dataclasses.replace(one.verdict, checked=checked))
     return verdicts
-
-
-def _largest_error(device: Device, model: Model, old: Path, new: Path) -> float | None:
-    """Of the outputs, relative to the largest of each; None where they cannot be compared."""
-    if device.no_outputs or any(not model.shape(name) for name in model.inputs):
-        return None
-    before = device.run(old, _random_inputs(model, load_file(old)))
-    after = device.run(new, _random_inputs(model, load_file(new)))
-    return max(
-        float(np.abs(a.astype(float) - b.astype(float)).max() / (np.abs(a).max() or 1.0))
-        for a, b in zip(before, after, strict=True)
-    )
 
 
 def _random_inputs(model: Model, changed: Model) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latprof.devices import Job
 from latprof.pipeline.explaining import causes
@@ -14,7 +13,14 @@ from latprof.pipeline.explaining._merge import merge_candidates
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._verdict import Verdict
 from latprof.pipeline.explaining.causes import Candidate, Option
-from latprof.pipeline.explaining.graph import Edit, Model, UnknownShape, save_model, slice_model
+from latprof.pipeline.explaining.graph import (
+    Edit,
+    Model,
+    UnknownShape,
+    copied,
+    save_model,
+    slice_model,
+)
 
 __all__ = ["LEAST_SHARE", "Finding", "Trial", "changed_file", "findings", "trials"]
 
@@ -119,7 +125,7 @@ def _trial(model: Model, candidate: Candidate, takes_s: float, stem: Path) -> Tr
         return None
     new = []
     for i, option in enumerate(candidate.options):
-        proto = _copied(old)
+        proto = copied(old)
         option.apply(Edit(model.onnx, proto))
         new.append(None if option.empties else save_model(proto, Path(f"{stem}-{i}.onnx")))
     return Trial(candidate, takes_s, save_model(old, Path(f"{stem}.onnx")), tuple(new))
@@ -178,12 +184,6 @@ def _saved(
 
 def changed_file(model: Model, option: Option, path: Path) -> Path:
     """The whole file with an option applied."""
-    proto = model.copy()
+    proto = copied(model.proto)
     option.apply(Edit(model.onnx, proto))
     return save_model(proto, path)
-
-
-def _copied(proto: Any) -> Any:
-    made = type(proto)()
-    made.CopyFrom(proto)
-    return made

@@ -26,7 +26,7 @@ _MOVED = ("ReorderOutput", "Transpose")
 _RETYPED = "InsertedPrecisionFreeCast_"
 #: Ops that the runtime adds where its kernels want another layout or type.
 _ADDED = ("Cast", "Transpose")
-#: Ops that are told apart by their weights.
+#: Ops that are identified by their weights.
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 

@@ -20,7 +20,7 @@ from latprof.compress import (
     TrainSettings,
 )
 from latprof.compress.methods import METHODS
-from latprof.data import PREFIXES, DataSource, ImageSettings, TextSettings
+from latprof.data import COLUMNS, PREFIXES, DataSource, ImageSettings, TextSettings
 from latprof.errors import LatprofError, UsageError
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._task_keys import TASK_KEYS, TaskKeys
@@ -182,7 +182,7 @@ def _classes(given: Any) -> int | None:
 def _source(here: Path, raw: Mapping[str, Any]) -> DataSource | None:
     """Of data by name; None where it is a callable's."""
     columns = raw.get("columns", {})
-    _refuse_unknown("columns.", columns, {"image", "text", "text_pair", "label"})
+    _refuse_unknown("columns.", columns, set(COLUMNS))
     images, text = _section(raw, "images", ImageSettings()), _section(raw, "text", TextSettings())
     if raw["data"].partition(":")[0] not in PREFIXES:
         unused = [key for key in ("test", "columns", "images", "text") if key in raw]

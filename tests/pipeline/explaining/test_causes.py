@@ -15,7 +15,7 @@ from support.slow_files import SLOW_FILES
 from latprof.pipeline.explaining._findings import _FINDERS
 from latprof.pipeline.explaining._merge import merge_candidates
 from latprof.pipeline.explaining.causes import Candidate, pack_4_bits
-from latprof.pipeline.explaining.graph import Edit, Model, load_file, slice_model
+from latprof.pipeline.explaining.graph import Edit, Model, copied, load_file, slice_model
 
 
 def candidates(model: Model) -> list[Candidate]:
@@ -55,7 +55,7 @@ def test_the_cause_is_found_and_its_advice_runs(name: str, tmp_path: Path) -> No
     assert len(found) == 1
     before = outputs(model.proto)
     for option in found[0].options:
-        proto = model.copy()
+        proto = copied(model.proto)
         option.apply(Edit(model.onnx, proto))
         after = outputs(proto)
         # What is to be kept is kept, but for the rounding of float16 where that is left.
@@ -160,7 +160,7 @@ def test_activations_are_known_by_what_they_compute(name: str, tmp_path: Path) -
     model = graph_of(nodes, weights, tmp_path, [1, 8, 4, 4])
     found = [c for c in candidates(model) if c.cause == "activation" and f"{op} is" in c.words]
     assert found
-    proto = model.copy()
+    proto = copied(model.proto)
     found[-1].options[0].apply(Edit(model.onnx, proto))
     assert difference(outputs(model.proto), outputs(proto)) < 1e-5
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from latprof.pipeline.explaining.graph import Edit
 
-__all__ = ["Candidate", "Option"]
+__all__ = ["Candidate", "Option", "op_names"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,8 @@ class Candidate:
     words: str
     nodes: tuple[str, ...]
     options: tuple[Option, ...]
+
+
+def op_names(nodes: Sequence[Any]) -> str:
+    """Kinds of the first nodes, for words."""
+    return ", ".join(node.op_type for node in nodes[:4]) or "nothing"

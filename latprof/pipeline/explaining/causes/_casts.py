@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from latprof.pipeline.explaining.causes._candidate import Candidate, Option
-from latprof.pipeline.explaining.graph import Edit, Model, with_neighbors
+from latprof.pipeline.explaining.causes._candidate import Candidate, Option, op_names
+from latprof.pipeline.explaining.graph import Edit, Model, copied, with_neighbors
 
 __all__ = ["casts"]
 
@@ -25,7 +25,7 @@ def casts(model: Model) -> Iterator[Candidate]:
             continue
         yield Candidate(
             "casts",
-            f"float32 is cast to {name} and back around {_listed(between)}",
+            f"float32 is cast to {name} and back around {op_names(between)}",
             with_neighbors(model, (first, *between, last)),
             (Option("stay in float32", _stay(model, first, between, last)),),
         )
@@ -54,8 +54,7 @@ def _stay(model: Model, first: Any, between: list[Any], last: Any) -> Any:
     def apply(edit: Edit) -> None:
         source, nodes = first.input[0], []
         for node in between:
-            made = type(node)()
-            made.CopyFrom(node)
+            made = copied(node)
             for i, name in enumerate(node.input):
                 if name in model.constants:
                     if model.type(name) == narrow:
@@ -68,7 +67,3 @@ def _stay(model: Model, first: Any, between: list[Any], last: Any) -> Any:
         edit.replace([node.output[0] for node in (first, *between, last)], nodes)
 
     return apply
-
-
-def _listed(nodes: list[Any]) -> str:
-    return ", ".join(node.op_type for node in nodes[:4]) or "nothing"

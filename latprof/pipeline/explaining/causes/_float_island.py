@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from latprof.pipeline.explaining.causes._candidate import Candidate, Option
-from latprof.pipeline.explaining.graph import Edit, Model
+from latprof.pipeline.explaining.graph import Edit, Model, copied
 
 __all__ = ["float_island"]
 
@@ -69,8 +69,7 @@ def _quantize(
         name = edit.new_name(node.input[1])
         along = {} if axis is None else {"axis": axis}
         restored = edit.make("DequantizeLinear", given, name, **along)
-        changed = type(node)()
-        changed.CopyFrom(node)
+        changed = copied(node)
         changed.input[1] = name
         made = [restored, *_bias(model, node, changed, flat, edit)]
         if any(one.op_type in _APART for one in activations):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latprof.pipeline.explaining.causes._candidate import Candidate, Option
-from latprof.pipeline.explaining.graph import Edit, Model
+from latprof.pipeline.explaining.graph import Edit, Model, copied
 
 __all__ = ["kernels"]
 
@@ -99,8 +99,7 @@ def _split(model: Model, node: Any) -> Callable[[Edit], None]:
         groups = int(model.attribute(node, "group", 1))
         size, c_out = weights.shape[-1], weights.shape[0]
         small = (size - 3) // 2
-        first = type(node)()
-        first.CopyFrom(node)
+        first = copied(node)
         first.output[0] = edit.new_name(node.output[0])
         first.input[1] = edit.hold(np.ascontiguousarray(weights[:, :, 1:-1, 1:-1]), "weights")
         edit.set_attribute(first, "kernel_shape", [size - 2] * 2)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof.pipeline.explaining.causes._candidate import Candidate, Option
-from latprof.pipeline.explaining.graph import Edit, Model, with_neighbors
+from latprof.pipeline.explaining.causes._candidate import Candidate, Option, op_names
+from latprof.pipeline.explaining.graph import Edit, Model, copied, with_neighbors
 
 __all__ = ["transposes"]
 
@@ -39,10 +39,9 @@ def transposes(model: Model) -> Iterator[Candidate]:
         covered |= {node.output[0] for node in chain}
         moves = sum(node.op_type == "Transpose" for node in chain)
         pointwise = [node for node in chain if node.op_type in _POINTWISE]
-        names = ", ".join(node.op_type for node in pointwise[:4]) or "nothing"
         yield Candidate(
             "transposes",
-            f"{moves} transposes move values and move them back, around {names}",
+            f"{moves} transposes move values and move them back, around {op_names(pointwise)}",
             with_neighbors(model, chain),
             (Option("drop them: what is between takes either layout", _drop(model, chain)),),
         )
@@ -97,8 +96,7 @@ def _drop(model: Model, chain: list[Any]) -> Callable[[Edit], None]:
             place, name = moved, node.output[0]
             if node.op_type not in _POINTWISE:
                 continue
-            made = type(node)()
-            made.CopyFrom(node)
+            made = copied(node)
             for i, given in enumerate(node.input):
                 if given not in model.constants:
                     made.input[i] = source

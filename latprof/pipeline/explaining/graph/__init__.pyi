@@ -3,6 +3,7 @@ from ._groups import Group as Group
 from ._groups import channel_axis as channel_axis
 from ._groups import channel_groups as channel_groups
 from ._model import Model as Model
+from ._model import copied as copied
 from ._model import inputs_of as inputs_of
 from ._model import load_file as load_file
 from ._model import save_model as save_model
@@ -19,6 +20,7 @@ __all__ = [
     "UnknownShape",
     "channel_axis",
     "channel_groups",
+    "copied",
     "inputs_of",
     "load_file",
     "save_model",

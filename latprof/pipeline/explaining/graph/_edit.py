@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latprof.pipeline.explaining.graph._model import inputs_of
+
 __all__ = ["Edit"]
 
 
@@ -50,7 +52,7 @@ class Edit:
         old = [i for i, n in enumerate(self.graph.node) if set(n.output) & set(outputs)]
         kept = list(self.graph.node)
         kept[old[-1] + 1 : old[-1] + 1] = nodes
-        kept = [node for i, node in enumerate(kept) if i not in old[:-1] and i != old[-1]]
+        kept = [node for i, node in enumerate(kept) if i not in old]
         del self.graph.node[:]
         self.graph.node.extend(kept)
         self._drop_unused()
@@ -79,8 +81,6 @@ class Edit:
         node.attribute.extend([*kept, self.onnx.helper.make_attribute(name, value)])
 
     def _drop_unused(self) -> None:
-        from latprof.pipeline.explaining.graph._model import inputs_of
-
         used = {name for node in self.graph.node for name in inputs_of(node)}
         used |= {out.name for out in self.graph.output}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in used]

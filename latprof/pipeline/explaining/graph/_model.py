@@ -14,7 +14,7 @@ from latprof.compress.read import OnnxNodes, read_onnx_nodes
 from latprof.errors import ModelLoadError, UsageError
 from latprof.vocabulary import require
 
-__all__ = ["Model", "load_file", "save_model"]
+__all__ = ["Model", "copied", "inputs_of", "load_file", "save_model"]
 
 _MAX_BYTES = (1 << 31) - 1
 
@@ -77,10 +77,12 @@ class Model:
                 return self.onnx.helper.get_attribute_value(found)
         return default
 
-    def copy(self) -> Any:
-        proto = type(self.proto)()
-        proto.CopyFrom(self.proto)
-        return proto
+
+def copied(proto: Any) -> Any:
+    """A copy of a model or of a node."""
+    made = type(proto)()
+    made.CopyFrom(proto)
+    return made
 
 
 def inputs_of(node: Any) -> Iterable[str]:
