@@ -57,8 +57,12 @@ def command(
     it, largest first: each verdict says what was measured, what is predicted and what to try.
     """
     with progress("profiling", 100) as update:
-        result = latprof.why(file, on_progress=lambda _, share: update(100 * share), **options,
-                             **settings)  # fmt: skip
+        result = latprof.why(
+            file,
+            on_progress=lambda what, share: update(100 * share, description=what),
+            **options,
+            **settings,
+        )
     if html is not None:
         replace_file(html, result.html().encode())
     if model_explorer is not None:

@@ -38,6 +38,13 @@ _LEAST_ALONE = 0.01
 _MOST_CHECKED = 6
 
 _Progress = Callable[[str, float], None]
+_STAGES = (
+    "profiling ops",
+    "timing ops alone",
+    "timing what promises most",
+    "checking advice",
+    "trying settings",
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ def why(
             timed alone on the device.
         check: apply each advice to a copy of the file, and measure it against the file in turns.
         threads: of the runtime.
-        on_progress: called with what is being done, and the share of it that is over.
+        on_progress: called with what is being done, and the share of the whole that is over.
         settings: of the device or the runtime, by name.
 
     Raises:
@@ -168,7 +175,11 @@ def why(
     figures = TableFigures(table) if table is not None else None
 
     def report(what: str) -> Callable[[float], None]:
-        return lambda share: on_progress(what, share) if on_progress is not None else None
+        def update(share: float) -> None:
+            if on_progress is not None:
+                on_progress(what, (_STAGES.index(what) + share) / len(_STAGES))
+
+        return update
 
     def open_with(count: int, changed: dict[str, str]) -> Device:
         return open_device(device, runtime="onnxruntime", threads=count, **{**settings, **changed})

@@ -32,7 +32,12 @@ def consistent(found: WhyResult) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_the_cause_of_a_slow_file_comes_first(name: str, tmp_path: Path) -> None:
     write, cause = SLOW_FILES[name]
-    found = latprof.why(write(tmp_path / "slow.onnx"))
+    shares: list[float] = []
+    found = latprof.why(
+        write(tmp_path / "slow.onnx"), on_progress=lambda _, share: shares.append(share)
+    )
+    assert shares == sorted(shares)  # of the whole, not of each stage
+    assert 0.8 <= shares[-1] <= 1
     consistent(found)
     assert found.verdicts[0].cause == cause
     assert found.verdicts[0].checked is None
