@@ -22,7 +22,7 @@ NETWORK = [Conv2d(14, 14, 64, 128), MatMul(1, 128, 10)]
 
 def test_devices_lists_this_machine() -> None:
     out = CliRunner().invoke(cli, ["devices", "--json"], catch_exceptions=False)
-    local = json.loads(out.output)["devices"][0]
+    local = json.loads(out.stdout)["devices"][0]
     assert (local["name"], local["missing"]) == ("local", {})
     wide = CliRunner(env={"COLUMNS": "200"})
     shown = wide.invoke(cli, ["devices"], catch_exceptions=False).output
@@ -74,7 +74,7 @@ def test_the_command_takes_several_devices(tmp_path: Path) -> None:
     arguments = ["profile", "fake", "fake", "--for", "zoo:mobilenet_v3_small", "-o", str(out)]
     done = CliRunner().invoke(cli, [*arguments, "--budget-shapes", "150", "--json"])
     assert done.exit_code == 0, done.output
-    found = json.loads(done.output.splitlines()[-1])["tables"]
+    found = json.loads(done.stdout)["tables"]
     assert [t["table"] for t in found] == [str(out)]
     assert found[0]["shapes"] == len(LatencyTable.load(out))
 
@@ -92,7 +92,7 @@ def test_batch_is_an_axis_of_the_table(tmp_path: Path) -> None:
     for batch in ("1", "4"):
         command = ["predict", "zoo:mobilenet_v3_small", "--table", str(out), "--batch", batch]
         shown = CliRunner().invoke(cli, [*command, "--json"])
-        told[batch] = json.loads(shown.output.splitlines()[-1])
+        told[batch] = json.loads(shown.stdout)
     assert told["4"]["latency_s"] > told["1"]["latency_s"]
     assert told["4"]["throughput_per_s"] == pytest.approx(4 / told["4"]["latency_s"])
 

@@ -175,5 +175,5 @@ def test_inspect_names_residual_blocks() -> None:
     from latprof._cli._inspect import command
 
     shown = CliRunner().invoke(command, ["zoo:resnet18", "--json"], catch_exceptions=False)
-    blocks = json.loads(shown.output)["residual_blocks"]
+    blocks = json.loads(shown.stdout)["residual_blocks"]
     assert len(blocks) == 5  # three of the eight begin a stage with a strided shortcut
