@@ -8,19 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Rbf
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from latprof.vocabulary import Measurement
-from latprof.workloads import Conv2d, Workload
+from latprof.workloads import Conv2d, MatMul, Workload
 
 Floats = NDArray[np.float64]
 Baseline = Callable[[Sequence[Measurement], Sequence[Workload]], Floats]
 
 
 def features(workloads: Sequence[Workload]) -> Floats:
-    """nn-Meter's for a convolution: map size, channels, kernel, stride, FLOPs and parameters."""
+    """nn-Meter's for a convolution: map size, channels, kernel, stride, FLOPs and parameters; of a
+    matrix product its sizes."""
     return np.array([
         (w.h, *w.channels, w.kernel, w.stride, w.batch, w.macs, w.weight_count)
-        if isinstance(w, Conv2d) else (w.macs / np.prod(w.channels), *w.channels, 1, 1, 1, w.macs,
+        if isinstance(w, Conv2d) else (w.m, w.k, w.n, 1, 1, w.batch, w.macs, w.weight_count)
+        if isinstance(w, MatMul) else (w.macs / np.prod(w.channels), *w.channels, 1, 1, 1, w.macs,
                                        w.weight_count)
         for w in workloads
     ], dtype=float)  # fmt: skip
@@ -61,10 +65,48 @@ def _waves(workloads: Sequence[Workload]) -> Floats:
 
 def log_linear(train: Sequence[Measurement], test: Sequence[Workload]) -> Floats:
     """Least squares of log latency over logs of sizes."""
-    a, b = (np.log(features(w)) for w in ([m.workload for m in train], test))
-    a, b = (np.column_stack([x[:, [0, 1, 2, 4, 5]], np.ones(len(x))]) for x in (a, b))
-    weights, *_ = np.linalg.lstsq(a, np.log([m.latency_s for m in train]), rcond=None)
-    return np.asarray(np.exp(b @ weights))
+    a, b = (_log_sizes(w) for w in ([m.workload for m in train], test))
+    line, _ = _line(a, np.log([m.latency_s for m in train]))
+    return np.asarray(np.exp(line(b)))
+
+
+def gaussian_process(train: Sequence[Measurement], test: Sequence[Workload]) -> Floats:
+    """scikit-learn's, with one Matern 5/2 length for each size, on what log_linear leaves."""
+    a, b = (_log_sizes(w) for w in ([m.workload for m in train], test))
+    varies = np.ptp(a, axis=0) > 0
+    a, b = a[:, varies], b[:, varies]
+    line, residual = _line(a, np.log([m.latency_s for m in train]))
+    center, scale = a.mean(axis=0), a.std(axis=0)
+    lengths = Matern(np.ones(a.shape[1]), (1e-2, 1e3), nu=2.5)
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * lengths + WhiteKernel(1e-2, (1e-6, 1e1))
+    process = GaussianProcessRegressor(kernel, normalize_y=True)
+    process.fit((a - center) / scale, residual)
+    return np.asarray(np.exp(line(b) + process.predict((b - center) / scale)))
+
+
+def rbf_sizes(train: Sequence[Measurement], test: Sequence[Workload]) -> Floats:
+    """scipy's Rbf over logs of sizes and of latency, for shapes that form no families."""
+    a, b = (_log_sizes(w) for w in ([m.workload for m in train], test))
+    varies = np.ptp(a, axis=0) > 0
+    rbf = Rbf(*a[:, varies].T, np.log([m.latency_s for m in train]), function="linear")
+    return np.asarray(np.exp(rbf(*b[:, varies].T)))
+
+
+def _log_sizes(workloads: Sequence[Workload]) -> Floats:
+    sizes = features(workloads)[:, :6]
+    groups = [w.groups if isinstance(w, Conv2d) else 1 for w in workloads]
+    return np.asarray(np.log(np.column_stack([sizes, groups])))
+
+
+def _line(x: Floats, y: Floats) -> tuple[Callable[[Floats], Floats], Floats]:
+    """Least squares: the line, and what it leaves."""
+    ones = np.ones((len(x), 1))
+    weights, *_ = np.linalg.lstsq(np.hstack([x, ones]), y, rcond=None)
+
+    def line(points: Floats) -> Floats:
+        return np.asarray(points @ weights[:-1] + weights[-1])
+
+    return line, y - line(x)
 
 
 def rbf_cubic(train: Sequence[Measurement], test: Sequence[Workload]) -> Floats:

@@ -2,6 +2,7 @@
 
 from latprof.surrogate._cache import fit_file
 from latprof.surrogate._conformal import COVERAGE, HeldOut
+from latprof.surrogate._donors import DonorWarning
 from latprof.surrogate._fit import METHODS, compare, fit
 from latprof.surrogate._plots import plot_fit
 from latprof.surrogate._prediction import Prediction
@@ -15,6 +16,7 @@ __all__ = [
     "COVERAGE",
     "METHODS",
     "Composition",
+    "DonorWarning",
     "HeldOut",
     "LabelFit",
     "Law",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latprof.errors import FitError
 from latprof.surrogate._shapes import Floats, Shapes
-from latprof.surrogate.methods import Law
+from latprof.surrogate.methods import Law, averaged
 
 __all__ = ["COVERAGE", "FEW_WIDTHS", "HeldOut", "cross_validate", "quantile"]
 
@@ -70,6 +70,13 @@ class HeldOut:
             spread=np.concatenate([part.spread for part in parts]),
             n_train=sum(part.n_train for part in parts),
         )
+
+    @classmethod
+    def averaged(cls, parts: Sequence[HeldOut]) -> HeldOut:
+        """Of the blend of laws that predicted the same rows."""
+        first = parts[0]
+        predicted_s = averaged([part.predicted_s for part in parts])
+        return replace(first, predicted_s=predicted_s, spread=averaged([p.spread for p in parts]))
 
 
 def cross_validate(law: Law, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> HeldOut:

@@ -12,17 +12,21 @@ from threadpoolctl import threadpool_limits
 
 from latprof.errors import FitError, UsageError
 from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
+from latprof.surrogate._donors import Donor, require_other_targets, warn_of_unused
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
 from latprof.surrogate.methods import (
     ROWS_FOR_WAVES,
+    BlendLaw,
     CubicLaw,
     Law,
     LinearLaw,
     PchipLaw,
+    PhysicsGPLaw,
     RooflineLaw,
     TileLaw,
+    TransferLaw,
     WaveBase,
     common_waves,
 )
@@ -33,6 +37,8 @@ __all__ = ["METHODS", "compare", "fit"]
 
 LAWS: dict[str, type[Law]] = {
     "tile": TileLaw,
+    "gp": PhysicsGPLaw,
+    "blend": BlendLaw,
     "linear": LinearLaw,
     "cubic": CubicLaw,
     "pchip": PchipLaw,
@@ -45,6 +51,14 @@ _FEW_ROWS = len(FEW_WIDTHS)
 #: Below this many held-out scores a label's interval leans on the other labels' too.
 _ENOUGH_SCORES = 20
 
+#: Where the tile law errs by less than this, a Gaussian process of its own is not tried: it takes
+#: as long to fit, and on processors with a law that good it was never nearer.
+_GOOD = 0.05
+
+#: An average of laws is taken though one of them alone erred by this part of its error: held-out
+#: errors of a few hundred rows tell no nearer which of them errs less on other rows.
+_AVERAGE = 0.98
+
 #: A law is fitted to at most this many rows of a kind of op, drawn at random, and where a table has
 #: more than so many in all to its part of them; a Gaussian process costs their cube. As many of the
 #: others as this score it.
@@ -53,7 +67,13 @@ _MAX_ROWS, _MAX_IN_ALL, _MAX_SCORED = 3000, 9000, 2000
 Rows = tuple[Shapes, Floats]
 
 
-def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogate:
+def fit(
+    table: LatencyTable,
+    *,
+    method: str = "auto",
+    donors: Sequence[LatencyTable] = (),
+    seed: int = 0,
+) -> Surrogate:
     """Fit a surrogate to a table's usable rows.
 
         surrogate = fit(LatencyTable.load("local.parquet"))
@@ -65,22 +85,35 @@ def fit(table: LatencyTable, *, method: str = "auto", seed: int = 0) -> Surrogat
 
     Args:
         method: one of METHODS; ``auto`` takes each label's best by cross-validation.
+        donors: tables of other targets with rows of the same kinds of op: another device, runtime,
+            or number of threads. Each is fitted, and moved to this table's rows; ``auto`` takes it
+            for a kind of op where that predicts held-out rows better than these rows alone do.
         seed: of folds, and of the rows that are chosen.
 
     Raises:
         UsageError: unknown method, or a table without usable rows (TableError).
-        FitError: the method cannot read this table's shapes.
+        FitError: the method cannot read this table's shapes. TargetMismatchError: a donor is of
+            the table's own target.
+
+    Warns:
+        DonorWarning: a donor helps with no kind of op.
     """
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    require_other_targets(table, donors)
+    if donors and method != "auto":
+        raise UsageError(f"method is {method!r}; donors take auto, which tells if they help")
     with threadpool_limits(1, user_api="blas"):
-        return _fit(table, method, seed)
+        others = [Donor.of(_fit(donor, "auto", (), seed)) for donor in donors]
+        surrogate = _fit(table, method, others, seed)
+    warn_of_unused(others, surrogate)
+    return surrogate
 
 
-def _fit(table: LatencyTable, method: str, seed: int) -> Surrogate:
+def _fit(table: LatencyTable, method: str, donors: Sequence[Donor], seed: int) -> Surrogate:
     kinds = _Kinds.of(table, seed)
-    fallback = RooflineLaw.fit(*kinds.joined)
-    fits = {label: _fit_label(kinds, label, method, fallback) for label in kinds.rows}
+    fallback = kinds.fallback
+    fits = {label: _fit_label(kinds, label, method, fallback, donors) for label in kinds.rows}
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
@@ -108,16 +141,14 @@ def _compare(table: LatencyTable, seed: int) -> dict[str, HeldOut | FitError]:
             f"no kind of op has {_FEW_ROWS} usable rows or more, so nothing can be held out; "
             "measure more shapes with: latprof profile --budget-shapes N"
         )
-    scored: dict[str, dict[str, HeldOut]] = {}
     results: dict[str, HeldOut | FitError] = {}
     for name in LAWS:
         try:
-            scored[name] = {label: kinds.scored(name, label)[1] for label in labels}
-            results[name] = HeldOut.joined(list(scored[name].values()))
+            results[name] = HeldOut.joined([kinds.scored(name, label)[1] for label in labels])
         except FitError as exc:
             results[name] = exc
-    best = [min((s[label] for s in scored.values()), key=lambda h: h.mape) for label in labels]
-    return {"auto": HeldOut.joined(best), **results}
+    best = [_fit_label(kinds, label, "auto", kinds.fallback).held_out for label in labels]
+    return {"auto": HeldOut.joined([h for h in best if h is not None]), **results}
 
 
 @dataclass(frozen=True)
@@ -147,27 +178,50 @@ class _Kinds:
         return shapes, np.concatenate([s for _, s in self.rows.values()])
 
     @cached_property
+    def fallback(self) -> RooflineLaw:
+        """Of kinds of op with few rows or none."""
+        return RooflineLaw.fit(*self.joined)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], tuple[Law, HeldOut]]:
+        """What has been scored, by method and label."""
+        return {}
+
+    @cached_property
     def waves(self) -> WaveBase | None:
         return common_waves(list(self.rows.values()))
 
     def scored(self, method: str, label: str) -> tuple[Law, HeldOut]:
         """The label's law by the method, and its predictions of rows it has not seen: of folds,
         or where there are more rows than it is fitted to, of those."""
+        if (method, label) not in self._known:
+            self._known[method, label] = self._scored(method, label)
+        return self._known[method, label]
+
+    def _scored(self, method: str, label: str) -> tuple[Law, HeldOut]:
+        if method == "blend":
+            parts = [self.scored(part, label) for part in ("tile", "gp")]
+            held_out = HeldOut.averaged([held_out for _, held_out in parts])
+            return BlendLaw(tuple(law for law, _ in parts)), held_out
         shapes, latency_s = self.rows[label]
         limit = self._limit(len(shapes))
         if len(shapes) <= limit:
-            law = self._law(method, shapes, latency_s)
+            law = self._law(method, label, shapes, latency_s)
             return law, cross_validate(law, shapes, latency_s, seed=self.seed)
         order = np.random.default_rng(self.seed).permutation(len(shapes))
         known, others = order[:limit], order[limit : limit + _MAX_SCORED]
-        law = self._law(method, shapes[known], latency_s[known])
+        law = self._law(method, label, shapes[known], latency_s[known])
         predicted_s, spread = law.latency_s(shapes[others]), law.spread(shapes[others])
         return law, HeldOut(others, predicted_s, latency_s[others], spread, limit)
 
-    def _law(self, method: str, shapes: Shapes, latency_s: Floats) -> Law:
+    def _law(self, method: str, label: str, shapes: Shapes, latency_s: Floats) -> Law:
         if method == "tile":
             waves = self.waves if len(shapes) < ROWS_FOR_WAVES and len(self.rows) > 1 else None
             return TileLaw.fit(shapes, latency_s, seed=self.seed, waves=waves)
+        if method == "gp" and ("tile", label) in self._known:
+            tile = self._known["tile", label][0]
+            known = tile.base if isinstance(tile, TileLaw) else None
+            return PhysicsGPLaw.fit(shapes, latency_s, seed=self.seed, known=known)
         return LAWS[method].fit(shapes, latency_s, seed=self.seed)
 
     def _limit(self, rows: int) -> int:
@@ -177,7 +231,9 @@ class _Kinds:
         return min(_MAX_ROWS, share)
 
 
-def _fit_label(kinds: _Kinds, label: str, method: str, fallback: Law) -> LabelFit:
+def _fit_label(
+    kinds: _Kinds, label: str, method: str, fallback: Law, donors: Sequence[Donor] = ()
+) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     shapes, latency_s = kinds.rows[label]
     if len(shapes) < _FEW_ROWS:
@@ -185,13 +241,26 @@ def _fit_label(kinds: _Kinds, label: str, method: str, fallback: Law) -> LabelFi
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):
+        if method == "auto" and name in ("gp", "blend") and _error(candidates) < _GOOD:
+            continue
         try:
             candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))
         except FitError as exc:
             refused.append(exc)
+    for donor in donors:
+        if label in donor.laws:
+            law = TransferLaw.fit(shapes, latency_s, seed=kinds.seed, donor=donor.laws[label])
+            held_out = cross_validate(law, shapes, latency_s, seed=kinds.seed)
+            moved = _label_fit("transfer", law, held_out, shapes)
+            candidates.append(replace(moved, donor=donor.target))
     if not candidates:
         raise refused[0]
-    return min(candidates, key=lambda c: c.held_out.mape if c.held_out else np.inf)
+    return min(candidates, key=lambda c: _error([c]) * (_AVERAGE if c.method == "blend" else 1.0))
+
+
+def _error(candidates: Sequence[LabelFit]) -> float:
+    """The least held-out one."""
+    return min((c.held_out.mape for c in candidates if c.held_out), default=np.inf)
 
 
 def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) -> LabelFit:

@@ -20,7 +20,7 @@ _MAX_TAPS = 4096
 
 _CONSTANTS = (
     "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met",
-    "width", "batch", "one_axis",
+    "width", "batch", "one_axis", "columns",
 )  # fmt: skip
 
 
@@ -42,6 +42,8 @@ class Shapes:
         width: bytes per element.
         batch: items per call, where it is no channel axis.
         one_axis: 1 where an output channel is made from its own input channel alone, else 0.
+        columns: of the matrix that each channel is, where channels are matrix products of their
+            own (batched matmul); else 0.
     """
 
     family: NDArray[np.object_]
@@ -58,6 +60,7 @@ class Shapes:
     width: Floats
     batch: Floats
     one_axis: Floats
+    columns: Floats
 
     def __len__(self) -> int:
         return len(self.c_in)
@@ -103,6 +106,14 @@ class Shapes:
         return cls(names, c_in.astype(float), c_out.astype(float), *columns)
 
     @property
+    def products(self) -> tuple[Floats, Floats, Floats]:
+        """How many matrix products a call is, and the rows and columns of what each makes."""
+        apart = self.columns > 0
+        columns = np.where(apart, self.columns, self.c_out)
+        rows = np.where(apart, self.m_out / np.maximum(self.columns, 1), self.m_out)
+        return np.where(apart, self.c_out, 1.0), rows, columns
+
+    @property
     def macs(self) -> Floats:
         return self.m_out * self.c_out * self.c_in * self.depth / self.groups
 
@@ -130,9 +141,11 @@ class Shapes:
 
 
 def _constants(w: Workload, c_out: Floats) -> Floats:
-    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (11, len(c_out))."""
+    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (12, len(c_out))."""
     batch = 1 if "batch" in w.channel_fields else w.batch
-    rows = [*_per_family(w), *_on_the_map(w), DTYPE_BYTES[w.dtype], batch, w.tied]
+    columns_apart = w.n if isinstance(w, MatMul) and not w.weights else 0
+    sizes = (DTYPE_BYTES[w.dtype], batch, w.tied, columns_apart)
+    rows = [*_per_family(w), *_on_the_map(w), *sizes]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
     if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out

@@ -38,13 +38,14 @@ class LabelFit:
     """One label's law and what is known of its errors.
 
     Args:
-        method: ``linear``, ``pchip``, ``cubic``, ``tile`` or ``roofline`` (too few rows).
+        method: one of METHODS but ``auto``; ``roofline`` (too few rows); or ``transfer``.
         law: fitted to all the label's rows.
         held_out: of cross-validation; None where the rows are too few for it.
         width: of an interval, in units of the law's spread of the log latency.
         positions: fewest and most positions (m_out) of a measured op.
         highest: largest measured (c_in, c_out).
         rows: how many it was fitted to.
+        donor: of a transfer: whose law was moved.
     """
 
     method: str
@@ -54,6 +55,7 @@ class LabelFit:
     positions: tuple[float, float]
     highest: tuple[float, float]
     rows: int
+    donor: Target | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from latprof._cli.shared import (
 )
 from latprof.errors import FitError
 from latprof.pipeline import Fit
-from latprof.surrogate import METHODS, HeldOut
+from latprof.surrogate import METHODS, DonorWarning, HeldOut
 
 
 @click.command("fit")
@@ -30,8 +31,18 @@ from latprof.surrogate import METHODS, HeldOut
     type=click.Choice(METHODS),
     default="auto",
     show_default=True,
-    help="Of the surrogate. tile: steps of the hardware's tiles and a smooth rest; linear, pchip, "
-    "cubic: between grid points; auto: the one that predicts held-out rows best.",
+    help="Of the surrogate. tile: steps of the hardware's tiles and a smooth rest; gp: a "
+    "Gaussian process; blend: the mean of both; linear, pchip, cubic: between grid points; "
+    "auto: the one that predicts held-out rows best.",
+)
+@click.option(
+    "--donor",
+    "donors",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="TABLE",
+    help="Table of another target, whose fit is moved to TABLE's rows where that predicts better; "
+    "several may be given.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the folds that are held out.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder to write pictures into.")
@@ -54,6 +65,7 @@ from latprof.surrogate import METHODS, HeldOut
 def command(
     table: Path,
     method: str,
+    donors: tuple[Path, ...],
     seed: int,
     plots: Path | None,
     calibrate: str | None,
@@ -74,8 +86,11 @@ def command(
                 on_step=lambda done, total: update(done, total),
                 **settings,
             )
-    with working(f"fitting {table}"):
-        found = latprof.fit(table, method=method, seed=seed, plots=plots)
+    with working(f"fitting {table}"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DonorWarning)
+        found = latprof.fit(table, method=method, donors=donors, seed=seed, plots=plots)
+    for warning in caught:
+        note(f"warning: {warning.message}")
     with working("fitting by every method, to compare them on rows they have not seen"):
         fields = found.to_dict()
     if as_json:
@@ -115,7 +130,7 @@ def _print_labels(surrogate: Fit) -> None:
         rows.append(
             (
                 label,
-                fitted.method,
+                fitted.method if fitted.donor is None else f"from {fitted.donor.device}",
                 str(fitted.rows),
                 f"{held_out.mape:.1%}" if held_out else "-",
                 f"{held_out.within_10pct:.0%}" if held_out else "-",

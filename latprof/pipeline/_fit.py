@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,8 @@ class Fit(Surrogate):
         fitted = self.labels[label]
         scores = _scores(fitted.held_out) if fitted.held_out else {}
         steps = self.label_steps(label, self.families)
-        return {"method": fitted.method, "rows": fitted.rows, "steps": steps, **scores}
+        donor = {"donor": fitted.donor.to_dict()} if fitted.donor is not None else {}
+        return {"method": fitted.method, "rows": fitted.rows, "steps": steps, **donor, **scores}
 
     def _composition(self) -> dict[str, Any] | None:
         composition = self.composition
@@ -75,6 +76,7 @@ def fit(
     table: str | Path | LatencyTable,
     *,
     method: str = "auto",
+    donors: Sequence[str | Path | LatencyTable] = (),
     seed: int = 0,
     plots: str | Path | None = None,
     calibrate: str | None = None,
@@ -87,7 +89,9 @@ def fit(
 
     Args:
         table: latency table, or its path.
-        method: ``auto``, ``tile``, ``linear``, ``pchip`` or ``cubic``.
+        method: ``auto``, ``tile``, ``gp``, ``blend``, ``linear``, ``pchip`` or ``cubic``.
+        donors: tables of other targets, or their paths, whose fits are moved to this table's rows
+            where that predicts held-out rows better: ten rows of a new device may do.
         seed: of the folds that are held out.
         plots: folder to write pictures into.
         calibrate: calibrate with this MODEL first; see ``calibrate``, which takes ``variants``,
@@ -98,6 +102,10 @@ def fit(
 
     Raises:
         FitError: too few usable rows, or a method that does not fit them. TableError: see load.
+        TargetMismatchError: a donor is of the table's own target.
+
+    Warns:
+        DonorWarning: a donor helps with no kind of op.
 
     Example:
         >>> surrogate = latprof.fit("local.parquet")                # doctest: +SKIP
@@ -111,7 +119,8 @@ def fit(
         loaded = measure_models(table, calibrate, seed=seed, **models, **settings).table
     else:
         loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
-    surrogate = fit_table(loaded, method=method, seed=seed)
+    others = [d if isinstance(d, LatencyTable) else LatencyTable.load(d) for d in donors]
+    surrogate = fit_table(loaded, method=method, donors=others, seed=seed)
     pictures = plot_fit(surrogate, loaded, Path(plots)) if plots is not None else []
     return Fit(**vars(surrogate), table=loaded, seed=seed, plots=tuple(pictures))
 

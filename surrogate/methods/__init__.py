@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from latprof.surrogate.methods._base import PhysicalBase, Tiled
+from latprof.surrogate.methods._blend import BlendLaw, averaged
 from latprof.surrogate.methods._gp import GaussianProcess
 from latprof.surrogate.methods._interpolate import CubicLaw, LinearLaw, PchipLaw, Rows
 from latprof.surrogate.methods._law import Law
+from latprof.surrogate.methods._physics_gp import PhysicsGPLaw
 from latprof.surrogate.methods._roofline import RooflineLaw
 from latprof.surrogate.methods._steps import step_of
 from latprof.surrogate.methods._tile import ROWS_FOR_WAVES, TileLaw, common_waves
+from latprof.surrogate.methods._transfer import TransferLaw
 from latprof.surrogate.methods._waves import WaveBase
 
 #: What a fitted law is made of, whatever the method.
 STORED = (
-    CubicLaw, GaussianProcess, LinearLaw, PchipLaw, PhysicalBase, RooflineLaw, Rows, TileLaw,
-    Tiled, WaveBase,
+    BlendLaw, CubicLaw, GaussianProcess, LinearLaw, PchipLaw, PhysicalBase, PhysicsGPLaw,
+    RooflineLaw, Rows, TileLaw, Tiled, TransferLaw, WaveBase,
 )  # fmt: skip
 
 __all__ = [
     "ROWS_FOR_WAVES",
     "STORED",
+    "BlendLaw",
     "CubicLaw",
     "Law",
     "LinearLaw",
     "PchipLaw",
+    "PhysicsGPLaw",
     "RooflineLaw",
     "TileLaw",
+    "TransferLaw",
     "WaveBase",
+    "averaged",
     "common_waves",
     "step_of",
 ]

@@ -16,7 +16,15 @@ from latprof.surrogate.methods._steps import step_of
 from latprof.surrogate.methods._waves import WaveBase
 from latprof.workloads import Workload
 
-__all__ = ["ROWS_FOR_WAVES", "TileLaw", "common_waves"]
+__all__ = [
+    "MAX_LOG_RESIDUAL",
+    "ROWS_FOR_WAVES",
+    "SESSION",
+    "TileLaw",
+    "common_waves",
+    "log_sizes",
+    "tile_knots",
+]
 
 #: Periods whose phase the residual may depend on: SIMD widths, channel blocks, tile widths.
 _PERIODS = (4, 8, 16, 32, 64, 128)
@@ -32,7 +40,7 @@ _MAX_KNOTS = 4096
 
 #: Part by which a shape's timing differs between sessions of measuring, which a table measured in
 #: one session does not show.
-_SESSION = 0.03
+SESSION = 0.03
 
 #: Waves are looked for in this many rows, where a law of one processor misses them by this part.
 ROWS_FOR_WAVES, _GOOD = 40, 0.05
@@ -46,8 +54,8 @@ _FOLDS = 5
 #: Processors with which a law of waves is tried at first.
 _MIDDLING = (68,)
 
-#: The residual may move the base by at most this factor either way.
-_MAX_RESIDUAL_FACTOR = 4.0
+#: The residual may move the log of the base by at most this, a factor of 4, either way.
+MAX_LOG_RESIDUAL = float(np.log(4.0))
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class TileLaw(Law):
             processors; a kind of few rows takes it where it predicts rows left out better.
         """
         base = _base(shapes, latency_s, waves)
-        logs = _logs(shapes)
+        logs = log_sizes(shapes)
         smooth = tuple(name for name, column in logs.items() if np.ptp(column) > 1e-9)
         x, p = _features(shapes, smooth, base)
         y = base.log_residual(shapes, latency_s)
@@ -96,12 +104,12 @@ class TileLaw(Law):
         moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
         return np.asarray(
             self.base.latency_s(shapes)
-            * np.exp(np.clip(moved, -np.log(_MAX_RESIDUAL_FACTOR), np.log(_MAX_RESIDUAL_FACTOR)))
+            * np.exp(np.clip(moved, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL))
         )
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
-        return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), _SESSION)
+        return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), SESSION)
 
     def variance_reduction(self, candidates: Shapes, references: Shapes) -> Floats:
         """(C, R) by how much the variance of each reference's log latency falls when a candidate is
@@ -118,23 +126,30 @@ class TileLaw(Law):
         return type(self)(self.base, self.smooth, self.residual.fantasize(x, p))
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
-        """Tile tops: a gradient between them is that of the steps' envelope."""
-        other = float(member.channels[1 - axis])
-
-        def along(counts: Floats) -> Floats:
-            pair = [counts, counts if member.tied else np.full_like(counts, other)]
-            return self.latency_s(Shapes.at(member, *(pair if axis == 0 else pair[::-1])))
-
-        step = max(step_of(along, limit), _FINEST)
-        step *= -(-limit // (step * _MAX_KNOTS))  # whole steps apart, where there are very many
-        return np.unique([1.0, *np.arange(step, limit, step), float(limit)])
+        return tile_knots(self, member, axis, limit)
 
 
-def _logs(shapes: Shapes) -> dict[str, Floats]:
+def tile_knots(law: Law, member: Workload, axis: int, limit: int) -> Floats:
+    """Tile tops: a gradient between them is that of the steps' envelope. See Law.knots."""
+    other = float(member.channels[1 - axis])
+
+    def along(counts: Floats) -> Floats:
+        pair = [counts, counts if member.tied else np.full_like(counts, other)]
+        return law.latency_s(Shapes.at(member, *(pair if axis == 0 else pair[::-1])))
+
+    step = max(step_of(along, limit), _FINEST)
+    step *= -(-limit // (step * _MAX_KNOTS))  # whole steps apart, where there are very many
+    return np.unique([1.0, *np.arange(step, limit, step), float(limit)])
+
+
+def log_sizes(shapes: Shapes) -> dict[str, Floats]:
+    """(N,) logs of each size, by name."""
+    apart = shapes.columns > 0
     columns = {
         "c_out": shapes.c_out,
-        "m_out": shapes.m_out,
-        "stride": shapes.m_in / shapes.m_out,
+        "m_out": shapes.products[1],
+        "columns": np.maximum(shapes.columns, 1.0),
+        "stride": np.where(apart, 1.0, shapes.m_in / shapes.m_out),
         "depth": np.maximum(shapes.depth, 1.0),
         "width": shapes.width,
         "batch": shapes.batch,
@@ -142,6 +157,13 @@ def _logs(shapes: Shapes) -> dict[str, Floats]:
     if not shapes.tied:
         columns |= {"c_in": shapes.c_in, "groups": shapes.groups}
     return {name: np.log(column) for name, column in columns.items()}
+
+
+def _counts(shapes: Shapes) -> tuple[Floats, ...]:
+    """Those that a runtime cuts into tiles: of one channel axis, it or each product's matrix."""
+    if (shapes.columns > 0).all():
+        return shapes.products[1:]
+    return (shapes.c_out,) if shapes.tied else (shapes.c_in, shapes.c_out)
 
 
 def _base(shapes: Shapes, latency_s: Floats, waves: WaveBase | None) -> PhysicalBase | WaveBase:
@@ -206,11 +228,11 @@ def _features(
 ) -> tuple[Floats, Floats]:
     """(N, D) logs of sizes; (N, P) per axis the unfilled parts of the last tile in [0, 1), and
     how much of one vector there is at all; and the regime."""
-    logs = _logs(shapes)
+    logs = log_sizes(shapes)
     x = np.stack([logs[name] for name in smooth], axis=1) if smooth else np.zeros((len(shapes), 0))
     phases = [
         phase
-        for count in ((shapes.c_out,) if shapes.tied else (shapes.c_in, shapes.c_out))
+        for count in _counts(shapes)
         for phase in (
             *((-count % period) / period for period in _PERIODS),
             np.minimum(count, _ONE_VECTOR) / _ONE_VECTOR,

@@ -119,7 +119,8 @@ def _log_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
     strided = shapes.m_in / shapes.m_out
     inner = (shapes.c_in * shapes.depth / shapes.groups)[:, None]
     inner = np.ceil(inner / parts / _CHUNK) * _CHUNK  # (N, J)
-    tiles = np.ceil(shapes.m_out[:, None] / tall) * np.ceil(shapes.c_out[:, None] / wide) * parts
+    products, rows, columns = (each[:, None] for each in shapes.products)
+    tiles = products * np.ceil(rows / tall) * np.ceil(columns / wide) * parts
     fetched = tall * strided[:, None] ** _FETCH_APART + wide
     busy = inner * (product_s * tall * wide + fetch_s * fetched) + tile_s
     busy = _longer(np.ceil(tiles / processors) * busy, inner_s * inner, _OVER_LATENCY)

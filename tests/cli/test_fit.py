@@ -126,7 +126,7 @@ def test_fit_prints_what_each_method_is_worth(run: Any, path: Path, tmp_path: Pa
     code, out, _ = run("fit", path, "--json", "--plots", tmp_path / "plots")
     assert code == 0
     result = json.loads(out)
-    assert set(result["methods"]) == {"auto", "tile", "linear", "cubic", "pchip"}
+    assert set(result["methods"]) == {"auto", "tile", "gp", "blend", "linear", "cubic", "pchip"}
     assert set(result["methods"]["tile"]) == {"mape", "within_10pct", "n_train", "n_test"}
     assert "--method grid" in result["methods"]["pchip"]["error"]
     assert result["composition"]["models"] == 3

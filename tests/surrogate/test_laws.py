@@ -56,7 +56,9 @@ def test_a_law_keeps_its_promises(method: str, label: str) -> None:
     doubled = EVERY[method].fit(shapes, 2 * latency_s, seed=1)
     np.testing.assert_allclose(doubled.latency_s(shapes), 2 * law.latency_s(shapes), rtol=0.01)
     again = law.refit(shapes, latency_s)
-    if method != "roofline":  # whose refit scales it to one label
+    if method in ("gp", "blend"):  # whose weights are searched for, each time from where they were
+        np.testing.assert_allclose(again.latency_s(shapes), law.latency_s(shapes), rtol=0.02)
+    elif method != "roofline":  # whose refit scales it to one label
         np.testing.assert_allclose(again.latency_s(shapes), law.latency_s(shapes), rtol=1e-6)
 
 

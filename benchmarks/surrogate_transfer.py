@@ -1,0 +1,74 @@
+"""Ten rows of a new GPU and a table of another: `fit(table, donors=[...])` beside `fit(table)`.
+
+    python -P benchmarks/surrogate_transfer.py FOLDER [--seeds 3] [--rows 10]
+
+FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random; 2,000 others are predicted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from surrogate_published import read, scores, split
+
+from latprof.surrogate import fit
+from latprof.tables import LatencyTable
+
+PAIRS = (("a100", "h100"), ("b200", "h100"), ("l40s", "h100"))
+
+#: Of the donor's table, so many rows at random: a fit uses no more of one kind of op.
+DONOR_ROWS = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=10)
+    asked = parser.parse_args()
+    tables = read(asked.folder)
+    result: dict[str, Any] = {"rows": asked.rows, "donor_rows": DONOR_ROWS, "pairs": {}}
+    for name, other in PAIRS:
+        runs = [_once(tables[name], tables[other], asked.rows, s) for s in range(asked.seeds)]
+        result["pairs"][f"{name} from {other}"] = runs
+        means = {how: float(np.mean([r[how]["mape"] for r in runs])) for how in ("donor", "alone")}
+        covered = float(np.mean([r["donor"]["covered"] for r in runs]))
+        taken = [r["method"] for r in runs]
+        print(
+            f"{name} from {other}: {means['donor']:.1%} (alone {means['alone']:.1%}), covered "
+            f"{covered:.1%}, {taken}",
+            file=sys.stderr,
+        )
+    print(json.dumps(result))
+
+
+def _once(table: LatencyTable, donor: LatencyTable, rows: int, seed: int) -> dict[str, Any]:
+    known, _ = split(donor, DONOR_ROWS, seed)
+    train, test = split(table, rows, seed)
+    shapes = [m.workload for m in test]
+    found: dict[str, Any] = {}
+    for how, donors in (
+        ("donor", [LatencyTable(donor.target, tuple(known))]),
+        ("alone", []),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a donor that does not help: the method says so
+            surrogate = fit(LatencyTable(table.target, tuple(train)), donors=donors, seed=seed)
+        predicted = surrogate.predict(shapes)
+        interval = (predicted.lower_s, predicted.upper_s)
+        found[how] = scores(predicted.latency_s, test, interval)
+        if donors:
+            found["method"] = next(iter(surrogate.labels.values())).method
+    return found
+
+
+if __name__ == "__main__":
+    main()
