@@ -2,7 +2,8 @@
 
     python -P benchmarks/surrogate_transfer.py FOLDER [--seeds 3] [--rows 10]
 
-FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random; 2,000 others are predicted.
+FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random, and 2,000
+others are predicted.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from support.tables import OPS, TARGET, planned, table_of, variants
 
 from latprof._cli import main
-from latprof.tables import LatencyTable
+from latprof.tables import LatencyTable, plan
 from latprof.workloads import Conv2d, MatMul
 
 
@@ -195,3 +195,16 @@ def test_import_of_a_published_table_names_what_it_left_out(run: Any, tmp_path: 
     assert code == 0
     assert "warning: 1 row left out (from line 3): gemm_dtype is fp8" in err
     assert "1 rows of NVIDIA L40S [vllm 1" in err
+
+
+def test_a_donor_of_another_target_is_moved_to_the_rows(run: Any, tmp_path: Path) -> None:
+    largest = [Conv2d(14, 14, 128, 128)]
+    donor = table_of(plan(largest, n_shapes=40)).save(tmp_path / "donor.parquet")
+    few = replace(table_of(plan(largest, n_shapes=8, seed=1)), target=replace(TARGET, device="new"))
+    path = few.save(tmp_path / "new.parquet")
+    code, out, _ = run("fit", path, "--donor", donor, "--json")
+    assert code == 0
+    assert json.loads(out)["labels"]["conv2d.k1"]["donor"]["device"] == TARGET.device
+    code, _, err = run("fit", path, "--donor", path)
+    assert code == 2
+    assert "latprof table merge" in err
