@@ -52,7 +52,7 @@ _FEW_ROWS = len(FEW_WIDTHS)
 _ENOUGH_SCORES = 20
 
 #: Where the tile law errs by less than this, a Gaussian process of its own is not tried: it takes
-#: as long to fit, and on processors with a law that good it was never nearer.
+#: as long to fit, and there is little left to gain.
 _GOOD = 0.05
 
 #: An average of laws is taken though one of them alone erred by this part of its error: held-out

@@ -91,7 +91,7 @@ def fit(
         table: latency table, or its path.
         method: ``auto``, ``tile``, ``gp``, ``blend``, ``linear``, ``pchip`` or ``cubic``.
         donors: tables of other targets, or their paths, whose fits are moved to this table's rows
-            where that predicts held-out rows better: ten rows of a new device may do.
+            where that predicts held-out rows better.
         seed: of the folds that are held out.
         plots: folder to write pictures into.
         calibrate: calibrate with this MODEL first; see ``calibrate``, which takes ``variants``,
