@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -203,14 +203,18 @@ class _Kinds:
             parts = [self.scored(part, label) for part in ("tile", "gp")]
             held_out = HeldOut.averaged([held_out for _, held_out in parts])
             return BlendLaw(tuple(law for law, _ in parts)), held_out
+        return self.held_out(label, lambda s, latency_s: self._law(method, label, s, latency_s))
+
+    def held_out(self, label: str, law_of: Callable[[Shapes, Floats], Law]) -> tuple[Law, HeldOut]:
+        """See ``scored``, by what fits the law."""
         shapes, latency_s = self.rows[label]
         limit = self._limit(len(shapes))
         if len(shapes) <= limit:
-            law = self._law(method, label, shapes, latency_s)
+            law = law_of(shapes, latency_s)
             return law, cross_validate(law, shapes, latency_s, seed=self.seed)
         order = np.random.default_rng(self.seed).permutation(len(shapes))
         known, others = order[:limit], order[limit : limit + _MAX_SCORED]
-        law = self._law(method, label, shapes[known], latency_s[known])
+        law = law_of(shapes[known], latency_s[known])
         predicted_s, spread = law.latency_s(shapes[others]), law.spread(shapes[others])
         return law, HeldOut(others, predicted_s, latency_s[others], spread, limit)
 
@@ -249,9 +253,8 @@ def _fit_label(
             refused.append(exc)
     for donor in donors:
         if label in donor.laws:
-            law = TransferLaw.fit(shapes, latency_s, seed=kinds.seed, donor=donor.laws[label])
-            held_out = cross_validate(law, shapes, latency_s, seed=kinds.seed)
-            moved = _label_fit("transfer", law, held_out, shapes)
+            moving = partial(TransferLaw.fit, seed=kinds.seed, donor=donor.laws[label])
+            moved = _label_fit("transfer", *kinds.held_out(label, moving), shapes)
             candidates.append(replace(moved, donor=donor.target))
     if not candidates:
         raise refused[0]
