@@ -24,9 +24,13 @@ from .methods import OneShot as OneShot
 from .methods import Threshold as Threshold
 from .methods import paper as paper
 from .read import workloads_of_file as workloads_of_file
+from .shrink import is_saved as is_saved
+from .shrink import load_saved as load_saved
 from .shrink import load_shrunk as load_shrunk
+from .shrink import read_recipe as read_recipe
 from .shrink import recalibrate as recalibrate
 from .shrink import recipe_of as recipe_of
+from .shrink import save_shrunk as save_shrunk
 from .shrink import shrink as shrink
 from .shrink import variant as variant
 from .space import Block as Block
@@ -94,12 +98,16 @@ __all__ = [
     "export",
     "export_int8",
     "fold",
+    "is_saved",
     "largest",
     "load_check",
+    "load_saved",
     "load_shrunk",
     "paper",
+    "read_recipe",
     "recalibrate",
     "recipe_of",
+    "save_shrunk",
     "shrink",
     "status",
     "trace",

@@ -25,12 +25,8 @@ from .compress import (
     Sparse as Sparse,
 )
 from .compress import Threshold as Threshold
-from .compress import (
-    load_shrunk as load_shrunk,
-)
-from .compress import (
-    recalibrate as recalibrate,
-)
+from .compress import recalibrate as recalibrate
+from .compress import save_shrunk as save_shrunk
 from .compress import (
     shrink as shrink,
 )
@@ -40,6 +36,7 @@ from .compress import (
 from .devices import Device as Device
 from .devices import open_device as open_device
 from .models import load_model as load_model
+from .models import load_shrunk as load_shrunk
 from .pipeline import (
     bench as bench,
 )
@@ -159,6 +156,7 @@ __all__ = [
     "profile",
     "recalibrate",
     "report",
+    "save_shrunk",
     "shrink",
     "table",
     "trace",

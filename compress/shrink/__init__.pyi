@@ -14,7 +14,11 @@ from ._compare_models import repeat_fault as repeat_fault
 from ._factored import split as split
 from ._recalibrate import recalibrate as recalibrate
 from ._recipe import load_shrunk as load_shrunk
+from ._recipe import read_recipe as read_recipe
 from ._recipe import recipe_of as recipe_of
+from ._saved import is_saved as is_saved
+from ._saved import load_saved as load_saved
+from ._saved import save_shrunk as save_shrunk
 from ._shrink import cut as cut
 from ._shrink import is_conv1d as is_conv1d
 from ._shrink import masked_forward as masked_forward
@@ -35,14 +39,18 @@ __all__ = [
     "has_nan",
     "is_conv1d",
     "is_half",
+    "is_saved",
+    "load_saved",
     "load_shrunk",
     "masked_forward",
     "proof_inputs",
     "random_inputs",
+    "read_recipe",
     "recalibrate",
     "recipe_of",
     "relative_error",
     "repeat_fault",
+    "save_shrunk",
     "shrink",
     "split",
     "variant",

@@ -16,7 +16,7 @@ from latprof.compress.shrink._skip import skipped_in, without
 from latprof.errors import UsageError
 from latprof.vocabulary import checksum
 
-__all__ = ["load_shrunk", "recipe_of"]
+__all__ = ["load_shrunk", "read_recipe", "recipe_of"]
 
 # format history: 1 - shapes of the tensors and values of the attributes that differ
 #                 2 - ranks of the layers that became two
@@ -59,7 +59,7 @@ def load_shrunk(model: nn.Module, recipe: Mapping[str, Any] | str | Path) -> nn.
         UsageError: the recipe cannot be read, is damaged, or is of another model.
     """
     if not isinstance(recipe, Mapping):
-        recipe = _read(Path(recipe))
+        recipe = read_recipe(Path(recipe))
     _check(recipe)
     try:
         return _resized(_rebuilt(model, recipe.get("dropped", []), recipe.get("ranks", {})), recipe)
@@ -158,7 +158,12 @@ def _sizes(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, list(value)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_recipe(path: Path) -> Mapping[str, Any]:
+    """What a JSON file holds, unchecked.
+
+    Raises:
+        UsageError: it cannot be read, or holds no object.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:

@@ -1,12 +1,16 @@
 from ._head import outputs_of as outputs_of
+from ._load import is_named as is_named
 from ._load import load_model as load_model
 from ._models import at_batch as at_batch
 from ._models import model_workloads as model_workloads
+from ._shrunk import load_shrunk as load_shrunk
 from ._weights import load_weights as load_weights
 
 __all__ = [
     "at_batch",
+    "is_named",
     "load_model",
+    "load_shrunk",
     "load_weights",
     "model_workloads",
     "outputs_of",

@@ -15,7 +15,7 @@ from latprof.models._head import Wanted, set_head
 from latprof.models._pt2 import load_pt2
 from latprof.vocabulary import load_callable, load_object, require
 
-__all__ = ["load_model"]
+__all__ = ["is_named", "load_model"]
 
 _FORMS = (
     "package.module:callable, file.py:callable, FILE.pt2, torchvision:NAME, timm:NAME, "
@@ -64,6 +64,12 @@ def load_model(
     for part in model.modules():
         part.training = False
     return model, inputs, name
+
+
+def is_named(spec: str) -> bool:
+    """Whether a library builds this MODEL by its name, so that it is the same on every machine."""
+    prefix, _, name = spec.partition(":")
+    return prefix in _SOURCES and name.replace(".", "_" if prefix == "timm" else ".").isidentifier()
 
 
 def _called(spec: str, folder: Path) -> tuple[nn.Module, Any]:

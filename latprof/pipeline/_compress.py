@@ -173,6 +173,7 @@ def _compress(
             job.batches,
             Watcher(on_progress, on_stage, board, lambda: _keep_text(config)),
             asked=job.asked(),
+            source=job.source,
         )
         comp = done.comp
         on_stage(f"budget {comp.goals}")

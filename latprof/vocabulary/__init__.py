@@ -10,6 +10,7 @@ from latprof.vocabulary._extras import require
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum, load_json, save_json
 from latprof.vocabulary._measurement import STATUSES, Measurement, Timing
+from latprof.vocabulary._pretrained import SHRUNK
 from latprof.vocabulary._run_result import (
     BudgetOutcome,
     LayerResult,
@@ -28,6 +29,7 @@ from latprof.vocabulary._units import (
 )
 
 __all__ = [
+    "SHRUNK",
     "STATUSES",
     "BudgetOutcome",
     "Closing",

@@ -13,6 +13,7 @@ from typing import Any, Self
 from latprof.errors import UsageError
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum
+from latprof.vocabulary._pretrained import push_to_hub, save_pretrained
 from latprof.vocabulary._target import Target
 
 __all__ = [
@@ -192,6 +193,38 @@ class RunResult:
     def met(self) -> bool:
         """Whether every budget was met."""
         return all(b.met for b in self.budgets)
+
+    def save_pretrained(self, folder: str | Path, name: str = "compressed") -> Path:
+        """Copy a network of the run folder into a folder of its own, which
+        ``latprof.load_shrunk`` loads: recipe, weights, and a README.md with its figures.
+
+        Args:
+            name: ``compressed``, or one of the trail, ``trail/2``.
+
+        Raises:
+            UsageError: no such network, or its files are not in the run folder any more.
+
+        Example:
+            >>> result = latprof.RunResult.load(Path("runs/first/result.json"))  # doctest: +SKIP
+            >>> result.save_pretrained("small")                                # doctest: +SKIP
+        """
+        return save_pretrained(self, Path(folder), name)
+
+    def push_to_hub(self, repository: str, name: str = "compressed", **settings: Any) -> str:
+        """Put the same files on the Hugging Face hub; needs huggingface_hub and a login.
+
+        Args:
+            repository: ``user/name``.
+            name: see save_pretrained.
+            settings: of ``huggingface_hub.HfApi.create_repo``: ``private`` and others.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            UsageError: the hub refuses, or as save_pretrained. MissingExtraError: see above.
+        """
+        return push_to_hub(self, repository, name, **settings)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, inverse of from_dict; what ``--json`` prints."""

@@ -13,7 +13,7 @@ import torch
 from support.training import EXAMPLE, Plain, fake_surrogate, plain_compressor, task
 from torch import Tensor, nn
 
-from latprof.pipeline.run._trail import save_small
+from latprof.compress import save_shrunk
 from latprof.surrogate import Surrogate
 
 # Frameworks warn of their own internals
@@ -78,7 +78,7 @@ def test_snippet(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         folder = tmp_path / "runs/first/trail"
         folder.mkdir(parents=True)
         comp = plain_compressor()
-        save_small(folder / "2", Plain(), *comp.snapshot(0.5))
+        save_shrunk(folder / "2", Plain(), comp.snapshot(0.5)[0])
     exec(SNIPPETS[heading], known)
     if "comp" in known:
         assert known["comp"].fixed

@@ -6,7 +6,6 @@ from ._job import Job as Job
 from ._run_file import RunFile as RunFile
 from ._settings import Settings as Settings
 from ._trail import load_small as load_small
-from ._trail import save_small as save_small
 from ._train_run import Compression as Compression
 from ._train_run import compress_in as compress_in
 from ._watching import Progress as Progress
@@ -25,5 +24,4 @@ __all__ = [
     "first_inputs",
     "load_small",
     "locked",
-    "save_small",
 ]

@@ -13,7 +13,7 @@ from latprof.compress import Batches, Task
 from latprof.compress.train import as_batches, held_out_batches
 from latprof.data import check_labels, load_data
 from latprof.errors import UsageError
-from latprof.models import load_model, load_weights, outputs_of
+from latprof.models import is_named, load_model, load_weights, outputs_of
 from latprof.pipeline.run._run_file import RunFile
 from latprof.tables import LatencyTable
 from latprof.vocabulary import load_callable
@@ -112,6 +112,12 @@ class Job:
             **source,
             **config.task.to_text(),
         }
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """How ``load_shrunk`` builds the original: its MODEL where a library has it by name."""
+        model = self.config.model if is_named(self.config.model) else None
+        return {"model": model, "classes": self.config.classes}
 
     @property
     def test_rows(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from latprof.compress import Batches, Compressor, load_shrunk, recalibrate, recipe_of
+from latprof.compress import (
+    Batches,
+    Compressor,
+    is_saved,
+    load_saved,
+    recalibrate,
+    save_shrunk,
+)
 from latprof.compress.train import LABELS
-from latprof.vocabulary import replace_file
 
-__all__ = ["Trail", "load_small", "save_small"]
+__all__ = ["Trail", "load_small"]
 
 #: Batches that batch norm is recalibrated with.
 _BATCHES = 50
@@ -25,12 +30,20 @@ class Trail:
     """Saves a network each time the masks reach the next level between the original and the budget.
 
     Args:
-        folder: gets ``1.json`` and ``1.pt`` to ``number``: recipe and weights, see ``load_small``.
+        folder: gets ``1.json`` and ``1.safetensors`` to ``number``; see ``save_shrunk``.
         number: of levels, evenly on the way to the budgets, which are not among them.
+        more: what is kept beside each recipe.
     """
 
-    def __init__(self, folder: Path, comp: Compressor, batches: Batches, number: int) -> None:
-        self.folder, self._comp, self._batches = folder, comp, batches
+    def __init__(
+        self,
+        folder: Path,
+        comp: Compressor,
+        batches: Batches,
+        number: int,
+        more: Mapping[str, Any],
+    ) -> None:
+        self.folder, self._comp, self._batches, self._more = folder, comp, batches, more
         self._ways = {k: k / (number + 1) for k in range(1, number + 1)}
         if number:
             folder.mkdir(exist_ok=True)
@@ -39,19 +52,19 @@ class Trail:
         """Save what was reached for the first time; a run that goes on saves nothing twice."""
         for number, way in self._ways.items():
             stem = self.folder / str(number)
-            if not stem.with_suffix(".pt").exists() and self._comp.budget_ratio(way) <= 1:
+            if not is_saved(stem) and self._comp.budget_ratio(way) <= 1:
                 small, counts = self._comp.snapshot(way)
                 with torch.random.fork_rng():  # training draws what it would have drawn
                     some = itertools.islice(self._batches.epoch(0), _BATCHES)
                     recalibrate(small.to("cpu"), map(_inputs_of, some))
-                save_small(stem, self._comp.model, small, counts)
+                save_shrunk(stem, self._comp.model, small, **self._more, counts=counts)
 
     def networks(self, model: nn.Module) -> dict[str, tuple[nn.Module, list[int]]]:
         """What was saved, by name, with its counts, from the largest."""
         found = {}
         for number in self._ways:
             stem = self.folder / str(number)
-            if stem.with_suffix(".pt").exists():
+            if is_saved(stem):
                 found[f"{self.folder.name}/{number}"] = load_small(model, stem)
         return found
 
@@ -63,22 +76,15 @@ def _inputs_of(batch: Any) -> Any:
     return batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
-def save_small(stem: Path, model: nn.Module, small: nn.Module, counts: list[int]) -> None:
-    """``stem``.json, the recipe and the unit counts, and ``stem``.pt, the weights."""
-    recipe = {**recipe_of(model, small), "counts": counts}
-    replace_file(stem.with_suffix(".json"), (json.dumps(recipe) + "\n").encode())
-    part = stem.with_suffix(".part")
-    torch.save(small.state_dict(), part)
-    part.replace(stem.with_suffix(".pt"))
-
-
 def load_small(model: nn.Module, stem: Path) -> tuple[nn.Module, list[int]]:
-    """The network that ``save_small`` wrote, in eval mode, and its unit counts.
+    """A network of a run folder, in eval mode, and its unit counts.
 
     Args:
         model: of the original architecture, at full size.
+        stem: ``compressed`` or ``trail/1`` in the folder.
+
+    Raises:
+        UsageError: see load_saved.
     """
-    recipe: Mapping[str, Any] = json.loads(stem.with_suffix(".json").read_text())
-    small = load_shrunk(model, recipe)
-    small.load_state_dict(torch.load(stem.with_suffix(".pt"), weights_only=True))
-    return small.eval(), list(recipe["counts"])
+    small, recipe = load_saved(model, stem)
+    return small, list(recipe["counts"])

@@ -6,10 +6,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from latprof.compress import Batches, Compressor, Distillation, Latency, Tick, train
+from latprof.compress import (
+    Batches,
+    Compressor,
+    Distillation,
+    Latency,
+    Tick,
+    save_shrunk,
+    train,
+)
 from latprof.compress.graph import copy_model
 from latprof.compress.train import channels_last, check_trainable, model_inputs
 from latprof.pipeline.run._deployment import Deployment
@@ -17,7 +26,7 @@ from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._time_left import TimeLeft
-from latprof.pipeline.run._trail import Trail, save_small
+from latprof.pipeline.run._trail import Trail
 from latprof.pipeline.run._watching import Watch, Watcher
 from latprof.surrogate import Surrogate
 from latprof.vocabulary import load_json, save_json
@@ -50,18 +59,20 @@ def compress_in(
     *,
     original_s: float | None = None,
     asked: Mapping[str, str] | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> Compression:
     """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
 
     The folder holds the checkpoints of both phases, ``log.jsonl``, ``measured.json`` (seconds of
     the networks that were tried, by the digest of their tensors), and in the end the network as
-    ``compressed.json`` and ``compressed.pt``; the same call goes on from the checkpoints after a
-    kill, to the same weights.
+    ``compressed.json`` and ``compressed.safetensors``; the same call goes on from the checkpoints
+    after a kill, to the same weights.
 
     Args:
         watcher: follows the run; see Watcher.
         original_s: the original's measured latency, where it is known; else it is timed.
         asked: what else the outcome follows from, by name, as text; see ``claim``.
+        source: how the original is built, kept beside each recipe; see ``Job.source``.
 
     Raises:
         UsageError: the folder holds a run of other settings, weights, data or target.
@@ -74,7 +85,7 @@ def compress_in(
         **(asked or {}),
     }
     require_same_run(deployment.folder, fingerprint)
-    run = _Run(deployment, model, settings, batches, watcher or Watcher())
+    run = _Run(deployment, model, settings, batches, watcher or Watcher(), source)
     comp = run.compressor(surrogate, original_s)
     claim(deployment.folder, fingerprint)
     run.watcher.on_start()
@@ -91,7 +102,9 @@ class _Run:
         settings: Settings,
         batches: Batches,
         watcher: Watcher,
+        source: Mapping[str, Any] | None,
     ) -> None:
+        self.built = {} if source is None else {"source": source}
         self.deployment, self.model, self.settings = deployment, model, settings
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
         phases = {"masks": settings.masks, "fine_tune": settings.fine_tune}
@@ -101,7 +114,7 @@ class _Run:
         )
 
     def train(self, comp: Compressor) -> Compression:
-        trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail)
+        trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail, self.built)
         metric = self.deployment.task.metric
         with self.watcher.watch(self.folder, comp, self.left, metric) as watch:
             self._phase("masks", comp, watch, comp, trail)
@@ -111,7 +124,8 @@ class _Run:
             else:
                 small = comp.shrink()
                 self._phase("fine_tune", small, watch, comp, trail)
-        save_small(self.folder / "compressed", self.model, small, comp.counts())
+        stem = self.folder / "compressed"
+        save_shrunk(stem, self.model, small, **self.built, counts=comp.counts())
         return Compression(comp, small.eval(), trail.networks(self.model))
 
     def compressor(self, surrogate: Surrogate, original_s: float | None) -> Compressor:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.run import SETTINGS, Arithmetic, Net, data, fake_run
 
 from latprof.compress import accuracy
@@ -104,8 +105,8 @@ def test_a_stopped_run_ends_with_the_same_trail(run: Run, tmp_path: Path) -> Non
             fake_run(tmp_path / "again", on_progress=on_progress, save_every_s=0.0, slower=slower)
     _, again = fake_run(tmp_path / "again", save_every_s=0.0, slower=1.2)
     for name in ("trail/1", "trail/2", "trail/3", "compressed"):
-        first = torch.load(folder / f"{name}.pt", weights_only=True)
-        second = torch.load(tmp_path / "again" / f"{name}.pt", weights_only=True)
+        first = load_file(folder / f"{name}.safetensors")
+        second = load_file(tmp_path / "again" / f"{name}.safetensors")
         assert list(first) == list(second)
         for key, value in first.items():
             assert torch.equal(value, second[key]), (name, key)
