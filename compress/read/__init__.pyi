@@ -1,3 +1,4 @@
+from ._onnx_model import close_inputs as close_inputs
 from ._onnx_nodes import OnnxNodes as OnnxNodes
 from ._onnx_nodes import read_onnx_nodes as read_onnx_nodes
 from ._tflite_workloads import transposes as transposes
@@ -5,6 +6,7 @@ from ._workloads import workloads_of_file as workloads_of_file
 
 __all__ = [
     "OnnxNodes",
+    "close_inputs",
     "read_onnx_nodes",
     "transposes",
     "workloads_of_file",

@@ -13,7 +13,7 @@ from typing import Any
 from latprof.errors import ModelLoadError, UsageError
 from latprof.vocabulary import require
 
-__all__ = ["Shape", "load_onnx"]
+__all__ = ["Shape", "close_inputs", "load_onnx"]
 
 Shape = tuple[int, ...]
 
@@ -44,7 +44,7 @@ def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any
     except Exception as exc:
         raise ModelLoadError(f"MODEL {path}: not an ONNX model: {type(exc).__name__}") from exc
     _find_external(onnx, model, path)
-    assumed = _close_inputs(model.graph, inputs, path)
+    assumed = close_inputs(model.graph, inputs, path)
     try:
         if model.functions:
             inliner = require("onnx.inliner", extra="onnx", why="reading an .onnx file")
@@ -88,7 +88,7 @@ def _find_external(onnx: Any, model: Any, path: Path) -> None:
             del tensor.external_data[:]
 
 
-def _close_inputs(graph: Any, given: Mapping[str, Sequence[int]], path: Path) -> list[str]:
+def close_inputs(graph: Any, given: Mapping[str, Sequence[int]], path: Path) -> list[str]:
     """Give every open dim of the inputs its size: the one given, or 1 for the batch.
 
     Raises:

@@ -13,12 +13,13 @@ from latprof.compress.graph import first_line
 from latprof.errors import ModelLoadError
 from latprof.models._head import Wanted, set_head
 from latprof.models._pt2 import load_pt2
+from latprof.models.onnx import load_onnx_module
 from latprof.vocabulary import load_callable, load_object, require
 
 __all__ = ["is_named", "load_model"]
 
 _FORMS = (
-    "package.module:callable, file.py:callable, FILE.pt2, torchvision:NAME, timm:NAME, "
+    "package.module:callable, file.py:callable, FILE.pt2, FILE.onnx, torchvision:NAME, timm:NAME, "
     "transformers:NAME or zoo:NAME"
 )
 
@@ -48,6 +49,8 @@ def load_model(
         MissingExtraError: the package that a prefix names is not installed.
     """
     folder = folder or Path.cwd()
+    if spec.endswith(".onnx"):
+        return load_onnx_module(folder / spec if folder != Path.cwd() else Path(spec))
     if spec.endswith(".pt2"):
         return load_pt2(folder / spec if folder != Path.cwd() else Path(spec), trust=trust)
     prefix, _, name = spec.rpartition(":")

@@ -1,0 +1,3 @@
+from ._module import load_onnx_module as load_onnx_module
+
+__all__ = ["load_onnx_module"]
