@@ -1,5 +1,7 @@
 from ._images import ImageSettings as ImageSettings
 from ._images import ImageTransform as ImageTransform
+from ._inputs import Unlabelled as Unlabelled
+from ._inputs import load_inputs as load_inputs
 from ._rows import check_labels as check_labels
 from ._source import PREFIXES as PREFIXES
 from ._source import DataSource as DataSource
@@ -14,6 +16,8 @@ __all__ = [
     "ImageSettings",
     "ImageTransform",
     "TextSettings",
+    "Unlabelled",
     "check_labels",
     "load_data",
+    "load_inputs",
 ]

@@ -87,9 +87,11 @@ def load_pt2(path: Path, *, trust: bool) -> tuple[nn.Module, Any, str]:
 
 def _module(program: torch.export.ExportedProgram, *, guards: bool) -> nn.Module:
     """The program's module; checks of its inputs are code in the file."""
-    if "check_guards" in inspect.signature(program.module).parameters:
-        return program.module(check_guards=guards)
-    return program.module()
+    known = "check_guards" in inspect.signature(program.module).parameters
+    module = program.module(check_guards=guards) if known else program.module()
+    for name in ("train", "eval"):  # torch makes them raise; its ops are fixed, whatever the mode
+        vars(module).pop(name, None)
+    return module
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from latprof.pipeline.run import (
     Watcher,
     compress_in,
     conclude,
+    file_job,
+    file_keys,
     locked,
 )
 from latprof.surrogate import fit
@@ -30,6 +32,8 @@ __all__ = ["check_run", "compress"]
 
 #: Run folder of a model that Python gives, where none is named.
 _OUT = "latprof-run"
+#: Suffixes of exported files that are trained without their code.
+_FILES = (".onnx", ".pt2")
 
 
 def compress(
@@ -50,10 +54,13 @@ def compress(
     keys of a RUN.toml by the same names: ``table``, ``budget``, ``out`` (``latprof-run``),
     ``blocks``, ``method``, ``masks`` and ``fine_tune`` (TrainSettings), ``loss``, ``metric``,
     ``task``, ``batch``, ``device_settings`` and so on. Where a key names a function or a class, it
-    may be that itself.
+    may be that itself. Or it is an exported file, ``.onnx`` or ``.pt2``, with the same keys: it is
+    trained to give the file's own outputs for ``inputs``, which have no labels (a folder of images,
+    prepared as ``images`` says; ``.npz`` or ``.npy``; random numbers where none are given).
 
     Args:
-        run: RUN.toml, or a ``torch.nn.Module``, pre-trained, which is left as it is.
+        run: RUN.toml, a ``torch.nn.Module``, pre-trained, which is left as it is, or an exported
+            file.
         example_inputs: of a Module: what its forward takes, at the batch size of deployment.
         train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``.
         trail: networks to save on the way to the budget; before the file's own number.
@@ -79,6 +86,8 @@ def compress(
     given: Mapping[str, Any] = {}
     if isinstance(run, nn.Module):
         config, make = _from_python(run, example_inputs, train, test, settings)
+    elif Path(run).suffix in _FILES:
+        config, make = _from_file(Path(run), settings)
     else:
         if any(value is not None for value in (example_inputs, train, test)):
             raise UsageError(
@@ -141,6 +150,14 @@ def _from_python(
     named = {"model": type(model).__qualname__, "data": type(train).__qualname__, "out": _OUT}
     config = RunFile.of({**named, **keys}, Path.cwd())
     return config, lambda config: Job.of(config, model, example_inputs, train, test)
+
+
+def _from_file(path: Path, keys: Mapping[str, Any]) -> tuple[RunFile, Callable[[RunFile], Job]]:
+    """What is asked for of an exported file, and how it becomes a job."""
+    inputs, images = keys.get("inputs"), keys.get("images")
+    config = RunFile.of(file_keys(path, keys), Path.cwd())
+    given = None if inputs is None else Path(inputs)
+    return config, lambda config: file_job(config, given, images)
 
 
 def _compress(

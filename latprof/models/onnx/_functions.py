@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
@@ -292,9 +291,7 @@ def _pool(node: Node) -> fx.Node:
         x, padding = padded(node, around, float("-inf"))
         dilations = list(node.attributes.get("dilations", [1] * dims))
         max_pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[dims - 1]
-        return node.call(
-            max_pool, x, kernel, strides, padding, dilation=dilations, ceil_mode=ceil
-        )
+        return node.call(max_pool, x, kernel, strides, padding, dilation=dilations, ceil_mode=ceil)
     count = bool(node.attributes.get("count_include_pad", 0))
     if not count and any(before != after for before, after in around):
         raise UnsupportedError("it pads its two sides differently")

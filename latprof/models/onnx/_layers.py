@@ -47,7 +47,9 @@ def pads(node: Node, spatial: int, kernel: list[int], strides: list[int]) -> lis
     return list(zip(flat[:spatial], flat[spatial:], strict=True))
 
 
-def padded(node: Node, around: list[tuple[int, int]], value: float = 0.0) -> tuple[fx.Node, list[int]]:
+def padded(
+    node: Node, around: list[tuple[int, int]], value: float = 0.0
+) -> tuple[fx.Node, list[int]]:
     """The first input, padded where the two sides differ, and what is left for the layer to pad."""
     x = node.tensor(0)
     if all(before == after for before, after in around):

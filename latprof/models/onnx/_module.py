@@ -82,9 +82,7 @@ def _converted(model: Any, path: Path) -> tuple[nn.Module, tuple[Tensor, ...]]:
     from onnx import helper, numpy_helper
 
     graph, root = fx.Graph(), nn.Module()
-    values: dict[str, Value] = {
-        t.name: numpy_helper.to_array(t) for t in model.graph.initializer
-    }
+    values: dict[str, Value] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     sizes = _sizes(model.graph, values)
     examples = []
     for number, info in enumerate(i for i in model.graph.input if i.name not in values):

@@ -1,6 +1,8 @@
 from ._conclude import conclude as conclude
 from ._deployment import Deployment as Deployment
 from ._deployment import first_inputs as first_inputs
+from ._file_job import file_job as file_job
+from ._file_job import file_keys as file_keys
 from ._folder import locked as locked
 from ._job import Job as Job
 from ._run_file import RunFile as RunFile
@@ -21,6 +23,8 @@ __all__ = [
     "Watcher",
     "compress_in",
     "conclude",
+    "file_job",
+    "file_keys",
     "first_inputs",
     "load_small",
     "locked",
