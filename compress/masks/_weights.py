@@ -64,7 +64,7 @@ class Weights(nn.Module):
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
         self.bits = nn.ModuleList(
-            Bits(model.get_parameter(o.layer.weight), o.block.bits)  # type: ignore[union-attr]
+            Bits(model.get_parameter(o.layer.weight), o.block.bits, o.block.grid)  # type: ignore[union-attr]
             for o in space.bits
         )
         for option in space.ranks:
