@@ -48,7 +48,8 @@ def nearest(weight: Tensor, lower: Tensor, upper: Tensor, bits: int, grid: str) 
 def _even(weight: Tensor, lower: Tensor, upper: Tensor, bits: int) -> Tensor:
     step = (upper - lower) / (2**bits - 1)
     place = (clip(weight, lower, upper) - lower) / step
-    return lower + step * (place + (place.round() - place).detach())
+    found: Tensor = lower + step * (place + (place.round() - place).detach())
+    return found
 
 
 def _multiples(weight: Tensor, step: Tensor, least: Tensor, most: Tensor) -> Tensor:

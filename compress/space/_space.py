@@ -7,7 +7,7 @@ import dataclasses
 import fnmatch
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 
 from latprof.compress.graph import Graph, Group
 from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse
+from latprof.compress.space._norms import folded_norms
 from latprof.compress.space._residual import residual_blocks
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -91,12 +92,14 @@ class Space:
 
     Args:
         narrow: weights of layers whose inputs may be smaller than they.
+        norms: {batch norm: convolution that an exporter folds it into}.
     """
 
     graph: Graph
     options: tuple[Option, ...] = ()
     residuals: tuple[Residual, ...] = ()
     narrow: tuple[str, ...] = ()
+    norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -237,7 +240,8 @@ def space_of(
             )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
     of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
-    return Space(graph, tuple(options), residuals, _narrow(layers, graph)), of_group
+    narrow = _narrow(layers, graph)
+    return Space(graph, tuple(options), residuals, narrow, folded_norms(model)), of_group
 
 
 def _residuals(
