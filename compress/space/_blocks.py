@@ -112,8 +112,10 @@ class Sparse(Block):
     on runtimes without sparse kernels: it takes a budget of ``params`` or ``bytes``.
 
     Args:
-        pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels; or ``N:M``, at
-            most N of every M weights along the inputs, which is reached without a budget.
+        pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels in one place of
+            the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
+            output and each place of the kernel, which is reached without a budget. It is chosen
+            over the input channels that stay, whose count is a multiple of M.
         layers: names or patterns of the linear and convolution layers it may thin.
     """
 
