@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,8 @@ class Compressor(nn.Module):
             None, where the method can do without: what the method chooses by itself.
         blocks: what may be done to the network, each kind once.
         method: how units are chosen.
+        measure_bytes: of a network, the bytes of the file that it becomes, where a budget is of
+            bytes: the prediction is corrected until a measured file is just under it.
         steps: length of the mask phase, in calls of ``step``; after it the masks are fixed at
             the budget, lambda is 0, and the same loop fine-tunes.
 
@@ -99,7 +101,8 @@ class Compressor(nn.Module):
         method, selection: how units are chosen, and what it holds of this network.
         ratio_before_fix: largest cost over its budget just before the choice was fixed.
         steps, steps_taken, fixed: length of the mask phase, how much of it is over, and its end.
-        measure: {target: seconds of a shrunk model}; empty where nothing is measured.
+        measure: {target: seconds of a shrunk model}, and bytes under ``bytes``; empty where nothing
+            is measured.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -121,6 +124,7 @@ class Compressor(nn.Module):
         blocks: Sequence[Block] = (Prune(),),
         method: Method = _MASKS,
         steps: int = 2000,
+        measure_bytes: Callable[[nn.Module], float] | None = None,
     ) -> None:
         super().__init__()
         self.steps = Schedule(steps).steps
@@ -129,7 +133,10 @@ class Compressor(nn.Module):
         latencies = _of_first_process(named_latencies(latency))
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget or []
         trace_once = cache(partial(_trace, model, example_inputs))
-        space, of_group, goals = space_and_goals(model, trace_once, blocks, latencies, budgets)
+        original_bytes = from_first(partial(measure_bytes, model)) if measure_bytes else None
+        space, of_group, goals = space_and_goals(
+            model, trace_once, blocks, latencies, budgets, original_bytes
+        )
         self.space = space
         self.model = model
         self.goals = goals
@@ -139,6 +146,8 @@ class Compressor(nn.Module):
             Parts(model, space, tuple(of_group), goals, self.weights, self._projection, steps)
         )
         self.measure = {n: each.measure for n, each in latencies.items() if each.measure}
+        if measure_bytes and goals.of("bytes"):
+            self.measure["bytes"] = measure_bytes
         self._original_cost = self.cost_model.feasible_range().original
         self.is_tried = False  # by check_trainable
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))

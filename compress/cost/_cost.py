@@ -1,4 +1,4 @@
-"""What a network costs as a function of its unit counts: latency, MACs, parameters, bytes."""
+"""What a network costs as a function of its unit counts: latency, MACs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from latprof.workloads import Conv2d, Workload
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
 
-__all__ = ["Cost", "LatencyCost", "MacsCost", "WeightsCost"]
-
-_BITS = 32
+__all__ = ["Cost", "LatencyCost", "MacsCost"]
 
 
 class Cost(nn.Module):
@@ -198,90 +196,6 @@ class _Macs(nn.Module):
     def forward(self, channels: Tensor) -> Tensor:
         c_in, c_out = channels.unbind(-1)
         return self.rate * c_out * torch.where(self.both, c_in, 1.0)
-
-
-class WeightsCost(Cost):
-    """Of the tensors: parameters that are not zero, or the bytes that they take.
-
-    A sparse tensor's bytes are its non-zeros and one bit per weight that tells where they are, or
-    all its weights where that is less. Its units are taken to lie in channels that are kept.
-    """
-
-    mixing: Tensor
-    offset: Tensor
-    plain_bits: Tensor
-    held: Tensor
-    rank: Tensor
-    places: Tensor
-    ladder: Tensor
-    coded: Tensor
-    levels: Tensor
-
-    def __init__(self, space: Space, *, as_bytes: bool) -> None:
-        graph = space.graph
-        names = [n for n in graph.shapes if n not in graph.buffers]
-        super().__init__(space, names)
-        self.as_bytes, self.unit = as_bytes, "bytes" if as_bytes else "parameters"
-        row = {name: t for t, name in enumerate(names)}
-        dims = max((len(graph.shapes[n]) for n in names), default=1)
-        mixing = np.zeros((len(names), dims, len(space.groups)))
-        offset = np.ones((len(names), dims))
-        for name, t in row.items():
-            offset[t, : len(graph.shapes[name])] = graph.shapes[name]
-        for g in graph.prunable:
-            for part in (*g.readers, *g.writers):
-                if part.name in row:
-                    each = int((part.index >= 0).sum()) // g.size
-                    mixing[row[part.name], part.dim, g.index] += each
-                    offset[row[part.name], part.dim] -= each * g.size
-        held = np.zeros((len(names), len(space.groups)))
-        for option in space.sparse:
-            held[row[option.layer.weight], option.group.index] = option.weights_per_unit
-        self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (T, D, G)
-        self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (T, D)
-        bits = [8 * graph.element_bytes.get(n, _BITS // 8) for n in names]
-        plain = torch.tensor(bits, dtype=torch.float32)
-        self.register_buffer("plain_bits", plain, persistent=False)  # (T,)
-        self.register_buffer("held", torch.as_tensor(held, dtype=torch.float32))  # (T, G)
-        coded = [row[o.layer.weight] for o in space.bits]
-        levels = [o.group.index for o in space.bits]
-        self.register_buffer("coded", torch.tensor(coded, dtype=torch.int64))
-        self.register_buffer("levels", torch.tensor(levels, dtype=torch.int64))
-        ladder = [(0, *o.block.bits, bits[row[o.layer.weight]]) for o in space.bits]  # type: ignore[union-attr]
-        self.register_buffer("ladder", torch.tensor(ladder, dtype=torch.float32))  # (C, L + 2)
-        ranks = [o.group.index for o in space.ranks]
-        places = [row[o.layer.weight] for o in space.ranks]
-        self.register_buffer("rank", torch.tensor(ranks, dtype=torch.int64))
-        self.register_buffer("places", torch.tensor(places, dtype=torch.int64))
-
-    def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        dims = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., T, D)
-        numel = dims.prod(-1)
-        held = torch.tensordot(counts, self.held, ([-1], [1]))
-        left = torch.where((self.held != 0).any(-1), held.minimum(numel), numel)
-        scale = self.plain_bits / 8 if self.as_bytes else torch.ones_like(self.plain_bits)
-        each = scale * left
-        if self.as_bytes:
-            size = self._bytes(counts, numel)
-            each = size * left
-            each = torch.where(left < numel, each + numel / 8, each).minimum(size * numel)
-        outer = dims[..., self.places, 0]
-        inner = dims[..., self.places, 1:].prod(-1)
-        saved = scale[self.places] * (outer * inner - counts[..., self.rank] * (outer + inner))
-        return self._left(each, counts).sum(-1), self._left(saved, counts, self.places)
-
-    def _bytes(self, counts: Tensor, numel: Tensor) -> Tensor:
-        """(..., T) bytes per weight; between two bit widths on the line between them."""
-        size = torch.zeros_like(numel) + self.plain_bits / 8
-        if not len(self.coded):
-            return size
-        place = counts[..., self.levels]  # (..., C)
-        below = place.detach().floor().long().clamp(0, self.ladder.shape[1] - 2)
-        ladder = self.ladder.expand(*below.shape, -1)
-        low = ladder.gather(-1, below[..., None])[..., 0]
-        high = ladder.gather(-1, below[..., None] + 1)[..., 0]
-        bits = low + (place - below) * (high - low)
-        return size.index_copy(-1, self.coded, bits / 8)
 
 
 def _all_ops(space: Space) -> list[Workload]:

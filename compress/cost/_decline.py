@@ -26,6 +26,7 @@ def space_and_goals(
     blocks: Sequence[Block],
     latencies: Mapping[str, Latency],
     budgets: Sequence[str | float],
+    original_bytes: float | None = None,
 ) -> tuple[Space, list[Block], Goals]:
     """The space, the block of each of its groups, and the goals; without the layers that LowRank
     makes dearer at every rank, whose factors would cost training time for nothing.
@@ -35,11 +36,11 @@ def space_and_goals(
 
     Args:
         trace: graph of the model where the modules given by name or pattern keep their channels.
-        latencies, budgets: see ``Goals``.
+        latencies, budgets, original_bytes: see ``Goals``.
     """
     space, of_group = space_of(model, trace, blocks)
     check_counted(space.graph, [Budget.parse(text) for text in budgets], latencies)
-    goals = Goals(space, latencies, budgets)
+    goals = Goals(space, latencies, budgets, original_bytes)
     paying = goals.ever_paying()
     idle = [o.layer.path for o in space.ranks if o.layer.path not in paying]
     if not idle:
@@ -54,4 +55,4 @@ def space_and_goals(
         len(idle), len(space.ranks), ", ".join(idle),
     )  # fmt: skip
     space, of_group = space_of(model, trace, left)
-    return space, of_group, Goals(space, latencies, budgets)
+    return space, of_group, Goals(space, latencies, budgets, original_bytes)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress.cost._budget import Budget
-from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
+from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
+from latprof.compress.cost._file_bytes import FileBytesCost
 from latprof.compress.cost._integer import as_int8
 from latprof.compress.cost._latency import Latency
+from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.space import Space
 from latprof.errors import UsageError
 from latprof.vocabulary import format_figure
@@ -51,6 +53,7 @@ class Goals(nn.Module):
     Args:
         latencies: of the targets, by the name that budgets call them.
         budgets: see ``Budget.parse``.
+        original_bytes: of the original's packed file, measured; None: not known.
 
     Raises:
         UsageError: a budget of an unknown kind, or one that a block cannot serve.
@@ -58,7 +61,11 @@ class Goals(nn.Module):
     """
 
     def __init__(
-        self, space: Space, latencies: Mapping[str, Latency], budgets: Sequence[str | float]
+        self,
+        space: Space,
+        latencies: Mapping[str, Latency],
+        budgets: Sequence[str | float],
+        original_bytes: float | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -75,7 +82,7 @@ class Goals(nn.Module):
         _check_blocks(space, parsed)
         for budget in parsed:
             if budget.kind not in costs:
-                costs[budget.kind] = _cost(space, budget, list(latencies))
+                costs[budget.kind] = _cost(space, budget, list(latencies), original_bytes)
             cost = costs[budget.kind]
             feasible = cost.feasible_range()
             limit = budget.resolve(feasible) if self.any else feasible.original
@@ -141,11 +148,16 @@ def _nothing_to_meet(space: Space, latencies: Mapping[str, Latency]) -> Budget:
     return Budget("no budget", kind, fraction=1.0)
 
 
-def _cost(space: Space, budget: Budget, targets: list[str]) -> Cost:
+def _cost(space: Space, budget: Budget, targets: list[str], original_bytes: float | None) -> Cost:
     if budget.kind == "macs":
         return MacsCost(space)
-    if budget.kind in ("params", "bytes"):
-        return WeightsCost(space, as_bytes=budget.kind == "bytes")
+    if budget.kind == "params":
+        return WeightsCost(space)
+    if budget.kind == "bytes":
+        cost = FileBytesCost(space)
+        if original_bytes is not None:
+            cost.constant.fill_(original_bytes - cost.feasible_range().original)
+        return cost
     known = ", ".join([*targets, "macs", "params", "bytes"])
     raise UsageError(
         f"budget {budget.text} is of {budget.kind!r}; expected one of {known}"

@@ -3,6 +3,10 @@ from ._check import Check as Check
 from ._check import check_path as check_path
 from ._check import load_check as load_check
 from ._check import save_check as save_check
+from ._encodings import CODE_BITS as CODE_BITS
+from ._encodings import best_encoding as best_encoding
+from ._encodings import node_bytes as node_bytes
+from ._encodings import payload_bytes as payload_bytes
 from ._export import export as export
 from ._export_int8 import Int8Export as Int8Export
 from ._export_int8 import Int8Warning as Int8Warning
@@ -10,20 +14,28 @@ from ._export_int8 import export_int8 as export_int8
 from ._export_int8 import file_accuracy as file_accuracy
 from ._export_tflite import LayoutWarning as LayoutWarning
 from ._int8 import CHOICES as CHOICES
+from ._pack import check_folded as check_folded
+from ._pack import pack_onnx as pack_onnx
 from ._session import onnx_session as onnx_session
 
 __all__ = [
     "CHOICES",
+    "CODE_BITS",
     "Arrays",
     "Check",
     "Int8Export",
     "Int8Warning",
     "LayoutWarning",
+    "best_encoding",
+    "check_folded",
     "check_path",
     "export",
     "export_int8",
     "file_accuracy",
     "load_check",
+    "node_bytes",
     "onnx_session",
+    "pack_onnx",
+    "payload_bytes",
     "save_check",
 ]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from latprof.compress.export._check import Check, save_check
 from latprof.compress.export._export_onnx import write_onnx
+from latprof.compress.export._pack import MIN_OPSET, check_folded, pack_onnx
+from latprof.compress.export._session import onnx_session
 from latprof.compress.graph import Inputs, flat_outputs
 from latprof.compress.shrink import (
     MAX_ROUNDING,
@@ -44,6 +46,8 @@ def export(
     *,
     opset: int = 18,
     dynamic_batch: bool = False,
+    pack: bool = False,
+    float16: bool = False,
 ) -> Path:
     """Write the model in eval mode as ``.onnx`` or ``.tflite``, and compare it with the model.
 
@@ -56,9 +60,14 @@ def export(
         path: the suffix chooses the format; an existing file is replaced once the new one holds.
         opset: of ONNX.
         dynamic_batch: leave the first dim of every input open (ONNX only).
+        pack: store each weight in the fewest bytes that give it back exactly: codes of 1 to 8 bits
+            where it has as few values, float16 where all its values are that, a bitmap and the
+            non-zeros. ONNX Runtime decodes them once, as it loads (ONNX only, opset 18 or later).
+        float16: with pack, round the other weights to float16: the file is compared within 1e-2.
 
     Raises:
-        UsageError: a suffix of no known format, or a folder that does not exist.
+        UsageError: a suffix of no known format, a folder that does not exist, or pack where it
+            cannot be.
         MissingExtraError: the format's packages are not installed.
         ExportError: the exporter fails, the file has another opset or computes something else, or
             the network itself does not compute the same twice.
@@ -66,6 +75,10 @@ def export(
     path = Path(path)
     if path.suffix not in (".onnx", ".tflite"):
         raise UsageError(f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite")
+    if pack:
+        _check_pack(path, opset)
+    elif float16:
+        raise UsageError("float16 is of weights in a packed file; give pack too")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: {path.parent} is no folder; create it first")
     _refuse_bfloat16(model)
@@ -85,6 +98,15 @@ def export(
 
                 names, got = write_tflite(model, inputs, arrays, draft)
             found = _compare(model, shown, expected, got)
+            if pack and found.holds:
+                pack_onnx(draft, _weights(model), half=float16)
+                check_folded(draft)
+                got = onnx_session(draft).run(None, dict(zip(names, arrays, strict=True)))
+                found = (
+                    compare_outputs(expected, got, limit=MAX_ROUNDING)
+                    if float16
+                    else _compare(model, shown, expected, got)
+                )
         if not found.holds:
             raise ExportError(f"{path.name} differs from the network: {found}")
         check = Check(dict(zip(names, arrays, strict=True)), [t.numpy() for t in expected])
@@ -93,6 +115,22 @@ def export(
         draft.unlink(missing_ok=True)
     save_check(path, check)
     return path
+
+
+def _check_pack(path: Path, opset: int) -> None:
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path}: pack writes .onnx files alone; leave it out")
+    if opset < MIN_OPSET:
+        raise UsageError(f"opset is {opset}; a packed file takes {MIN_OPSET} or later")
+
+
+def _weights(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """The parameters in float32, by name."""
+    return {
+        name: p.detach().cpu().numpy()
+        for name, p in model.named_parameters()
+        if p.dtype == torch.float32
+    }
 
 
 def _refuse_bfloat16(model: nn.Module) -> None:

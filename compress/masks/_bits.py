@@ -7,23 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bits", "clip", "quantize"]
+from latprof.compress.masks._grids import nearest
+
+__all__ = ["Bits"]
 
 #: Shares of the weight's range that are tried as the first clip range of each bit width.
 _SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
-
-
-def clip(weight: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """The weight within [lower, upper]; gradients reach all three."""
-    return upper - torch.relu(upper - lower - torch.relu(weight - lower))
-
-
-def quantize(weight: Tensor, lower: Tensor, upper: Tensor, bits: int) -> Tensor:
-    """The nearest of 2**bits even steps from lower to upper; rounding is straight-through."""
-    step = (upper - lower) / (2**bits - 1)
-    place = (clip(weight, lower, upper) - lower) / step
-    nearest: Tensor = lower + step * (place + (place.round() - place).detach())
-    return nearest
 
 
 class Bits(nn.Module):
@@ -37,12 +26,14 @@ class Bits(nn.Module):
     Args:
         weight: of any shape.
         widths: ascending bit widths.
+        grid: ``integer``, ``symmetric`` or ``even``.
     """
 
     begin: Tensor
 
-    def __init__(self, weight: Tensor, widths: Sequence[int]) -> None:
+    def __init__(self, weight: Tensor, widths: Sequence[int], grid: str = "integer") -> None:
         super().__init__()
+        self.grid = grid
         self.widths = tuple(widths)
         self.register_buffer("begin", torch.zeros(len(widths), 2))
         self.stretch = nn.Parameter(torch.zeros(len(widths), 2))  # logarithm: decay leads to 1
@@ -54,7 +45,7 @@ class Bits(nn.Module):
         top = self._top(beta)
         for j, bits in enumerate(self.widths):
             if not top[j]:
-                self.begin[j] = _range(weight, bits)
+                self.begin[j] = _range(weight, bits, self.grid)
                 self.stretch[j] = 0.0
 
     @torch.no_grad()
@@ -64,7 +55,7 @@ class Bits(nn.Module):
         exact = _exact(weight)
         ranges = zip(_exact(self.begin * self.stretch.exp()), self.widths, strict=True)
         errors = [
-            (quantize(exact, ends[0], ends[1], bits) - exact).square().sum()
+            (nearest(exact, ends[0], ends[1], bits, self.grid) - exact).square().sum()
             for ends, bits in ranges
         ]
         return torch.stack([*errors, exact.new_zeros(())])
@@ -78,7 +69,10 @@ class Bits(nn.Module):
         """The mixture at ``beta`` (len(widths) + 1,); its first entry is not read."""
         exact = _exact(weight)
         ranges = zip(_exact(self.ranges(beta)), self.widths, strict=True)
-        ladder = [*(quantize(exact, ends[0], ends[1], bits) for ends, bits in ranges), exact]
+        ladder = [
+            *(nearest(exact, ends[0], ends[1], bits, self.grid) for ends, bits in ranges),
+            exact,
+        ]
         mixed = torch.zeros(())
         for j in range(len(ladder) - 1, 0, -1):
             mixed = beta[j] * (ladder[j] - ladder[j - 1] + mixed)
@@ -96,12 +90,13 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _range(weight: Tensor, bits: int) -> Tensor:
+def _range(weight: Tensor, bits: int, grid: str) -> Tensor:
     weight = _exact(weight)
     low, high = weight.min(), weight.max()
     whole = torch.stack([low, high if high > low else low + 1e-6])
     tried = [whole * share for share in _SHARES]
     errors = [
-        float((quantize(weight, ends[0], ends[1], bits) - weight).square().sum()) for ends in tried
+        float((nearest(weight, ends[0], ends[1], bits, grid) - weight).square().sum())
+        for ends in tried
     ]
     return tried[errors.index(min(errors))]

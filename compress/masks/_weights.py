@@ -64,7 +64,7 @@ class Weights(nn.Module):
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
         self.bits = nn.ModuleList(
-            Bits(model.get_parameter(o.layer.weight), o.block.bits)  # type: ignore[union-attr]
+            Bits(model.get_parameter(o.layer.weight), o.block.bits, o.block.grid)  # type: ignore[union-attr]
             for o in space.bits
         )
         for option in space.ranks:
@@ -97,7 +97,7 @@ class Weights(nn.Module):
         for option in self.space.sparse:
             name = option.layer.weight
             weight = changed.get(name, params[name])
-            mask = _per_weight(scales[option.group.index], weight.shape, option.tile)
+            mask = option.per_weight(scales[option.group.index])
             changed[name] = weight * mask.to(weight.dtype)
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             name = option.layer.weight
@@ -200,13 +200,4 @@ class Weights(nn.Module):
         for (name, dim), keep in self.space.graph.kept(keeps).items():
             if name == option.layer.weight:
                 alive &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
-        rows, columns = option.tile
-        return alive.view(shape[0] // rows, rows, -1, columns).any(3).any(1).flatten()
-
-
-def _per_weight(scales: Tensor, shape: torch.Size, tile: tuple[int, int]) -> Tensor:
-    """One scale per tile of a weight as a mask of the weight's shape."""
-    if tile == (1, 1):
-        return scales.view(shape)
-    tiles = scales.view(shape[0] // tile[0], -1)
-    return tiles.repeat_interleave(tile[0], 0).repeat_interleave(tile[1], 1).view(shape)
+        return option.units(alive).any(1)

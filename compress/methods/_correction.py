@@ -39,7 +39,7 @@ class Correction(Generic[T]):
 
     Args:
         goals: whose costs are corrected, in place.
-        measure: per target, seconds of a network.
+        measure: per target, seconds of a network; under ``bytes``, those of its file.
     """
 
     def __init__(self, goals: Goals, measure: Mapping[str, Callable[[nn.Module], float]]) -> None:
@@ -48,7 +48,7 @@ class Correction(Generic[T]):
         self._history: dict[str, list[tuple[float, float]]] = {name: [] for name in measure}
 
     def accepts(self, small: nn.Module, counts: Tensor, choice: T) -> bool:
-        """Whether the network's measured latencies lie just under their budgets; where not, the
+        """Whether what was measured of the network lies just under its budgets; where not, the
         costs are corrected.
 
         Args:
@@ -79,28 +79,28 @@ class Correction(Generic[T]):
         met = [entry for entry in self._measured if entry[0] <= HIGH]
         return (max if met else min)(met or self._measured, key=lambda entry: entry[0])[1]
 
-    def _check(self, target: str, measured_s: float, counts: Tensor) -> tuple[bool, float]:
+    def _check(self, target: str, measured: float, counts: Tensor) -> tuple[bool, float]:
         """Whether a measurement lies just under its budget, and its share of it."""
         goal = self._goals.of(target)
         if goal is None:
             return True, 0.0
         with torch.no_grad():
-            predicted_s = float(goal.cost(counts))
-        fits, share = _fits(goal, measured_s, predicted_s)
+            predicted = float(goal.cost(counts))
+        fits, share = _fits(goal, measured, predicted)
         if not fits:
             history = self._history[target]
             history.append((float(goal.cost.correction), share))
             if len(self._measured) + 1 < MAX_MEASUREMENTS:
-                factor = corrected(history, predicted_s / goal.limit)
+                factor = corrected(history, predicted / goal.limit)
             else:
                 factor = smaller(history)
             goal.cost.correction.fill_(factor)
         return fits, share
 
 
-def _fits(goal: Goal, measured_s: float, predicted_s: float) -> tuple[bool, float]:
-    loose = predicted_s < LOW * goal.limit  # another budget is the tighter one
-    share = measured_s / goal.limit
+def _fits(goal: Goal, measured: float, predicted: float) -> tuple[bool, float]:
+    loose = predicted < LOW * goal.limit  # another budget is the tighter one
+    share = measured / goal.limit
     return (loose or share >= LOW) and share <= HIGH, share
 
 

@@ -90,7 +90,8 @@ class Projection:
                 count = min(count, int(alive.sum()))
             if option and option.n_of_m:
                 n, m = option.n_of_m
-                chosen = n_of_m(importance, m - round((m - n) * progress), m).nonzero().squeeze(1)
+                whole = importance.view(*option.layer.shape[:2], -1)
+                chosen = n_of_m(whole, m - round((m - n) * progress), m).nonzero().squeeze(1)
             elif index in self._nested:
                 chosen = torch.arange(count, device=importance.device)
             else:

@@ -43,9 +43,7 @@ def energies(parts: Parts) -> list[Tensor]:
         if index in of_ranks:
             found.append(of_ranks[index].float().square())
         elif option in space.sparse:
-            rows, columns = option.tile
-            tiles = weight.reshape(weight.shape[0] // rows, rows, -1, columns)
-            found.append(tiles.square().sum((1, 3)).flatten())
+            found.append(option.units(weight).square().sum(1))
         else:
             place = space.bits.index(option)
             found.append(weights.error_reductions(place, weight))

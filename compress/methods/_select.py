@@ -90,14 +90,21 @@ def select(
 
 
 def n_of_m(importance: Tensor, n: int, m: int) -> Tensor:
-    """(size,) bool: the n most important of every m neighbors; size is a multiple of m."""
-    best = importance.view(-1, m).argsort(descending=True, stable=True)[:, :n]
-    return (
-        torch.zeros(importance.numel() // m, m, dtype=torch.bool)
-        .to(importance.device)
-        .scatter_(1, best, True)
-        .view(-1)
-    )
+    """(size,) bool: the n most important of every m neighboring inputs that stay, for each output
+    and each place of the kernel; of those that do not stay, n of m likewise.
+
+    Args:
+        importance: (out, in, area); below 0 where the channel does not stay; in is a multiple of m.
+    """
+    stays = (importance >= 0).any(2).any(0)  # (in,)
+    order = (~stays).to(torch.uint8).argsort(stable=True)
+    ordered = importance[:, order].transpose(1, 2)  # (out, area, in)
+    grouped = ordered.reshape(*ordered.shape[:2], -1, m)
+    best = grouped.argsort(dim=-1, descending=True, stable=True)[..., :n]
+    kept = torch.zeros_like(grouped, dtype=torch.bool).scatter_(-1, best, True)
+    found = torch.empty_like(importance, dtype=torch.bool)
+    found[:, order] = kept.flatten(2).transpose(1, 2)
+    return found.flatten()
 
 
 def _moved(

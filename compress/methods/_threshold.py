@@ -274,11 +274,9 @@ class ThresholdSelection(Selection):
         weight = self._weight(option)
         if constant:
             weight = weight.detach()
-        rows, columns = option.tile
-        if (rows, columns) == (1, 1):
+        if option.tile == (1, 1):
             return weight.float().flatten().square()
-        tiles = weight.float().reshape(weight.shape[0] // rows, rows, -1, columns)
-        return tiles.square().mean((1, 3)).flatten()
+        return option.units(weight.float()).square().mean(1)
 
     def _weight(self, option: Option) -> Tensor:
         return self.parts.model.get_parameter(option.layer.weight)

@@ -11,6 +11,9 @@ from latprof.errors import UsageError
 __all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
+#: Bits of a weight that files store: of integers, and of float16.
+_WIDTHS = frozenset({*range(1, 9), 16})
+_GRIDS = ("even", "integer", "symmetric")
 #: Where the masks of ranks may start besides.
 _SVD = "svd"
 
@@ -109,8 +112,10 @@ class Sparse(Block):
     on runtimes without sparse kernels: it takes a budget of ``params`` or ``bytes``.
 
     Args:
-        pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels; or ``N:M``, at
-            most N of every M weights along the inputs, which is reached without a budget.
+        pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels in one place of
+            the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
+            output and each place of the kernel, which is reached without a budget. It is chosen
+            over the input channels that stay, whose count is a multiple of M.
         layers: names or patterns of the linear and convolution layers it may thin.
     """
 
@@ -142,21 +147,30 @@ class Sparse(Block):
 class Quantize(Block):
     """Give each weight the fewest bits that do: nested bit widths with learned clip ranges.
 
-    It is the size of the weights that falls; it takes a budget of ``bytes``. What int8 saves in
-    latency is a matter of the exported file: ``export_int8``.
+    It is the size of the file that falls; it takes a budget of ``bytes``, and a packed file. What
+    int8 saves in latency is a matter of the exported file: ``export_int8``.
 
     Args:
-        bits: ascending widths that a weight may have; it may also stay as it is.
+        bits: ascending widths that a weight may have, 1 to 8, or 16, which is float16; it may also
+            stay as it is. A file stores 3 bits as 4, and 5 to 7 as 8.
+        grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
+            -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
+            paper's, 2^b even steps between two learned ends, where zero may lie between two.
         layers: names or patterns of the linear and convolution layers it may quantize.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)
     layers: tuple[str, ...] = ("*",)
+    grid: str = "integer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.bits or list(self.bits) != sorted({b for b in self.bits if 1 <= b <= 16}):
-            raise UsageError(f"bits are {self.bits}; expected ascending widths from 1 to 16")
+        if not self.bits or list(self.bits) != sorted(set(self.bits) & _WIDTHS):
+            raise UsageError(
+                f"bits are {self.bits}; expected ascending widths from 1 to 8, and 16 (float16)"
+            )
+        if self.grid not in _GRIDS:
+            raise UsageError(f"grid is {self.grid!r}; expected one of {', '.join(_GRIDS)}")
 
 
 def _check_divisor(divisor: int) -> None:

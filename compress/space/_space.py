@@ -7,15 +7,16 @@ import dataclasses
 import fnmatch
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from latprof.compress.graph import Graph, Group
 from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse
+from latprof.compress.space._norms import folded_norms
 from latprof.compress.space._residual import residual_blocks
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -71,6 +72,19 @@ class Option:
         """Weights that one unit of zeros holds."""
         return self.tile[0] * self.tile[1]
 
+    def units(self, weight: Tensor) -> Tensor:
+        """The layer's weight, or a tensor like it, unit by unit: (size, weights_per_unit). A tile
+        lies in one place of a kernel."""
+        (rows, columns), (out, inner) = self.tile, self.layer.shape[:2]
+        whole = weight.reshape(out // rows, rows, inner // columns, columns, -1)
+        return whole.permute(0, 2, 4, 1, 3).reshape(self.group.size, -1)
+
+    def per_weight(self, units: Tensor) -> Tensor:
+        """Figures of units (size,) in the shape of the layer's weight."""
+        (rows, columns), (out, inner) = self.tile, self.layer.shape[:2]
+        tiles = units.view(out // rows, 1, inner // columns, 1, -1)
+        return tiles.expand(-1, rows, -1, columns, -1).reshape(self.layer.shape)
+
 
 @dataclass(frozen=True)
 class Residual:
@@ -91,12 +105,14 @@ class Space:
 
     Args:
         narrow: weights of layers whose inputs may be smaller than they.
+        norms: {batch norm: convolution that an exporter folds it into}.
     """
 
     graph: Graph
     options: tuple[Option, ...] = ()
     residuals: tuple[Residual, ...] = ()
     narrow: tuple[str, ...] = ()
+    norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -227,6 +243,7 @@ def space_of(
                 f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
                 "linear or ungrouped convolution layers; latprof inspect lists them"
             )
+    graph = _whole_groups(graph, options)
     residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
     low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
     for option in options:
@@ -237,7 +254,25 @@ def space_of(
             )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
     of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
-    return Space(graph, tuple(options), residuals, _narrow(layers, graph)), of_group
+    narrow = _narrow(layers, graph)
+    return Space(graph, tuple(options), residuals, narrow, folded_norms(model)), of_group
+
+
+def _whole_groups(graph: Graph, options: Sequence[Option]) -> Graph:
+    """The graph, the inputs of layers under N:M left in multiples of M."""
+    of_weight = {o.layer.weight: o.n_of_m[1] for o in options if o.n_of_m}
+    groups = []
+    for g in graph.groups:
+        every = [1]
+        for part in (*g.readers, *g.writers):
+            if part.dim == 1 and (m := of_weight.get(part.name)):
+                inputs = int((part.index >= 0).sum()) // g.size  # of each unit
+                every.append(m // math.gcd(m, inputs))
+        divisor = math.lcm(g.divisor, *every)
+        if g.prunable and divisor > g.divisor and g.size >= divisor:
+            g = dataclasses.replace(g, divisor=divisor, minimum=max(g.minimum, divisor))
+        groups.append(g)
+    return dataclasses.replace(graph, groups=tuple(groups))
 
 
 def _residuals(
@@ -298,7 +333,8 @@ def _option(block: LowRank | Quantize | Sparse, layer: Layer, index: int) -> Opt
     else:
         rows, columns = block.block or (1, 1)
         out, inner = layer.shape[0], math.prod(layer.shape[1:])
-        if out % rows or inner % columns or (block.n_of_m and inner % block.n_of_m[1]):
+        channels = layer.shape[1]
+        if out % rows or channels % columns or (block.n_of_m and channels % block.n_of_m[1]):
             return None
         size, divisor, minimum = out * inner // (rows * columns), 1, 1
         if block.n_of_m:

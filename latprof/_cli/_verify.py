@@ -28,6 +28,7 @@ from latprof.vocabulary import format_s
 @click.option(
     "--max", "max_latency", metavar="LATENCY", help="A limit, like 5ms; see latprof gate."
 )
+@click.option("--max-bytes", metavar="SIZE", help="A limit on the size of FILE, like 4MB.")
 @settings_options
 @json_option
 @click.pass_context
@@ -38,6 +39,7 @@ def command(
     device: str,
     table: Path,
     max_latency: str | None,
+    max_bytes: str | None,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -46,7 +48,8 @@ def command(
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
 
-    With --max the exit code says whether FILE is within it: 0 yes; 3 no; 4 not decided.
+    With --max or --max-bytes the exit code says whether FILE is within them: 0 yes; 3 no; 4 not
+    decided.
     """
     with progress("measuring", 100) as update:
         result = latprof.verify(
@@ -54,6 +57,7 @@ def command(
             table,
             device=device,
             max_latency=max_latency,
+            max_bytes=max_bytes,
             on_event=lambda event: update(100 * event.fraction),
             **settings,
         )
@@ -81,4 +85,7 @@ def command(
         note(f"{result.status}: {result.detail}")
     if result.check is not None:
         click.echo(f"max: {result.check}")
+    if result.max_bytes is not None:
+        holds = "within" if result.fits else "more than"
+        click.echo(f"max-bytes: {result.bytes:,} bytes, {holds} {result.max_bytes:,.0f}")
     ctx.exit(result.exit_code)

@@ -123,6 +123,7 @@ def check_run(run: str | Path) -> str:
         steps=settings.masks.steps(len(batches)),
     )
     suffix = ".tflite" if job.table.target.runtime == "tflite" else ".onnx"
+    settings.check_files(suffix)
     first = next(iter(batches.epoch(0)))
     inputs = model_inputs(comp, first, with_labels=job.task.with_labels)
     check_trainable(comp, inputs, suffix=suffix)

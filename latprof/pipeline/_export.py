@@ -1,4 +1,4 @@
-"""``export``: the file to deploy, in float32 or int8."""
+"""``export``: the file to deploy, in float32, packed, or int8."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def export(
     threads: int = 1,
     trust: bool = False,
     opset: int = 18,
+    pack: bool = False,
+    float16: bool = False,
 ) -> ExportResult:
     """Write ``model`` as a file; an int8 file's error is measured, and what becomes int8 is chosen
     by measuring on ``device``.
@@ -66,6 +68,9 @@ def export(
         data: with int8: ``package.module:callable`` that returns (batches, test), as a RUN.toml's.
         images: with int8: inputs to calibrate on.
         opset: of an ONNX file.
+        pack: store each weight of an ONNX file in the fewest bytes that give it back exactly;
+            ONNX Runtime decodes them as it loads, and runs the file as fast.
+        float16: with pack, round the other weights to float16.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         device, threads: with int8: where the file is timed beside the float32 one.
 
@@ -78,6 +83,8 @@ def export(
     """
     if int8 != (data is not None):
         raise UsageError("int8 and data go together: an int8 file is calibrated on that data")
+    if int8 and pack:
+        raise UsageError("int8 and pack do not go together: an int8 file has its codes already")
     if images < 1:
         raise UsageError(f"images is {images}; expected at least 1")
     module, inputs = (
@@ -87,7 +94,9 @@ def export(
         load_weights(module, Path(weights))
     path = Path(out)
     if data is None:
-        return ExportResult(export_module(module, inputs, path, opset=opset))
+        return ExportResult(
+            export_module(module, inputs, path, opset=opset, pack=pack, float16=float16)
+        )
     batches, _ = load_callable(data)()
     runtime = "tflite" if path.suffix == ".tflite" else "onnxruntime"
     with open_device(device, runtime=runtime, threads=threads) as opened:

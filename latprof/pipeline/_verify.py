@@ -20,6 +20,7 @@ from latprof.pipeline.gating import (
     MAX_S,
     LimitCheck,
     check_latency,
+    read_bytes,
     read_latency,
 )
 from latprof.surrogate import fit, fit_file
@@ -44,6 +45,8 @@ class Verification:
         check: that of ``max_latency``; None where none was given.
         status: ``ok``, or why ``latency_s`` is not to be trusted: ``noisy`` or ``throttled``.
         detail: one line on it; empty where it is ``ok``.
+        bytes: of the file.
+        max_bytes: limit on them; None where none was given.
     """
 
     file: str
@@ -54,13 +57,22 @@ class Verification:
     check: LimitCheck | None = None
     status: str = "ok"
     detail: str = ""
+    bytes: int = 0
+    max_bytes: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
+    def fits(self) -> bool:
+        """Whether the file is no larger than ``max_bytes``."""
+        return self.max_bytes is None or self.bytes <= self.max_bytes
+
+    @property
     def exit_code(self) -> int:
-        """0 where a limit holds or none was given, 3 where it does not, 4 where undecided."""
+        """0 where all limits hold or none was given, 3 where one does not, 4 where undecided."""
+        if not self.fits:
+            return EXIT_CODES["regression"]
         return EXIT_CODES[self.check.verdict] if self.check else 0
 
 
@@ -70,6 +82,7 @@ def verify(
     *,
     device: str = "local",
     max_latency: str | float | None = None,
+    max_bytes: str | float | None = None,
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> Verification:
@@ -84,6 +97,7 @@ def verify(
         device: see ``latprof.profile``.
         max_latency: limit such as ``5ms``; it is then measured as ``latprof.gate`` does, and the
             result has a ``check``.
+        max_bytes: limit on the size of the file such as ``4MB``.
         on_event: called as measuring goes on.
         settings: of the device or the runtime, by name.
 
@@ -100,6 +114,7 @@ def verify(
     """
     surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
     file = Path(file)
+    most = None if max_bytes is None else read_bytes(max_bytes, "max-bytes")
     limit_s = None if max_latency is None else read_latency(max_latency, "max")
     target: Target = surrogate.target
     workloads = model_workloads(str(file))
@@ -118,7 +133,16 @@ def verify(
     predicted = surrogate.predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
     return Verification(
-        str(file), str(target), latency_s, predicted_s, error, check, status, detail
+        str(file),
+        str(target),
+        latency_s,
+        predicted_s,
+        error,
+        check,
+        status,
+        detail,
+        file.stat().st_size,
+        most,
     )
 
 

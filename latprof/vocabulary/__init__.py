@@ -7,7 +7,7 @@ from latprof.vocabulary._callables import importable, load_callable, load_object
 from latprof.vocabulary._checks import check_number
 from latprof.vocabulary._closing import Closing
 from latprof.vocabulary._extras import require
-from latprof.vocabulary._files import replace_file
+from latprof.vocabulary._files import gzip_bytes, replace_file
 from latprof.vocabulary._json_files import checksum, load_json, save_json
 from latprof.vocabulary._measurement import STATUSES, Measurement, Timing
 from latprof.vocabulary._pretrained import SHRUNK
@@ -49,6 +49,7 @@ __all__ = [
     "format_figure",
     "format_rate",
     "format_s",
+    "gzip_bytes",
     "importable",
     "load_callable",
     "load_json",

@@ -1,12 +1,25 @@
-"""Files that are replaced whole."""
+"""Files that are replaced whole, and how large they are."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["gzip_bytes", "replace_file"]
+
+_CHUNK_BYTES = 1 << 20
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def gzip_bytes(path: Path) -> int:
+    """Bytes that ``gzip -9`` would make of the file."""
+    packer, size = zlib.compressobj(9, wbits=_GZIP), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            size += len(packer.compress(chunk))
+    return size + len(packer.flush())
 
 
 def replace_file(path: Path, data: bytes) -> Path:

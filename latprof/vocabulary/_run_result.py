@@ -41,9 +41,12 @@ class NetworkResult:
         accuracy: the run's ``metric`` on the test set; of a classification 0 to 1.
         latency_s: measured, seconds; all networks of a run are timed in turns.
         predicted_s: by the table's surrogate, seconds.
-        params: parameters of the module, zeros included.
+        params: parameters that are left, zeros included.
         macs: multiply-accumulates.
         file: the exported file.
+        non_zeros: parameters that are not zero.
+        bytes: of the file. The last three are None in results of older versions.
+        gzip_bytes: what ``gzip -9`` would make of the file.
     """
 
     name: str
@@ -53,6 +56,9 @@ class NetworkResult:
     params: int
     macs: int
     file: str
+    non_zeros: int | None = None
+    bytes: int | None = None
+    gzip_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.latency_s) and self.latency_s > 0):

@@ -12,7 +12,9 @@ from support.phone_jobs import QUICK
 
 from latprof.devices import BackgroundLoad, FakeDevice, SentinelTimes, open_device, profile
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.errors import UsageError
 from latprof.pipeline import verify
+from latprof.pipeline.gating import read_bytes
 from latprof.tables import LatencyTable
 from latprof.workloads import MatMul, Workload
 
@@ -51,8 +53,23 @@ def test_a_timing_beside_background_load_is_flagged_not_lost(
     busy = FakeDevice(loads=[BackgroundLoad(0, math.inf, slowdown=5)])
     busy.baseline = SentinelTimes(core_s=busy.law_s(busy.sentinel))
     monkeypatch.setattr("latprof.pipeline._verify.open_target", lambda *_: busy)
-    result = verify(file, table, device="fake")
+    result = verify(file, table, device="fake", max_bytes=f"{file.stat().st_size - 1}")
     assert result.latency_s > 0
+    assert (result.fits, result.exit_code) == (False, 3)
+    assert result.to_dict()["bytes"] == file.stat().st_size
     assert result.status == "throttled"
     assert result.detail
     assert result.to_dict()["status"] == "throttled"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4MB", 4e6), ("1.5 kB", 1500), ("2KiB", 2048), (7, 7), ("12", 12)]
+)
+def test_sizes_as_people_write_them(text: str | float, size: float) -> None:
+    assert read_bytes(text, "max-bytes") == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "4 ms", "4mb", "50%"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a size like 4MB"):
+        read_bytes(text, "max-bytes")

@@ -58,7 +58,7 @@ def _prune_low_rank_depth() -> Compressor:
 def _sparse_quantize() -> Compressor:
     blocks = (
         Sparse(layers=("expand.0", "squeeze", "excite"), count="hoyer_square"),
-        Quantize(bits=(2, 4, 8), layers=("stem.0", "head", "excite")),
+        Quantize(bits=(2, 4, 8), layers=("stem.0", "head", "excite"), grid="even"),
     )
     return Compressor(network(), EXAMPLE, None, "bytes=60%", blocks=blocks, steps=STEPS)
 

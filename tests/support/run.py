@@ -84,7 +84,7 @@ def fake_run(
             deployment, model, surrogate(), settings, batches, Watcher(on_progress, board=board)
         )
         networks = {
-            "original": (model, done.comp.graph.sizes),
+            "original": (model, done.comp.space.sizes),
             "compressed": (done.small, done.comp.counts()),
         }
         return done, conclude(deployment, networks, done, test)

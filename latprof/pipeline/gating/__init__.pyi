@@ -5,6 +5,7 @@ from ._gate import EXIT_CODES as EXIT_CODES
 from ._gate import MAX_S as MAX_S
 from ._gate import GateResult as GateResult
 from ._gate import gate as gate
+from ._limits import read_bytes as read_bytes
 from ._limits import read_latency as read_latency
 from ._limits import read_share as read_share
 from ._runtimes import runtime_of as runtime_of
@@ -17,6 +18,7 @@ __all__ = [
     "check_latency",
     "check_slowdown",
     "gate",
+    "read_bytes",
     "read_latency",
     "read_share",
     "runtime_of",

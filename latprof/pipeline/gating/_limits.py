@@ -6,9 +6,29 @@ import re
 
 from latprof.errors import UsageError
 
-__all__ = ["read_latency", "read_share"]
+__all__ = ["read_bytes", "read_latency", "read_share"]
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+_BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def read_bytes(text: str | float, name: str) -> float:
+    """Bytes of ``4MB``, ``4 MiB`` or ``4000000``.
+
+    Args:
+        name: of what is limited, for the message.
+
+    Raises:
+        UsageError: no size above 0, or of another unit.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", str(text))
+    number, unit = (float(match[1]), match[2]) if match else (0.0, "")
+    if not number > 0 or unit not in _BYTES:
+        raise UsageError(f"{name} is {text!r}; expected a size like 4MB, 500kB or 4000000")
+    return number * _BYTES[unit]
 
 
 def read_latency(text: str | float, name: str) -> float:

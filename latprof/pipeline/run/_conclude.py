@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from latprof.compress.cost import LatencyCost, MacsCost
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._layers import layers, staircases
 from latprof.pipeline.run._train_run import Compression
-from latprof.vocabulary import BudgetOutcome, NetworkResult, RunResult, WidthResult
+from latprof.vocabulary import (
+    BudgetOutcome,
+    NetworkResult,
+    RunResult,
+    WidthResult,
+    gzip_bytes,
+)
 
 __all__ = ["conclude"]
 
@@ -34,6 +41,7 @@ def conclude(
         on_stage: called with what is done now.
     """
     comp = done.comp
+    deployment = replace(deployment, pack=done.deployment.pack)
     first, *rest = networks.items()
     every = dict([first]) | done.trail | dict(rest)
     on_stage(f"exporting and measuring {len(every)} networks side by side")
@@ -53,6 +61,9 @@ def conclude(
             params=sum(p.numel() for p in model.parameters()),
             macs=round(macs.exact(counts)),
             file=str(files[name]),
+            non_zeros=sum(int(p.count_nonzero()) for p in model.parameters()),
+            bytes=files[name].stat().st_size,
+            gzip_bytes=gzip_bytes(files[name]),
         )
         for name, (model, counts) in every.items()
     )
@@ -60,7 +71,7 @@ def conclude(
     result = RunResult(
         target=deployment.device.target,
         networks=figures,
-        budgets=_budgets(done, original_s, original_s * share["compressed"]),
+        budgets=_budgets(done, original_s, next(f for f in figures if f.name == "compressed")),
         detail=timing.detail,  # of the original, in turns with which all others are timed
         widths=tuple(WidthResult(**w) for w in comp.widths()),
         layers=tuple(layers(comp, deployment.device)),
@@ -82,12 +93,14 @@ def _predicted_s(comp: Compressor, file: Path) -> float:
 
 
 def _budgets(
-    done: Compression, original_s: float, compressed_s: float
+    done: Compression, original_s: float, compressed: NetworkResult
 ) -> tuple[BudgetOutcome, ...]:
     comp, outcomes = done.comp, []
     for goal in comp.goals.each:
         is_latency = goal.cost is comp.cost_model
         limit = goal.budget.limit(original_s) if is_latency else goal.limit
-        reached = compressed_s if is_latency else goal.cost.exact(comp.counts())
+        reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
+        if goal.budget.kind == "bytes" and "bytes" in comp.measure:
+            reached = compressed.bytes or reached  # of the file that is shipped
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
     return tuple(outcomes)

@@ -37,6 +37,7 @@ class Deployment:
         int8: what is int8 in its files; None: nothing. See ``in_int8``.
         calibration: inputs for int8 files.
         task: what the networks are trained for, and judged by.
+        pack: float32 ONNX files store each weight in its smallest encoding.
     """
 
     device: Device
@@ -45,6 +46,7 @@ class Deployment:
     int8: str | None = None
     calibration: tuple[Tensor, ...] = ()
     task: Task = field(default_factory=Classification)
+    pack: bool = False
 
     def in_int8(self, model: nn.Module, batches: Batches) -> Self:
         """The same deployment with int8 files; what is int8 is chosen by measuring ``model``, once
@@ -76,7 +78,8 @@ class Deployment:
         """``name`` with the suffix of the device's runtime, in the folder."""
         path = self._path(name)
         if self.int8 is None:
-            return export(model, self.example_inputs, path)
+            pack = self.pack and self.suffix == ".onnx"
+            return export(model, self.example_inputs, path, pack=pack)
         # its accuracy is measured in the end, and says more than decibels
         return export_int8(
             model,
@@ -132,6 +135,10 @@ class Deployment:
         """Seconds of ``model``, as if timed under the conditions in which ``original`` took
         ``original_s``."""
         return original_s * self.ratios(original, self.export(model.to("cpu"), "candidate"))[0]
+
+    def bytes_of(self, model: nn.Module) -> int:
+        """Of the file that ``model`` becomes."""
+        return self.export(model.to("cpu"), "candidate").stat().st_size
 
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""

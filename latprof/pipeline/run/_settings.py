@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from latprof.compress import Block, Masks, Method, Prune, TrainSettings
+from latprof.compress import Block, Masks, Method, Prune, Quantize, Sparse, TrainSettings
 from latprof.compress.cost import Budget
+from latprof.errors import UsageError
 from latprof.vocabulary import check_number
 
 __all__ = ["Settings"]
@@ -52,6 +53,24 @@ class Settings:
     @property
     def budgets(self) -> list[str]:
         return [text.strip() for text in self.budget.split(",")]
+
+    @property
+    def thins(self) -> bool:
+        """Whether weights may become zeros, or have fewer bits: a packed file saves them."""
+        return any(isinstance(block, (Sparse, Quantize)) for block in self.blocks)
+
+    @property
+    def of_bytes(self) -> bool:
+        """Whether a budget is of bytes."""
+        return any(Budget.parse(text).kind == "bytes" for text in self.budgets)
+
+    def check_files(self, suffix: str) -> None:
+        """Raises UsageError where files of this suffix cannot save what is asked for."""
+        if suffix == ".tflite" and self.thins and self.of_bytes:
+            raise UsageError(
+                f"budget {self.budget} is of bytes, and TFLite files store zeros and few bits as "
+                "float32; expected Prune, LowRank or Depth alone, or a table of ONNX Runtime"
+            )
 
     def to_text(self) -> dict[str, str]:
         """{setting: its value as text}, for the fingerprint of a run folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ class Compression:
         comp: its masks fixed.
         small: shrunk and fine-tuned, in eval mode.
         trail: the networks saved on the way, by name, each with its group counts.
+        deployment: how they were exported and measured.
     """
 
     comp: Compressor
     small: nn.Module
     trail: dict[str, tuple[nn.Module, list[int]]]
+    deployment: Deployment
 
 
 def compress_in(
@@ -64,9 +66,10 @@ def compress_in(
     """Train ``model``'s copy to the budget and shrink it; the original is left as it is.
 
     The folder holds the checkpoints of both phases, ``log.jsonl``, ``measured.json`` (seconds of
-    the networks that were tried, by the digest of their tensors), and in the end the network as
-    ``compressed.json`` and ``compressed.safetensors``; the same call goes on from the checkpoints
-    after a kill, to the same weights.
+    the networks that were tried, by the digest of their tensors), ``bytes.json`` (of their files,
+    with a budget of bytes), and in the end the network as ``compressed.json`` and
+    ``compressed.safetensors``; the same call goes on from the checkpoints after a kill, to the same
+    weights.
 
     Args:
         watcher: follows the run; see Watcher.
@@ -85,6 +88,8 @@ def compress_in(
         **(asked or {}),
     }
     require_same_run(deployment.folder, fingerprint)
+    settings.check_files(deployment.suffix)
+    deployment = replace(deployment, pack=settings.thins or settings.of_bytes)
     run = _Run(deployment, model, settings, batches, watcher or Watcher(), source)
     comp = run.compressor(surrogate, original_s)
     claim(deployment.folder, fingerprint)
@@ -126,7 +131,7 @@ class _Run:
                 self._phase("fine_tune", small, watch, comp, trail)
         stem = self.folder / "compressed"
         save_shrunk(stem, self.model, small, **self.built, counts=comp.counts())
-        return Compression(comp, small.eval(), trail.networks(self.model))
+        return Compression(comp, small.eval(), trail.networks(self.model), self.deployment)
 
     def compressor(self, surrogate: Surrogate, original_s: float | None) -> Compressor:
         """The compressor, its budget a share of the original's time as measured once per run."""
@@ -139,6 +144,9 @@ class _Run:
             (original_s,) = self.deployment.time(original)
         first_s = original_s
         self.watcher.on_stage("tracing the model")
+        sized = None
+        if self.settings.of_bytes and self.deployment.int8 is None:
+            sized = MeasuredNetworks(self.folder / "bytes.json", self.deployment.bytes_of)
         comp = Compressor(
             copy_model(self.model),
             self.deployment.example_inputs,
@@ -155,6 +163,7 @@ class _Run:
             blocks=self.settings.blocks,
             method=self.settings.method,
             steps=self.settings.masks.steps(len(self.batches)),
+            measure_bytes=sized,
         )
         if not (self.folder / "masks.checkpoint").exists():
             self.watcher.on_stage("trying a training step, a shrink and an export on a copy")

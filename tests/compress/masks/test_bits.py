@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latprof.compress import Quantise, Quantize
-from latprof.compress.masks._bits import Bits, clip, quantize
+from latprof.compress.export import CODE_BITS, best_encoding
+from latprof.compress.masks._bits import Bits
+from latprof.compress.masks._grids import clip, nearest
 from latprof.errors import UsageError
 
 numbers = st.floats(-3, 3, width=32)
@@ -25,18 +27,45 @@ def test_clip_is_clamp(weight: torch.Tensor, low: float, span: float) -> None:
 @given(weights, st.sampled_from([1, 2, 3, 4, 8]))
 def test_a_quantized_weight_has_few_values_and_stays_so(weight: torch.Tensor, bits: int) -> None:
     lower, upper = torch.tensor(-2.0), torch.tensor(1.5)
-    once = quantize(weight, lower, upper, bits)
+    once = nearest(weight, lower, upper, bits, "even")
     assert len(once.unique()) <= 2**bits
     step = 3.5 / (2**bits - 1)
     assert float((once - weight.clamp(-2.0, 1.5)).abs().max()) <= step / 2 + 1e-5
-    torch.testing.assert_close(quantize(once, lower, upper, bits), once, rtol=1e-5, atol=1e-5)
+    again = nearest(once, lower, upper, bits, "even")
+    torch.testing.assert_close(again, once, rtol=1e-5, atol=1e-5)
+
+
+@given(weights, st.sampled_from(["integer", "symmetric"]), st.integers(2, 8), numbers, numbers)
+def test_zero_is_on_the_grids_of_runtimes(
+    weight: torch.Tensor, grid: str, bits: int, one: float, other: float
+) -> None:
+    ends = [torch.tensor(end) for end in sorted((one, other))]
+    if ends[0] == ends[1]:
+        ends[1] = ends[0] + 1
+    found = nearest(weight, *ends, bits, grid)
+    assert bool((nearest(torch.zeros(1), *ends, bits, grid) == 0).all())
+    torch.testing.assert_close(nearest(found, *ends, bits, grid), found, rtol=1e-5, atol=1e-7)
+    if grid == "symmetric":
+        assert torch.equal(nearest(-weight, *ends, bits, grid), -found)
+    everything = nearest(torch.linspace(-4, 4, 2000), *ends, bits, grid)
+    assert len(everything.unique()) <= 2**bits
+    encoding, _ = best_encoding(everything.repeat(20).numpy())
+    assert encoding.bits <= min(b for b in CODE_BITS if b >= bits)
+    if encoding.bits == 8:
+        assert encoding.values == "grid"  # a scale and a zero point tell it all, exactly
+
+
+def test_sixteen_bits_are_float16() -> None:
+    weight = torch.randn(50)
+    found = nearest(weight, torch.tensor(0.0), torch.tensor(1.0), 16, "integer")
+    assert torch.equal(found, weight.half().float())
 
 
 def test_gradients_pass_straight_through_and_reach_the_clip_range() -> None:
     weight = torch.tensor([-5.0, 0.3, 5.0], requires_grad=True)
     lower = torch.tensor(-1.0, requires_grad=True)
     upper = torch.tensor(1.0, requires_grad=True)
-    quantize(weight, lower, upper, 4).sum().backward()  # type: ignore[no-untyped-call]
+    nearest(weight, lower, upper, 4, "even").sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert weight.grad.tolist() == [0.0, 1.0, 0.0]
     assert lower.grad is not None
@@ -55,7 +84,7 @@ def test_hard_masks_choose_one_width(kept: int) -> None:
     if kept == 4:
         torch.testing.assert_close(found, weight)
         return
-    wanted = quantize(weight, *bits.ranges(beta)[kept - 1], bits.widths[kept - 1])
+    wanted = nearest(weight, *bits.ranges(beta)[kept - 1], bits.widths[kept - 1], bits.grid)
     torch.testing.assert_close(found, wanted)
 
 
@@ -90,10 +119,15 @@ def test_only_the_highest_width_kept_learns_its_range() -> None:
     assert float(bits.begin[2, 1]) == pytest.approx(2 * float(weight.max()), rel=0.2)
 
 
-@pytest.mark.parametrize("bits", [(), (4, 2), (0, 2), (8, 8), (32,)])
+@pytest.mark.parametrize("bits", [(), (4, 2), (0, 2), (8, 8), (12,), (32,)])
 def test_other_widths_are_refused(bits: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="expected ascending widths from 1 to 16"):
+    with pytest.raises(UsageError, match="expected ascending widths from 1 to 8"):
         Quantize(bits=bits)
+
+
+def test_other_grids_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected one of even, integer, symmetric"):
+        Quantize(grid="log")
 
 
 def test_the_former_spelling_stays() -> None:

@@ -30,7 +30,9 @@ from latprof.compress import (
     trace,
 )
 from latprof.compress._attach import fold
-from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost, WeightsCost
+from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
+from latprof.compress.cost._file_bytes import FileBytesCost
+from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.graph import Inputs
 from latprof.compress.shrink import compare_models, masked_forward
 from latprof.compress.shrink._skip import Skip
@@ -203,7 +205,7 @@ def test_costs_are_those_of_the_shrunk_network(name: str, seed: int) -> None:
     counts += [int(rng.integers(2)) for _ in space.residuals]
     small = shrink(model, graph, keeps, dropped=space.dropped(counts), verify=False)
     stats = trace(small, example, probe=False).stats()
-    costs: dict[str, Cost] = {"macs": MacsCost(space), "params": WeightsCost(space, as_bytes=False)}
+    costs: dict[str, Cost] = {"macs": MacsCost(space), "params": WeightsCost(space)}
     for kind, cost in costs.items():
         assert cost.exact(counts) == pytest.approx(getattr(stats, kind), rel=1e-6)
         with torch.no_grad():
@@ -218,8 +220,8 @@ def test_a_block_costs_what_its_ops_do(of: str) -> None:
     cost: Cost = {
         "latency": lambda: LatencyCost(space, surrogate()),
         "macs": lambda: MacsCost(space),
-        "params": lambda: WeightsCost(space, as_bytes=False),
-        "bytes": lambda: WeightsCost(space, as_bytes=True),
+        "params": lambda: WeightsCost(space),
+        "bytes": lambda: FileBytesCost(space),
     }[of]()
     dice = torch.Generator().manual_seed(0)
     sizes = torch.tensor(space.sizes, dtype=torch.float32)

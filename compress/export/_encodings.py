@@ -1,0 +1,159 @@
+"""How a weight may be stored in fewer bytes, and how many those are.
+
+Two questions are answered for each tensor. Where its values come from: ``float32``, ``float16``
+(where every value is one), or codes of 1, 2, 4 or 8 bits into a table of its distinct values.
+And whether its zeros are stored: with a ``bitmap`` of one bit per weight, the values are those of
+the non-zeros alone. All give back each value exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CODE_BITS", "Encoding", "Floats", "best_encoding", "node_bytes", "payload_bytes"]
+
+Floats = NDArray[np.float32]
+
+#: Widths of codes, which divide a byte.
+CODE_BITS = (1, 2, 4, 8)
+#: Bytes of names, shapes and decoding ops in an ONNX file, by kind of values; a bitmap, and factors
+#: per output channel, add theirs. Measured of networks of twenty layers; names differ.
+_NODE_BYTES = {"float32": 0, "float16": 27, "grid": 69, "table": 145, "table8": 67}
+_BITMAP_BYTES, _BITMAP_OF_CODES_BYTES = 245, 285
+_FACTOR_BYTES = 43
+#: Distances from a rounded scale that are tried, in units of its last place.
+_NEAR = range(-4, 5)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One way to store a tensor.
+
+    Args:
+        values: ``float32``, ``float16``, ``table`` (codes into ``table``) or ``grid`` (codes of 8
+            bits; a value is (code - zero) * scale).
+        bitmap: the zeros are left out.
+        data: the values or codes that are stored, flat.
+        bits: of a value.
+        table: of ``table``, the distinct values, ascending.
+        zero, scale: of ``grid``.
+    """
+
+    values: str
+    bitmap: bool
+    data: NDArray[np.generic]
+    bits: int
+    table: Floats | None = None
+    zero: int = 0
+    scale: float = 1.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is stored as it is."""
+        return self.values == "float32" and not self.bitmap
+
+    def __str__(self) -> str:
+        values = self.values if self.values.startswith("float") else f"{self.bits}-bit codes"
+        return f"{values} of the non-zeros" if self.bitmap else values
+
+
+def payload_bytes(weights: float, stored: float, bits: float, table: int = 0) -> float:
+    """Bytes of the numbers alone.
+
+    Args:
+        weights: of the tensor.
+        stored: values that are stored; fewer than ``weights`` with a bitmap.
+        bits: of each.
+        table: distinct values.
+    """
+    bitmap = weights / 8 if stored < weights else 0.0
+    return bitmap + stored * bits / 8 + 4 * table
+
+
+def node_bytes(values: str, bits: int, *, bitmap: bool, factors: bool = False) -> int:
+    """Bytes of the ops that decode a tensor, about.
+
+    Args:
+        values, bits, bitmap: as ``Encoding`` has them.
+        factors: it is multiplied by a factor per output channel afterwards.
+    """
+    kind = "table8" if values == "table" and bits == 8 else values
+    zeros = _BITMAP_BYTES if values == "float32" else _BITMAP_OF_CODES_BYTES
+    return _NODE_BYTES[kind] + zeros * bitmap + _FACTOR_BYTES * factors
+
+
+def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
+    """The smallest one of a tensor, and its bytes.
+
+    Args:
+        weight: of any shape.
+        factors: channels that are multiplied by a factor of their own afterwards; 0: none.
+    """
+    flat = np.ascontiguousarray(weight, np.float32).ravel()
+    options = [(each, _bytes(each, flat.size, factors)) for each in _encodings(flat)]
+    return min(options, key=lambda option: option[1])
+
+
+def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
+    table = 0 if encoding.table is None else encoding.table.size
+    stored = encoding.data.size if encoding.bitmap else weights
+    size = payload_bytes(weights, stored, encoding.bits, table)
+    nodes = node_bytes(
+        encoding.values, encoding.bits, bitmap=encoding.bitmap, factors=bool(factors)
+    )
+    return size + nodes + 4 * factors
+
+
+def _encodings(flat: Floats) -> Iterator[Encoding]:
+    kept = flat[flat != 0]
+    for bitmap, values in ((False, flat), (True, kept)):
+        if bitmap and not 0 < kept.size < flat.size:
+            continue
+        yield Encoding("float32", bitmap, values, 32)
+        with np.errstate(over="ignore"):  # infinities are told by the comparison
+            half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            yield Encoding("float16", bitmap, half, 16)
+        table = _distinct(values)
+        if table is None:
+            continue
+        codes = np.searchsorted(table, values).astype(np.uint8)
+        bits = next(b for b in CODE_BITS if table.size <= 2**b)
+        yield Encoding("table", bitmap, codes, bits, table)
+        if bits == CODE_BITS[-1] and (grid := _grid(table)) is not None:
+            steps, scale = grid
+            shifted = (steps - steps[0]).astype(np.uint8)[codes]
+            yield Encoding("grid", bitmap, shifted, 8, None, -int(steps[0]), float(scale))
+
+
+def _distinct(values: Floats) -> Floats | None:
+    """The distinct values, ascending; None where there are too many for codes, or NaN."""
+    most = 2 ** CODE_BITS[-1]
+    few = np.unique(values[: 4 * most])
+    if few.size > most or not np.isfinite(values).all():
+        return None
+    found: Floats = np.unique(values)
+    return found if found.size <= most else None
+
+
+def _grid(table: Floats) -> tuple[NDArray[np.int64], np.float32] | None:
+    """(steps, scale) with table == steps * scale exactly, over at most 256 steps."""
+    exact = table.astype(np.float64)
+    gap = float(np.diff(exact).min())
+    for _ in range(3):  # the least gap is rounded, and all values together less so
+        steps = np.round(exact / gap)
+        if not 0 < np.abs(steps).max() < 2**16:
+            return None
+        gap = float(exact @ steps / (steps @ steps))
+    if steps[-1] - steps[0] > 2 ** CODE_BITS[-1] - 1:
+        return None
+    scale = np.float32(gap)
+    for off in _NEAR:
+        near = np.float32(scale + off * np.spacing(scale))
+        if np.array_equal(steps.astype(np.float32) * near, table):
+            return steps.astype(np.int64), near
+    return None
