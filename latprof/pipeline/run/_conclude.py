@@ -13,7 +13,13 @@ from latprof.compress.cost import LatencyCost, MacsCost
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._layers import layers, staircases
 from latprof.pipeline.run._train_run import Compression
-from latprof.vocabulary import BudgetOutcome, NetworkResult, RunResult, WidthResult
+from latprof.vocabulary import (
+    BudgetOutcome,
+    NetworkResult,
+    RunResult,
+    SearchResult,
+    WidthResult,
+)
 
 __all__ = ["conclude"]
 
@@ -24,6 +30,8 @@ def conclude(
     done: Compression,
     test: Any,
     on_stage: Callable[[str], None] = lambda text: None,
+    *,
+    search: SearchResult | None = None,
 ) -> RunResult:
     """Export networks, measure them in turns, and write ``result.json``.
 
@@ -32,6 +40,7 @@ def conclude(
             Those of the trail are measured with them.
         test: inputs (N, ...) and labels (N,), a Dataset or a DataLoader.
         on_stage: called with what is done now.
+        search: what chose the compressed network, in place of budgets.
     """
     comp = done.comp
     first, *rest = networks.items()
@@ -60,7 +69,9 @@ def conclude(
     result = RunResult(
         target=deployment.device.target,
         networks=figures,
-        budgets=_budgets(done, original_s, original_s * share["compressed"]),
+        budgets=()
+        if search is not None
+        else _budgets(done, original_s, original_s * share["compressed"]),
         detail=timing.detail,  # of the original, in turns with which all others are timed
         widths=tuple(WidthResult(**w) for w in comp.widths()),
         layers=tuple(layers(comp, deployment.device)),
@@ -69,6 +80,7 @@ def conclude(
         ratio_before_fix=float(comp.ratio_before_fix),
         metric=deployment.task.metric,
         higher_is_better=deployment.task.higher_is_better,
+        search=search,
     )
     result.save(deployment.folder / "result.json")
     return result
@@ -87,7 +99,8 @@ def _budgets(
     comp, outcomes = done.comp, []
     for goal in comp.goals.each:
         is_latency = goal.cost is comp.cost_model
-        limit = goal.budget.limit(original_s) if is_latency else goal.limit
+        follows = is_latency and not goal.budget.is_lowest
+        limit = goal.budget.limit(original_s) if follows else goal.limit
         reached = compressed_s if is_latency else goal.cost.exact(comp.counts())
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
     return tuple(outcomes)
