@@ -45,6 +45,7 @@ from .train import Batches as Batches
 from .train import Classification as Classification
 from .train import DatasetBatches as DatasetBatches
 from .train import Distillation as Distillation
+from .train import Judgment as Judgment
 from .train import OwnLoss as OwnLoss
 from .train import Regression as Regression
 from .train import Task as Task
@@ -54,6 +55,7 @@ from .train import TrainSettings as TrainSettings
 from .train import accuracy as accuracy
 from .train import check_trainable as check_trainable
 from .train import evaluate as evaluate
+from .train import judge as judge
 from .train import train as train
 from .train import with_functions as with_functions
 
@@ -74,6 +76,7 @@ __all__ = [
     "Group",
     "Int8Export",
     "Int8Warning",
+    "Judgment",
     "Latency",
     "LowRank",
     "Masks",
@@ -99,6 +102,7 @@ __all__ = [
     "export_int8",
     "fold",
     "is_saved",
+    "judge",
     "largest",
     "load_check",
     "load_saved",

@@ -262,13 +262,25 @@ class Compressor(nn.Module):
         return 1.0 if self._is_fixed else self.selection.rate()
 
     @torch.no_grad()
-    def fix(self) -> None:
+    def fix(self, progress: float | None = None) -> None:
         """End the phase: choose the units to keep that fit the budgets; nothing is penalized then.
 
         With ``measure`` the shrunk model is timed, the cost corrected, and the choice made again,
         until a measurement lies just under the budget; see ``Correction``.
+
+        Args:
+            progress: share of the way from the original to the budgets at which the phase ends,
+                by prediction alone; None: at the budgets.
         """
-        self.ratio_before_fix.fill_(self.budget_ratio())
+        self.ratio_before_fix.fill_(self.budget_ratio(1.0 if progress is None else progress))
+        if progress is not None:
+            self.selection.choose(progress, 1.0, final=True)
+        else:
+            self._meet_budgets()
+        self.selection.end()
+        self._fixed.write(self.fixed, True)
+
+    def _meet_budgets(self) -> None:
         before = self._chosen()
         correction = Correction[list[Tensor]](self.goals, self.measure)
         accepted = False
@@ -280,8 +292,6 @@ class Compressor(nn.Module):
             )
         if not accepted:
             self._put_back(correction.best())
-        self.selection.end()
-        self._fixed.write(self.fixed, True)
 
     @torch.no_grad()
     def snapshot(self, progress: float) -> tuple[nn.Module, list[int]]:

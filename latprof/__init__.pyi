@@ -73,6 +73,7 @@ from .pipeline import (
 from .pipeline import (
     report as report,
 )
+from .pipeline import sweep as sweep
 from .pipeline import (
     table as table,
 )
@@ -158,6 +159,7 @@ __all__ = [
     "report",
     "save_shrunk",
     "shrink",
+    "sweep",
     "table",
     "trace",
     "verify",

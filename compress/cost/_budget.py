@@ -1,4 +1,5 @@
-"""Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``."""
+"""Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``,
+``lowest``."""
 
 from __future__ import annotations
 
@@ -18,6 +19,9 @@ _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 #: What a budget may be of besides a latency: name -> units.
 _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES}
+#: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
+#: original: at the least itself nothing of a network is left to train.
+_LOWEST, _LOWEST_SHARE = "lowest", 0.1
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Budget:
 
     Args:
         kind: ``macs``, ``params``, ``bytes``, or a latency's name.
-        value: seconds, MACs, parameters or bytes; None where ``fraction`` is given.
+        value: seconds, MACs, parameters or bytes; None where ``fraction`` is given, or for
+            ``lowest``, which depends on what can be reached.
     """
 
     text: str
@@ -49,13 +54,15 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> Self:
-        """From ``5 ms``, ``60%`` or ``KIND=...``; a number that is no text is seconds.
+        """From ``5 ms``, ``60%``, ``lowest`` or ``KIND=...``; a number that is no text is seconds.
 
         Raises:
             UsageError: none of these, or a latency without its unit.
         """
         kind, _, rest = str(text).rpartition("=")
         kind = kind.strip() or "latency"
+        if rest.strip() == _LOWEST:
+            return cls(str(text), kind)
         units = _UNITS.get(kind, _LATENCY)
         match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*)\s*", rest)
         try:
@@ -77,6 +84,11 @@ class Budget:
             return cls(str(text), kind, fraction=number / 100)
         return cls(str(text), kind, value=number * units[match[2]])
 
+    @property
+    def is_lowest(self) -> bool:
+        """Whether it follows from what can be reached, not from the original."""
+        return self.value is None and self.fraction is None
+
     def limit(self, original: float) -> float:
         """The figure to stay under where the original's is ``original``: a share follows it."""
         return self.value if self.value is not None else (self.fraction or 0.0) * original
@@ -87,6 +99,8 @@ class Budget:
         Raises:
             InfeasibleBudgetError: not below the original, or below what any width reaches.
         """
+        if self.is_lowest:
+            return feasible.least + _LOWEST_SHARE * (feasible.original - feasible.least)
         limit, figure = self.limit(feasible.original), partial(format_figure, self.kind)
         reachable = (
             f"reachable: {figure(feasible.least)} to {figure(feasible.original)} "

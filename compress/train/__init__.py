@@ -8,6 +8,7 @@ from latprof.compress.train._checkpoint import load_state, save_state
 from latprof.compress.train._datasets import DatasetBatches, as_batches, row_error
 from latprof.compress.train._distillation import Distillation
 from latprof.compress.train._evaluate import accuracy, evaluate, held_out_batches
+from latprof.compress.train._judge import Judgment, judge
 from latprof.compress.train._loop import Tick, channels_last, train
 from latprof.compress.train._settings import TrainSettings
 from latprof.compress.train._tasks import (
@@ -27,6 +28,7 @@ __all__ = [
     "Classification",
     "DatasetBatches",
     "Distillation",
+    "Judgment",
     "OwnLoss",
     "Regression",
     "Task",
@@ -39,6 +41,7 @@ __all__ = [
     "check_trainable",
     "evaluate",
     "held_out_batches",
+    "judge",
     "load_state",
     "logits_of",
     "model_inputs",

@@ -17,6 +17,7 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
 )
 
 from latprof.compress.graph import first_line
@@ -91,6 +92,30 @@ class DatasetBatches:
     def __len__(self) -> int:
         own = self._own_sampler
         return self._rows // self.batch if own is None else len(own)  # type: ignore[arg-type]
+
+    def subset(self, rows: list[int]) -> DatasetBatches:
+        """The same of some rows alone.
+
+        Raises:
+            UsageError: a batch sampler of the user's own says which rows there are.
+        """
+        given, part = self._given, Subset(self.dataset, rows)
+        if given is None:
+            return DatasetBatches(part, self.batch, seed=self.seed, workers=self.workers)
+        if self._own_sampler is not None:
+            raise UsageError(
+                f"{type(given.sampler).__name__} chooses the rows; expected a DataLoader with "
+                "shuffle=True or without, to train on some of them"
+            )
+        loader = DataLoader(
+            part,
+            batch_size=self.batch,
+            shuffle=type(given.sampler) is RandomSampler,
+            num_workers=given.num_workers,
+            collate_fn=given.collate_fn,
+            pin_memory=given.pin_memory,
+        )
+        return DatasetBatches(loader, seed=self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """Batches of one epoch from the ``start``-th, which costs nothing to skip to.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from latprof.compress.train._batch import logits_of, model_inputs, moved_to, tar
 from latprof.compress.train._tasks import Classification, Task
 from latprof.errors import TrainingError, UsageError
 
-__all__ = ["accuracy", "evaluate", "held_out_batches"]
+__all__ = ["accuracy", "evaluate", "held_out_batches", "outputs_on", "require_finite"]
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
@@ -50,33 +50,54 @@ def evaluate(
         0.6666666666666666
     """
     task = task or Classification()
-    model.eval()
     meter = task.meter()
     total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    device = next((t.device for t in model.parameters()), torch.device("cpu"))
-    if meter is not None:
-        meter = meter.to(device)
-    seen = 0
     with torch.inference_mode():
-        for one in held_out_batches(data, batch):
-            moved = moved_to(one, device)
-            inputs = model_inputs(model, moved, with_labels=task.with_labels)
-            outputs = run(inputs) if run is not None else model(*inputs.args, **inputs.kwargs)
-            seen += 1
+        for outputs, moved in outputs_on(model, data, task, batch, run):
             if meter is not None:
-                meter.update(logits_of(outputs), target_of(moved))
+                logits = logits_of(outputs)
+                meter.to(logits.device).update(logits, target_of(moved))
                 continue
             part, rows = task.score(outputs, moved)
-            total, count = total.to(device) + part.double(), count.to(device) + rows.double()
+            total = total.to(part.device) + part.double()
+            count = count.to(rows.device) + rows.double()
+    value = float(meter.compute()) if meter is not None else float(total) / max(float(count), 1.0)
+    require_finite(value, task)
+    return value
+
+
+def outputs_on(
+    model: nn.Module,
+    data: Any,
+    task: Task,
+    batch: int = 500,
+    run: Callable[[Inputs], Any] | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """(outputs, batch) of each batch of test data, in eval mode; for use in inference mode.
+
+    Raises:
+        UsageError: no data.
+    """
+    model.eval()
+    device = next((t.device for t in model.parameters()), torch.device("cpu"))
+    seen = 0
+    for one in held_out_batches(data, batch):
+        moved = moved_to(one, device)
+        inputs = model_inputs(model, moved, with_labels=task.with_labels)
+        outputs = run(inputs) if run is not None else model(*inputs.args, **inputs.kwargs)
+        seen += 1
+        yield outputs, moved
     if not seen:
         raise UsageError("the test data has no batch; expected at least one row")
-    value = float(meter.compute()) if meter is not None else float(total) / max(float(count), 1.0)
+
+
+def require_finite(value: float, task: Task) -> None:
+    """Raises TrainingError where a figure is none."""
     if not math.isfinite(value):
         raise TrainingError(
             f"the metric {task.metric} is {value} on the test data; expected a finite number: look "
             "for NaN in outputs and labels"
         )
-    return value
 
 
 def held_out_batches(data: Any, batch: int = 500) -> Iterable[Any]:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "gate": ("_gate", "Is a file fast enough? For continuous integration."),
     "init": ("_init", "Write a RUN.toml with comments, to start from."),
     "compress": ("_compress", "Train a model to a budget as a RUN.toml says."),
+    "sweep": ("_sweep", "Run a RUN.toml with several values of some keys."),
     "export": ("_export", "Write a model's file to deploy, in float32 or int8."),
     "verify": ("_verify", "Measure an exported file on a device, beside its prediction."),
     "why": ("_why", "Why is a file slow? Each op's time, and what to do about it."),
@@ -37,7 +38,13 @@ _COMMANDS = {
 
 
 #: Packages outside the core, and the extra that brings each.
-_EXTRAS = {"torch": "train", "onnx": "onnx", "onnxruntime": "onnx", "matplotlib": "report"}
+_EXTRAS = {
+    "optuna": "search",
+    "torch": "train",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "matplotlib": "report",
+}
 
 
 class _Lazy(click.Group):

@@ -58,7 +58,8 @@ def command(
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Train a model to a budget as RUN.toml says; the same command goes on after a stop.
+    """Train a model to a budget as RUN.toml says, or search the best that keeps its accuracy; the
+    same command goes on after a stop.
 
     docs/reference lists every key of RUN.toml. --set and --benchmark-model go before its
     [device_settings].

@@ -23,6 +23,8 @@ from ._profile import ProfileResult as ProfileResult
 from ._profile import profile as profile
 from ._report import ReportResult as ReportResult
 from ._report import report as report
+from ._sweep import SweepResult as SweepResult
+from ._sweep import sweep as sweep
 from ._training_process import prepare_for_training as prepare_for_training
 from ._verify import Verification as Verification
 from ._verify import verify as verify
@@ -46,6 +48,7 @@ __all__ = [
     "PredictResult",
     "ProfileResult",
     "ReportResult",
+    "SweepResult",
     "Verification",
     "WhyResult",
     "agreement",
@@ -67,6 +70,7 @@ __all__ = [
     "profile_into",
     "profile_many_into",
     "report",
+    "sweep",
     "table",
     "verify",
     "why",

@@ -1,8 +1,9 @@
-"""``compress``: train a model to a budget, as a RUN.toml or Python says."""
+"""``compress``: train a model to a budget, or search the best that keeps its accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from latprof.pipeline.run import (
     file_keys,
     locked,
 )
+from latprof.pipeline.search import search
 from latprof.surrogate import fit
 from latprof.vocabulary import RunResult, replace_file
 
-__all__ = ["check_run", "compress"]
+__all__ = ["check_run", "compress", "run_config"]
 
 #: Run folder of a model that Python gives, where none is named.
 _OUT = "latprof-run"
@@ -50,19 +52,24 @@ def compress(
 ) -> RunResult:
     """Train, shrink, export and measure; the same call goes on after a stop.
 
+    A ``budget`` is met; or with ``keep`` the best ``objective`` that keeps its accuracy is
+    searched, by several processes where several are started in one folder.
+
     What is asked for is in a RUN.toml; or it is a model with its data, and ``settings`` are the
-    keys of a RUN.toml by the same names: ``table``, ``budget``, ``out`` (``latprof-run``),
-    ``blocks``, ``method``, ``masks`` and ``fine_tune`` (TrainSettings), ``loss``, ``metric``,
-    ``task``, ``batch``, ``device_settings`` and so on. Where a key names a function or a class, it
-    may be that itself. Or it is an exported file, ``.onnx`` or ``.pt2``, with the same keys: it is
-    trained to give the file's own outputs for ``inputs``, which have no labels (a folder of images,
-    prepared as ``images`` says; ``.npz`` or ``.npy``; random numbers where none are given).
+    keys of a RUN.toml by the same names: ``table``, ``budget``, or ``keep``, ``objective`` and
+    ``search``, ``out`` (``latprof-run``), ``blocks``, ``method``, ``masks`` and ``fine_tune``
+    (TrainSettings), ``loss``, ``metric``, ``task``, ``batch``, ``device_settings`` and so on. Where
+    a key names a function or a class, it may be that itself. Or it is an exported file, ``.onnx``
+    or ``.pt2``, with the same keys: it is trained to give the file's own outputs for ``inputs``,
+    which have no labels (a folder of images, prepared as ``images`` says; ``.npz`` or ``.npy``;
+    random numbers where none are given).
 
     Args:
         run: RUN.toml, a ``torch.nn.Module``, pre-trained, which is left as it is, or an exported
             file.
         example_inputs: of a Module: what its forward takes, at the batch size of deployment.
-        train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``.
+        train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``; with ``keep``,
+            ``held_out`` among the settings may be a third, which networks are judged on.
         trail: networks to save on the way to the budget; before the file's own number.
         tensorboard: write scalars to ``tensorboard/`` in the run folder.
         on_progress: called at each training step with the figures so far.
@@ -97,9 +104,24 @@ def compress(
         config, make, given = RunFile.load(Path(run)), Job.load, settings
     if trail is not None:
         config = replace(config, settings=replace(config.settings, trail=trail))
+    return run_config(config, make, tensorboard, on_progress, on_stage, given)
+
+
+def run_config(
+    config: RunFile,
+    make: Callable[[RunFile], Job],
+    tensorboard: bool,
+    on_progress: Progress,
+    on_stage: Callable[[str], None],
+    settings: Mapping[str, str],
+) -> RunResult:
+    """A run that is checked; ``make`` loads its model and data."""
+    on_stage("loading table, model and data")
+    if config.settings.keep:  # several processes may search in one folder
+        config.out.mkdir(parents=True, exist_ok=True)
+        return _compress(make(config), tensorboard, on_progress, on_stage, settings)
     with locked(config.out):
-        on_stage("loading table, model and data")
-        return _compress(make(config), tensorboard, on_progress, on_stage, given)
+        return _compress(make(config), tensorboard, on_progress, on_stage, settings)
 
 
 def check_run(run: str | Path) -> str:
@@ -148,9 +170,11 @@ def _from_python(
     for name in ("model", "data", "test", "weights", "classes", "columns", "images", "text"):
         if name in keys:
             raise UsageError(f"{name} is for a RUN.toml; the model and the data are given here")
+    keys = dict(keys)
+    held_out = keys.pop("held_out", None)
     named = {"model": type(model).__qualname__, "data": type(train).__qualname__, "out": _OUT}
     config = RunFile.of({**named, **keys}, Path.cwd())
-    return config, lambda config: Job.of(config, model, example_inputs, train, test)
+    return config, lambda config: Job.of(config, model, example_inputs, train, test, held_out)
 
 
 def _from_file(path: Path, keys: Mapping[str, Any]) -> tuple[RunFile, Callable[[RunFile], Job]]:
@@ -181,15 +205,20 @@ def _compress(
         deployment = Deployment(device, config.out, job.example_inputs, task=job.task)
         if config.settings.int8:
             on_stage("choosing what becomes int8 by measuring")
-            deployment = deployment.in_int8(job.model, job.batches)
+            with locked(config.out, waits=True) if config.settings.keep else nullcontext():
+                deployment = deployment.in_int8(job.model, job.batches)
         on_stage(f"fitting a surrogate to {len(job.table)} shapes")
+        surrogate = fit(job.table)
+        watcher = Watcher(on_progress, on_stage, board, lambda: _keep_text(config))
+        if config.settings.keep:
+            return search(job, deployment, surrogate, watcher)
         done = compress_in(
             deployment,
             job.model,
-            fit(job.table),
+            surrogate,
             config.settings,
             job.batches,
-            Watcher(on_progress, on_stage, board, lambda: _keep_text(config)),
+            watcher,
             asked=job.asked(),
             source=job.source,
         )

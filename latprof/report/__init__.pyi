@@ -21,17 +21,17 @@ from ._log import log_place as log_place
 from ._log import read_log as read_log
 from ._plots import plot_networks as plot_networks
 from ._report import write_report as write_report
+from ._search import SAMPLE_COLUMNS as SAMPLE_COLUMNS
+from ._search import sample_rows as sample_rows
+from ._search import search_verdict as search_verdict
 
 __all__ = [
-    "NAMES",
-    "columns",
-    "conditions",
-    "figure_row",
+    "SAMPLE_COLUMNS",
     "log_place",
     "metric_text",
     "plot_networks",
-    "progress_text",
     "read_log",
-    "verdict",
+    "sample_rows",
+    "search_verdict",
     "write_report",
 ]

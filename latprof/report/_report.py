@@ -11,6 +11,7 @@ from typing import Any
 from latprof.report import _plots
 from latprof.report._figures import columns, conditions, figure_row, verdict
 from latprof.report._log import read_log
+from latprof.report._search import SAMPLE_COLUMNS, sample_rows, search_figure, search_verdict
 from latprof.vocabulary import BudgetOutcome, LayerResult, RunResult, format_s, replace_file
 
 __all__ = ["write_report"]
@@ -39,7 +40,9 @@ def write_report(folder: Path) -> Path:
         f"<p>{html.escape(str(result.target))}</p>",
         *_facts(folder, result),
         *map(_budget, result.budgets),
+        *(_search_verdict(result) if result.search else []),
         _table(result),
+        *(_search(result) if result.search else []),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
         *(_training(log) if log else []),
@@ -68,6 +71,22 @@ def _facts(folder: Path, result: RunResult) -> list[str]:
 def _budget(outcome: BudgetOutcome) -> str:
     word, rest = verdict(outcome)
     return f"<p>Budget <strong class='{word}'>{word}</strong>: {html.escape(rest)}.</p>"
+
+
+def _search_verdict(result: RunResult) -> list[str]:
+    word, rest = search_verdict(result)
+    style = "met" if word == "kept" else "missed"
+    return [f"<p>Floor <strong class='{style}'>{word}</strong>: {html.escape(rest)}.</p>"]
+
+
+def _search(result: RunResult) -> list[str]:
+    """Every sample, the floor and the chosen one: in a picture and in figures."""
+    metric = html.escape(result.metric.capitalize())
+    return [
+        f"<h2>{metric} against the objective</h2>",
+        _plots.svg(search_figure(result)),
+        _cells(SAMPLE_COLUMNS, sample_rows(result)),
+    ]
 
 
 def _table(result: RunResult) -> str:

@@ -19,6 +19,7 @@ from latprof.vocabulary._run_result import (
     StaircaseResult,
     WidthResult,
 )
+from latprof.vocabulary._search_result import SampleResult, SearchResult
 from latprof.vocabulary._target import Target
 from latprof.vocabulary._units import (
     format_count,
@@ -37,6 +38,8 @@ __all__ = [
     "Measurement",
     "NetworkResult",
     "RunResult",
+    "SampleResult",
+    "SearchResult",
     "StaircaseResult",
     "Target",
     "Timing",

@@ -14,6 +14,7 @@ from latprof.errors import UsageError
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum
 from latprof.vocabulary._pretrained import push_to_hub, save_pretrained
+from latprof.vocabulary._search_result import SearchResult
 from latprof.vocabulary._target import Target
 
 __all__ = [
@@ -135,7 +136,7 @@ class RunResult:
     Args:
         target: what was measured on.
         networks: the original first, then those of the trail, then the others; see ``network``.
-        budgets: one outcome per budget asked for.
+        budgets: one outcome per budget asked for; none of a search.
         detail: the background load during the timing; empty where there was none.
         widths: of every group that could shrink.
         layers: every op of the compressed network.
@@ -145,6 +146,7 @@ class RunResult:
         ratio_before_fix: largest cost over its budget just before units were chosen for good.
         metric: what ``accuracy`` of the networks is.
         higher_is_better: the direction in which it improves.
+        search: its samples, where the best network that keeps its accuracy was asked for.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -164,6 +166,7 @@ class RunResult:
     ratio_before_fix: float | None = None
     metric: str = "accuracy"
     higher_is_better: bool = True
+    search: SearchResult | None = None
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -197,8 +200,8 @@ class RunResult:
 
     @property
     def met(self) -> bool:
-        """Whether every budget was met."""
-        return all(b.met for b in self.budgets)
+        """Whether every budget was met; of a search, whether the network keeps the floor."""
+        return all(b.met for b in self.budgets) and (self.search is None or self.search.kept)
 
     def save_pretrained(self, folder: str | Path, name: str = "compressed") -> Path:
         """Copy a network of the run folder into a folder of its own, which
@@ -276,6 +279,7 @@ class RunResult:
                 ratio_before_fix=data.get("ratio_before_fix"),
                 metric=data.get("metric", "accuracy"),
                 higher_is_better=data.get("higher_is_better", True),
+                search=SearchResult.from_dict(found) if (found := data.get("search")) else None,
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc

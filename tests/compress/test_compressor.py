@@ -371,3 +371,19 @@ def test_groups_at_their_minimum_are_named_by_the_run_and_not_by_a_trial(
     assert "down to the least" not in caplog.text
     comp.fix()
     assert "down to the least" in caplog.text
+
+
+def test_masks_are_fixed_at_a_share_of_the_way() -> None:
+    comp = Compressor(network(), EXAMPLE, None, "macs=lowest", steps=60)
+    least, original = (getattr(comp.cost_model.feasible_range(), n) for n in ("least", "original"))
+    assert comp.budget_cost == pytest.approx(least + 0.1 * (original - least))
+    state = copy.deepcopy(comp.state_dict())
+    costs = []
+    for progress in (0.25, 0.5, 1.0):
+        comp.load_state_dict(state)
+        comp.fix(progress)
+        target = original - progress * (original - comp.budget_cost)
+        costs.append(comp.cost())
+        assert 0.7 * target < costs[-1] <= target
+        assert comp.fixed
+    assert costs == sorted(costs, reverse=True)

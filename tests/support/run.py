@@ -27,7 +27,7 @@ from latprof.surrogate import Surrogate, fit
 from latprof.tables import plan
 from latprof.vocabulary import RunResult
 
-__all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run", "surrogate"]
+__all__ = ["SETTINGS", "Arithmetic", "Net", "data", "fake_run", "surrogate", "table"]
 
 SETTINGS = Settings(
     budget="65%",
@@ -92,9 +92,15 @@ def fake_run(
 
 @cache
 def surrogate() -> Surrogate:
-    """Of a table with rows of both dtypes."""
+    """Of ``table()``."""
+    return fit(table())
+
+
+@cache
+def table() -> LatencyTable:
+    """With rows of both dtypes."""
     workloads = trace(Net().eval(), (torch.zeros(1, 1, 12, 12),)).workloads()
     workloads += [w.with_dtype("int8") for w in workloads if w.kind in ("conv2d", "matmul")]
     with Arithmetic(seed=3, stair=8) as device:
         rows = tuple(profile(device, plan(workloads, n_shapes=160)))
-        return fit(LatencyTable(device.target, rows))
+        return LatencyTable(device.target, rows)

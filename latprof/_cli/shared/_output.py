@@ -20,7 +20,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from latprof.report import columns, conditions, figure_row, verdict
+from latprof.report import (
+    SAMPLE_COLUMNS,
+    columns,
+    conditions,
+    figure_row,
+    sample_rows,
+    search_verdict,
+    verdict,
+)
 from latprof.vocabulary import RunResult, format_duration
 
 __all__ = [
@@ -94,8 +102,11 @@ def print_table(
 def print_run(result: RunResult) -> None:
     """The networks of a run, one row each, its budgets, and the file to deploy."""
     rows = [figure_row(network, result) for network in result.networks]
-    verdicts = (" ".join(verdict(budget)) for budget in result.budgets)
-    print_table("\n".join(f"budget {line}" for line in verdicts), columns(result), rows)
+    verdicts = [f"budget {' '.join(verdict(budget))}" for budget in result.budgets]
+    if result.search is not None:
+        verdicts.append(f"floor {' '.join(search_verdict(result))}")
+        print_table("", SAMPLE_COLUMNS, sample_rows(result))
+    print_table("\n".join(verdicts), columns(result), rows)
     if load := conditions(result):
         note(load)
     file = result.compressed.file

@@ -18,6 +18,7 @@ from latprof.vocabulary import (
     BudgetOutcome,
     NetworkResult,
     RunResult,
+    SearchResult,
     WidthResult,
     gzip_bytes,
 )
@@ -31,6 +32,8 @@ def conclude(
     done: Compression,
     test: Any,
     on_stage: Callable[[str], None] = lambda text: None,
+    *,
+    search: SearchResult | None = None,
 ) -> RunResult:
     """Export networks, measure them in turns, and write ``result.json``.
 
@@ -39,6 +42,7 @@ def conclude(
             Those of the trail are measured with them.
         test: inputs (N, ...) and labels (N,), a Dataset or a DataLoader.
         on_stage: called with what is done now.
+        search: what chose the compressed network, in place of budgets.
     """
     comp = done.comp
     deployment = replace(deployment, pack=done.deployment.pack)
@@ -71,7 +75,9 @@ def conclude(
     result = RunResult(
         target=deployment.device.target,
         networks=figures,
-        budgets=_budgets(done, original_s, next(f for f in figures if f.name == "compressed")),
+        budgets=()
+        if search is not None
+        else _budgets(done, original_s, next(f for f in figures if f.name == "compressed")),
         detail=timing.detail,  # of the original, in turns with which all others are timed
         widths=tuple(WidthResult(**w) for w in comp.widths()),
         layers=tuple(layers(comp, deployment.device)),
@@ -80,6 +86,7 @@ def conclude(
         ratio_before_fix=float(comp.ratio_before_fix),
         metric=deployment.task.metric,
         higher_is_better=deployment.task.higher_is_better,
+        search=search,
     )
     result.save(deployment.folder / "result.json")
     return result
@@ -98,7 +105,8 @@ def _budgets(
     comp, outcomes = done.comp, []
     for goal in comp.goals.each:
         is_latency = goal.cost is comp.cost_model
-        limit = goal.budget.limit(original_s) if is_latency else goal.limit
+        follows = is_latency and not goal.budget.is_lowest
+        limit = goal.budget.limit(original_s) if follows else goal.limit
         reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped

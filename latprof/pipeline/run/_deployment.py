@@ -11,7 +11,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from latprof.compress import Batches, Classification, Task, evaluate, export, export_int8
+from latprof.compress import (
+    Batches,
+    Classification,
+    Judgment,
+    Task,
+    evaluate,
+    export,
+    export_int8,
+    judge,
+)
 from latprof.compress.export import file_accuracy
 from latprof.compress.train import held_out_batches
 from latprof.devices import Device, compare_files, measure_files
@@ -107,6 +116,17 @@ class Deployment:
                 "leave out int8, or task, loss and metric"
             )
         return file_accuracy(file, self.example_inputs, *_whole(test))
+
+    def judge(self, model: nn.Module, file: Path, data: Any) -> Judgment:
+        """As ``accuracy``, with its standard error.
+
+        Raises:
+            UsageError: an int8 file of another task than top-1 of one tensor of inputs.
+        """
+        if self.int8 is None:
+            return judge(model, data, self.task)
+        rows = len(_whole(data)[1])
+        return Judgment.of_share(self.accuracy(model, file, data), rows)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}"

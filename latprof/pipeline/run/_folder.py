@@ -20,14 +20,17 @@ _FILE, _KIND, _VERSION = "fingerprint.json", "run fingerprint", 1
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, waits: bool = False) -> Iterator[None]:
     """Work in ``folder`` alone; the lock ends with the process, however it ends.
+
+    Args:
+        waits: until another process has ended.
 
     Raises:
         UsageError: another process works in it, or it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
+    lock = filelock.FileLock(folder / ".lock", blocking=waits)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -36,6 +36,7 @@ class Job:
         test: (inputs, labels), a Dataset or a DataLoader.
         task: what is trained for.
         note: what a user should know of the weights; may be empty.
+        held_out: as ``test``, what a search judges on; None: a part of other data.
     """
 
     config: RunFile
@@ -46,6 +47,7 @@ class Job:
     test: Any
     task: Task
     note: str = ""
+    held_out: Any = None
 
     @classmethod
     def load(cls, config: RunFile) -> Self:
@@ -71,16 +73,23 @@ class Job:
         note = "the weights are random, as asked for" if config.weights == "random" else ""
         if config.weights is not None and not isinstance(config.weights, str):
             load_weights(model, config.weights)
+        held_out = None
         if config.source is None:
-            batches, test = _called(config)
+            batches, test, held_out = _called(config)
         else:
             batches, test, text = _named(config, model, inputs)
             inputs = inputs if text is None else text
-        return cls(config, table, model, inputs, batches, test, task, note)
+        return cls(config, table, model, inputs, batches, test, task, note, held_out)
 
     @classmethod
     def of(
-        cls, config: RunFile, model: nn.Module, example_inputs: Any, train: Any, test: Any
+        cls,
+        config: RunFile,
+        model: nn.Module,
+        example_inputs: Any,
+        train: Any,
+        test: Any,
+        held_out: Any = None,
     ) -> Self:
         """With the model and data that Python gives.
 
@@ -88,9 +97,11 @@ class Job:
             UsageError: the data is none.
         """
         task = config.task.resolve(config.folder)
-        batches, test = _checked("train and test", (train, test), config)
+        data = (train, test) if held_out is None else (train, test, held_out)
+        batches, test, held_out = _checked("train and test", data, config)
         table = LatencyTable.load(config.table)
-        return cls(config, table, model.eval(), example_inputs, batches, test, task)
+        inputs = example_inputs
+        return cls(config, table, model.eval(), inputs, batches, test, task, held_out=held_out)
 
     def asked(self) -> dict[str, str]:
         """What the outcome follows from beside settings, weights and target."""
@@ -151,7 +162,7 @@ def _named(config: RunFile, model: nn.Module, inputs: Any) -> tuple[Batches, Any
         outputs = outputs_of(model, inputs if text is None else text)
         check_labels(train, outputs, f"data {source.train}")
         check_labels(test, outputs, f"test data of {source.test or source.train}")
-    batches, test = _checked(f"data {config.data}", (train, test), config)
+    batches, test, _ = _checked(f"data {config.data}", (train, test), config)
     return batches, test, text
 
 
@@ -162,8 +173,9 @@ def _image_size(inputs: Any) -> tuple[int, int, int] | None:
     return tuple(first.shape[1:]) if is_image else None
 
 
-def _called(config: RunFile) -> tuple[Batches, Any]:
-    """(training batches, test data) of a callable, checked before anything is trained.
+def _called(config: RunFile) -> tuple[Batches, Any, Any]:
+    """(training batches, test data, held-out data or None) of a callable, checked before anything
+    is trained.
 
     Raises:
         UsageError: it fails, or returns something else.
@@ -177,12 +189,13 @@ def _called(config: RunFile) -> tuple[Batches, Any]:
     return _checked(f"data {spec}", made, config)
 
 
-def _checked(what: str, made: Any, config: RunFile) -> tuple[Batches, Any]:
+def _checked(what: str, made: Any, config: RunFile) -> tuple[Batches, Any, Any]:
     try:
-        train, test = made
+        train, test, held_out = made if len(made) == 3 else (*made, None)
         batches = as_batches(train, batch=config.settings.batch, seed=config.settings.seed)
         next(iter(batches.epoch(0)))
-        next(iter(held_out_batches(test)))
+        for data in (test, held_out) if held_out is not None else (test,):
+            next(iter(held_out_batches(data)))
         if len(batches) < 1:
             raise ValueError("no batch")
     except UsageError as exc:
@@ -191,6 +204,6 @@ def _checked(what: str, made: Any, config: RunFile) -> tuple[Batches, Any]:
         raise UsageError(
             f"{what}: it returns something else ({type(exc).__name__}: {exc}); expected "
             "(training data, test data): each a torch Dataset or DataLoader, or batches with "
-            "epoch(n) and a length, and (test inputs, labels)"
+            "epoch(n) and a length, and (test inputs, labels); a third part is what keep judges on"
         ) from exc
-    return batches, test
+    return batches, test, held_out

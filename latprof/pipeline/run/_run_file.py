@@ -22,12 +22,15 @@ from latprof.compress import (
 from latprof.compress.methods import METHODS
 from latprof.data import COLUMNS, PREFIXES, DataSource, ImageSettings, TextSettings
 from latprof.errors import LatprofError, UsageError
+from latprof.pipeline.run._keep import SearchSettings, lowest_budget
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._task_keys import TASK_KEYS, TaskKeys
 
 __all__ = ["RunFile"]
 
-T = TypeVar("T", bound="Block | Method | TrainSettings | ImageSettings | TextSettings")
+T = TypeVar(
+    "T", bound="Block | Method | TrainSettings | SearchSettings | ImageSettings | TextSettings"
+)
 
 #: Sections that say what may be done to the network; [prune] where none is given.
 _BLOCKS: dict[str, Block] = {
@@ -43,11 +46,14 @@ _NOT_IN_FILES = {"validate"}
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
-    *("device", "method", "weights", "budget", "batch"),
+    *("device", "method", "weights", "budget", "keep", "objective", "batch"),
     *("int8", "save_every_s", "seed", "trail", "test", "classes"),
     *TASK_KEYS,
 )
-_SECTIONS = ("device_settings", "masks", "fine_tune", "distillation", "columns", "images", "text")
+_SECTIONS = (
+    *("device_settings", "masks", "fine_tune", "distillation", "search"),
+    *("columns", "images", "text"),
+)
 #: Values of ``weights`` that are no file.
 _WEIGHTS = ("published", "random")
 
@@ -94,8 +100,11 @@ class RunFile:
         return self.weights is None or self.weights == "published"
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Self:
         """Read and check RUN.toml; relative paths in it are relative to it.
+
+        Args:
+            changes: values of keys in place of the file's; dots lead into sections.
 
         Raises:
             UsageError: not there, not TOML, a key missing, unknown, of the wrong type or without
@@ -107,16 +116,19 @@ class RunFile:
             raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
         except UnicodeDecodeError as exc:
             raise UsageError(f"{path} is not TOML: {exc}") from exc
-        return cls.parse(text, path)
+        return cls.parse(text, path, changes)
 
     @classmethod
-    def parse(cls, text: str, path: Path) -> Self:
-        """Check the text of a RUN.toml that is, or will be, at ``path``."""
+    def parse(cls, text: str, path: Path, changes: Mapping[str, Any] | None = None) -> Self:
+        """Check the text of a RUN.toml that is, or will be, at ``path``; see ``load``."""
         try:
             raw = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as exc:
             raise UsageError(f"{path} is not TOML: {exc}") from exc
         raw = {_OLD_KEYS.get(key, key): value for key, value in raw.items()}
+        for key, value in (changes or {}).items():
+            _change(path, raw, key, value)
+            text = f"# changed: {key} = {value!r}\n{text}"
         try:
             _refuse_unknown("", raw, {*_TEXT, *_SIMPLE, *_SECTIONS, *_BLOCKS})
             return cls._of(path.parent, raw, text)
@@ -146,7 +158,8 @@ class RunFile:
         given |= distillation
         if "budget" in raw:
             given["budget"] = _budget(raw["budget"])
-        sections = {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
+        sections: dict[str, Any] = _search(raw)
+        sections |= {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
         blocks = tuple(raw.get("blocks", ()))
         blocks += tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
         if blocks:
@@ -167,6 +180,17 @@ class RunFile:
             classes=_classes(raw.get("classes")),
             source=_source(here, raw),
         )
+
+
+def _change(path: Path, raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value in place of the file's."""
+    *sections, last = key.split(".")
+    inner: Any = raw
+    for section in sections:
+        inner = inner.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{path}: {section} of {key} is {inner!r}; expected a section")
+    inner[last] = value
 
 
 def _weights(here: Path, given: Any) -> Path | str | None:
@@ -233,6 +257,29 @@ def _budget(value: Any) -> str:
                 f"budget is {value!r}; expected a string like '5 ms', or a list of them"
             )
     return ", ".join(one if isinstance(one, str) else f"{one!r} s" for one in several)
+
+
+def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search keeps, its objective, and how it samples; empty where none is asked for."""
+    search = _section(raw, "search", SearchSettings())
+    if "keep" not in raw:
+        for key in ("objective", "search"):
+            if key in raw:
+                raise UsageError(f"{key} without keep; expected keep = '-1%' beside it")
+        return {}
+    if "budget" in raw:
+        raise UsageError("keep and budget are both given; expected one of them")
+    keep, objective = raw["keep"], raw.get("objective", "latency")
+    if isinstance(keep, bool) or not isinstance(keep, str | int | float) or keep == "":
+        raise UsageError(f"keep is {keep!r}; expected a string like '-1%'")
+    if not callable(objective):
+        _text("objective", objective)
+    return {
+        "keep": str(keep),
+        "objective": objective,
+        "budget": lowest_budget(objective),
+        "search": search,
+    }
 
 
 def _device_settings(here: Path, given: Any) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Any
 
-from latprof.compress import Block, Masks, Method, Prune, Quantize, Sparse, TrainSettings
+from latprof.compress import Block, Gradual, Masks, Method, Prune, Quantize, Sparse, TrainSettings
 from latprof.compress.cost import Budget
 from latprof.errors import UsageError
+from latprof.pipeline.run._keep import Keep, SearchSettings, lowest_budget
 from latprof.vocabulary import check_number
 
 __all__ = ["Settings"]
@@ -25,6 +28,10 @@ class Settings:
         trail: networks to save on the way, evenly between the original and the budget.
         int8: files are int8 ones, and a latency is theirs.
         batch: rows of a training batch, of data that is a Dataset.
+        keep: ``-1%``, ``91%``, ...: the best objective that keeps this is searched, and ``budget``
+            is what the masks pass on their way; empty: ``budget`` is met.
+        objective: of a search; a name, or (network, file) -> number.
+        search: how it samples.
     """
 
     budget: str = "60%"
@@ -39,6 +46,9 @@ class Settings:
     trail: int = 0
     int8: bool = False
     batch: int = 32
+    keep: str = ""
+    objective: str | Callable[..., Any] = "latency"
+    search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -49,6 +59,10 @@ class Settings:
         check_number("seed", self.seed, least=0)
         check_number("trail", self.trail, least=0)
         check_number("batch", self.batch, least=1)
+        lowest_budget(self.objective)
+        if self.keep:
+            Keep.parse(self.keep)
+            self._require_levels()
 
     @property
     def budgets(self) -> list[str]:
@@ -77,4 +91,29 @@ class Settings:
         texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}
         if self.batch == Settings.batch:
             del texts["batch"]  # run folders from before this could be chosen go on
+        del texts["search"]  # a study goes on with more samples, and by another searcher
+        if self.keep:
+            texts["objective"] = _name(self.objective)
+            texts["held_out"] = repr(self.search.held_out)
+            return texts
+        del texts["keep"], texts["objective"]
         return texts
+
+    def _require_levels(self) -> None:
+        """A search needs masks that pass every level on their way."""
+        method = self.method
+        if not isinstance(method, Masks | Gradual) or (
+            isinstance(method, Masks) and not method.projections
+        ):
+            raise UsageError(
+                f"keep with method {method!r}: its masks pass no levels on the way down; expected "
+                "masks with projections, or gradual"
+            )
+        if self.trail:
+            raise UsageError("trail beside keep; the samples of a search are such networks")
+
+
+def _name(value: str | Callable[..., Any]) -> str:
+    if isinstance(value, str):
+        return value
+    return str(getattr(value, "__qualname__", type(value).__qualname__))

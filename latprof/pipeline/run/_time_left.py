@@ -34,6 +34,10 @@ class TimeLeft:
         self._step_s: float | None = None
         self._last_measuring_s = 0.0
 
+    def later(self, steps: int) -> TimeLeft:
+        """The same run seen from a training whose steps come after so many of its phase."""
+        return _Later(self, steps)
+
     def measured(self, seconds: float, times: float) -> None:
         """A measurement took ``seconds``; after training it is to be done ``times`` times."""
         self._last_measuring_s = seconds * times
@@ -52,3 +56,16 @@ class TimeLeft:
         if self._step_s is None:
             return share, None
         return share, (total - before - step) * self._step_s + self._last_measuring_s
+
+
+class _Later(TimeLeft):
+    """A part of a phase."""
+
+    def __init__(self, whole: TimeLeft, before: int) -> None:
+        self._whole, self._before = whole, before
+
+    def measured(self, seconds: float, times: float) -> None:
+        self._whole.measured(seconds, times)
+
+    def see(self, phase: str, step: int) -> tuple[float, float | None]:
+        return self._whole.see(phase, self._before + step)

@@ -20,7 +20,7 @@ from latprof.compress import (
 )
 from latprof.compress.train import LABELS
 
-__all__ = ["Trail", "load_small"]
+__all__ = ["Trail", "load_small", "recalibrated"]
 
 #: Batches that batch norm is recalibrated with.
 _BATCHES = 50
@@ -54,9 +54,7 @@ class Trail:
             stem = self.folder / str(number)
             if not is_saved(stem) and self._comp.budget_ratio(way) <= 1:
                 small, counts = self._comp.snapshot(way)
-                with torch.random.fork_rng():  # training draws what it would have drawn
-                    some = itertools.islice(self._batches.epoch(0), _BATCHES)
-                    recalibrate(small.to("cpu"), map(_inputs_of, some))
+                recalibrated(small, self._batches)
                 save_shrunk(stem, self._comp.model, small, **self._more, counts=counts)
 
     def networks(self, model: nn.Module) -> dict[str, tuple[nn.Module, list[int]]]:
@@ -67,6 +65,14 @@ class Trail:
             if is_saved(stem):
                 found[f"{self.folder.name}/{number}"] = load_small(model, stem)
         return found
+
+
+def recalibrated(small: nn.Module, batches: Batches) -> nn.Module:
+    """The network itself, on the CPU, its batch norms set anew; for what is not fine-tuned."""
+    with torch.random.fork_rng():  # training draws what it would have drawn
+        some = itertools.islice(batches.epoch(0), _BATCHES)
+        recalibrate(small.to("cpu"), map(_inputs_of, some))
+    return small
 
 
 def _inputs_of(batch: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from latprof.pipeline.run._watching import Watch, Watcher
 from latprof.surrogate import Surrogate
 from latprof.vocabulary import load_json, save_json
 
-__all__ = ["Compression", "compress_in"]
+__all__ = ["Compression", "Training", "compress_in", "run_fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -81,24 +81,42 @@ def compress_in(
         UsageError: the folder holds a run of other settings, weights, data or target.
         InfeasibleBudgetError: before any training, with what can be reached.
     """
-    fingerprint = {
-        **settings.to_text(),
-        "weights": model_digest(model),
-        "target": str(deployment.device.target),
-        **(asked or {}),
-    }
+    fingerprint = run_fingerprint(deployment, model, settings, asked)
     require_same_run(deployment.folder, fingerprint)
-    settings.check_files(deployment.suffix)
-    deployment = replace(deployment, pack=settings.thins or settings.of_bytes)
-    run = _Run(deployment, model, settings, batches, watcher or Watcher(), source)
+    run = Training(deployment, model, settings, batches, watcher or Watcher(), source=source)
     comp = run.compressor(surrogate, original_s)
     claim(deployment.folder, fingerprint)
     run.watcher.on_start()
     return run.train(comp)
 
 
-class _Run:
-    """One call of ``compress_in``."""
+def run_fingerprint(
+    deployment: Deployment,
+    model: nn.Module,
+    settings: Settings,
+    asked: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """All that a run's outcome follows from, by name, as text; see ``claim``."""
+    return {
+        **settings.to_text(),
+        "weights": model_digest(model),
+        "target": str(deployment.device.target),
+        **(asked or {}),
+    }
+
+
+class Training:
+    """The phases of a run, each of which goes on from its checkpoint.
+
+    Args:
+        deployment: files, device and folder.
+        model: the original, which is left as it is.
+        settings: of the phases.
+        batches: to train with.
+        watcher: who hears of it.
+        source: how the original is built, kept beside each recipe; see ``Job.source``.
+        fine_tunings: how often fine-tuning is done, for the time that is left.
+    """
 
     def __init__(
         self,
@@ -107,34 +125,82 @@ class _Run:
         settings: Settings,
         batches: Batches,
         watcher: Watcher,
-        source: Mapping[str, Any] | None,
+        *,
+        source: Mapping[str, Any] | None = None,
+        fine_tunings: int = 1,
     ) -> None:
+        settings.check_files(deployment.suffix)
+        deployment = replace(deployment, pack=settings.thins or settings.of_bytes)
         self.built = {} if source is None else {"source": source}
         self.deployment, self.model, self.settings = deployment, model, settings
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
-        phases = {"masks": settings.masks, "fine_tune": settings.fine_tune}
-        self.left = TimeLeft({name: each.steps(len(batches)) for name, each in phases.items()})
+        self.left = TimeLeft(
+            {
+                "masks": settings.masks.steps(len(batches)),
+                "fine_tune": settings.fine_tune.steps(len(batches)) * fine_tunings,
+            }
+        )
         self.distillation = Distillation(
             _frozen(model), settings.coefficient, settings.temperature, deployment.task
         )
 
     def train(self, comp: Compressor) -> Compression:
+        """Both phases, and the network that they end in."""
         trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail, self.built)
-        metric = self.deployment.task.metric
-        with self.watcher.watch(self.folder, comp, self.left, metric) as watch:
-            self._phase("masks", comp, watch, comp, trail)
-            if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
-                self._phase("fine_tune", comp, watch, comp, trail)
-                small = comp.shrink()
-            else:
-                small = comp.shrink()
-                self._phase("fine_tune", small, watch, comp, trail)
-        stem = self.folder / "compressed"
-        save_shrunk(stem, self.model, small, **self.built, counts=comp.counts())
+        with self.watch(comp) as watch:
+            self.masks(comp, watch, trail.see)
+            small = self.fine_tune(comp, watch)
+        stem, counts = self.folder / "compressed", comp.counts()
+        save_shrunk(stem, self.model, small, **self.built, counts=counts)
         return Compression(comp, small.eval(), trail.networks(self.model), self.deployment)
 
-    def compressor(self, surrogate: Surrogate, original_s: float | None) -> Compressor:
-        """The compressor, its budget a share of the original's time as measured once per run."""
+    def watch(self, comp: Compressor, sample: tuple[Path, int] | None = None) -> Watch:
+        """What follows a training in the run's folder; a context.
+
+        Args:
+            sample: of a sample's fine-tuning, its folder, and how many were fine-tuned before it.
+        """
+        metric = self.deployment.task.metric
+        if sample is None:
+            return self.watcher.watch(self.folder, comp, self.left, metric)
+        folder, number = sample
+        done = number * self.settings.fine_tune.steps(len(self.batches))
+        alone = replace(self.watcher, board=None)  # scalars are of one training
+        return alone.watch(folder, comp, self.left.later(done), metric)
+
+    def masks(self, comp: Compressor, watch: Watch, on_tenth: Callable[[], object]) -> None:
+        """The mask phase; ``on_tenth`` is called each tenth step until the masks are fixed."""
+
+        def see() -> None:
+            if not comp.fixed:
+                on_tenth()
+
+        watch.begin(0)
+        self._phase("masks", comp, watch, self.folder, see)
+
+    def fine_tune(self, comp: Compressor, watch: Watch, folder: Path | None = None) -> nn.Module:
+        """Fine-tune what the fixed masks leave; returns it, physically smaller.
+
+        Args:
+            folder: of the checkpoint; by default the run's.
+        """
+        watch.begin(self.settings.masks.steps(len(self.batches)))
+        folder = folder or self.folder
+        if comp.space.sparse or comp.space.bits:  # zeros and grids are held by the masks
+            self._phase("fine_tune", comp, watch, folder)
+            return comp.shrink()
+        small = comp.shrink()
+        self._phase("fine_tune", small, watch, folder)
+        return small
+
+    def compressor(
+        self, surrogate: Surrogate, original_s: float | None = None, *, measures: bool = True
+    ) -> Compressor:
+        """The compressor, its budget a share of the original's time as measured once per run.
+
+        Args:
+            measures: the masks are fixed by measuring; else by prediction alone.
+        """
         original = self.deployment.export(self.model.eval(), "original")
         timed = self.folder / "original.json"
         if timed.is_file():
@@ -144,27 +210,24 @@ class _Run:
             (original_s,) = self.deployment.time(original)
         first_s = original_s
         self.watcher.on_stage("tracing the model")
+        measured = MeasuredNetworks(
+            self.folder / "measured.json", lambda small: self._measure(original, first_s, small)
+        )
         sized = None
         if self.settings.of_bytes and self.deployment.int8 is None:
             sized = MeasuredNetworks(self.folder / "bytes.json", self.deployment.bytes_of)
         comp = Compressor(
             copy_model(self.model),
             self.deployment.example_inputs,
-            Latency(
-                surrogate,
-                first_s,
-                MeasuredNetworks(
-                    self.folder / "measured.json",
-                    lambda small: self._measure(original, first_s, small),
-                ),
-                self.deployment.int8,
-            ),
+            Latency(surrogate, first_s, measured, self.deployment.int8),
             self.settings.budgets,
             blocks=self.settings.blocks,
             method=self.settings.method,
             steps=self.settings.masks.steps(len(self.batches)),
             measure_bytes=sized,
         )
+        if not measures:
+            comp.measure.clear()
         if not (self.folder / "masks.checkpoint").exists():
             self.watcher.on_stage("trying a training step, a shrink and an export on a copy")
             with_labels = self.deployment.task.with_labels
@@ -182,21 +245,23 @@ class _Run:
         return latency_s
 
     def _phase(
-        self, name: str, module: nn.Module, watch: Watch, comp: Compressor, trail: Trail
+        self,
+        name: str,
+        module: nn.Module,
+        watch: Watch,
+        folder: Path,
+        on_tenth: Callable[[], object] = lambda: None,
     ) -> None:
-        is_masks = name == "masks"
-        watch.begin(0 if is_masks else self.settings.masks.steps(len(self.batches)))
-
         def on_tick(tick: Tick) -> None:
-            if watch.see(name, tick) and not comp.fixed:
-                trail.see()
+            if watch.see(name, tick):
+                on_tenth()
 
         train(
             module,
             self.batches,
-            self.settings.masks if is_masks else self.settings.fine_tune,
+            self.settings.masks if name == "masks" else self.settings.fine_tune,
             distillation=self.distillation,
-            checkpoint=self.folder / f"{name}.checkpoint",
+            checkpoint=folder / f"{name}.checkpoint",
             seed=self.settings.seed,
             save_every_s=self.settings.save_every_s,
             on_tick=on_tick,

@@ -24,6 +24,14 @@ def test_budgets_as_people_write_them(text: str, expected_s: float) -> None:
     assert Budget.parse(text).resolve(FeasibleRange(1e-3, 10e-3)) == pytest.approx(expected_s)
 
 
+@pytest.mark.parametrize(("text", "kind"), [("lowest", "latency"), ("bytes=lowest", "bytes")])
+def test_the_lowest_is_a_tenth_of_the_way_above_what_can_be_reached(text: str, kind: str) -> None:
+    budget = Budget.parse(text)
+    assert budget.kind == kind
+    assert budget.is_lowest
+    assert budget.resolve(FeasibleRange(100.0, 1100.0)) == pytest.approx(200.0)
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "limit"),
     [

@@ -1,0 +1,8 @@
+"""The best network that keeps its accuracy: one mask phase, and samples of its levels in a study.
+
+Names load on first use; ``__init__.pyi`` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

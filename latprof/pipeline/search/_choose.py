@@ -1,0 +1,80 @@
+"""The sample that a search ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from latprof.compress import Judgment
+from latprof.pipeline.search._sample import Sampling
+from latprof.report import metric_text
+from latprof.vocabulary import SampleResult
+
+__all__ = ["Choice", "choose"]
+
+#: Samples whose objective is this near the best one's are compared on the device.
+_NEAR = 0.05
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Args:
+        number: of the sample.
+        kept: it keeps the floor, judged again.
+        note: how it was chosen, or what it would take.
+    """
+
+    number: int
+    kept: bool
+    note: str
+
+
+def choose(
+    sampling: Sampling, samples: tuple[SampleResult, ...], on_stage: Callable[[str], None]
+) -> Choice:
+    """The best objective among the samples that pass and, judged again from their files, pass
+    again. Those within 5% of the best are timed in turns, where the objective is a time."""
+    left = {s.number: s for s in samples if s.passes}
+    while left:
+        number, note = _best(sampling, left, on_stage)
+        on_stage(f"judging sample {number} again, from its files")
+        judged = sampling.judge_again(number)
+        if sampling.floor.passes(judged):
+            return Choice(number, True, note)
+        del left[number]
+    return _nothing(sampling, samples)
+
+
+def _best(
+    sampling: Sampling, left: dict[int, SampleResult], on_stage: Callable[[str], None]
+) -> tuple[int, str]:
+    objective = sampling.objective
+    ranked = objective.best({number: s.objective for number, s in left.items()})
+    best = left[ranked[0]].objective
+    near = [n for n in ranked if abs(left[n].objective - best) <= _NEAR * abs(best)]
+    if len(near) == 1 or not objective.is_timed:
+        return ranked[0], f"best {objective.name} of {len(left)} that keep the floor"
+    on_stage(f"comparing samples {', '.join(map(str, near))} in turns")
+    suffix = sampling.training.deployment.suffix
+    shares = sampling.shares([sampling.stem(n).with_suffix(suffix) for n in near])
+    fastest = min(zip(shares, near, strict=True))[1]
+    return fastest, f"fastest of {len(near)} that keep the floor, timed in turns"
+
+
+def _nothing(sampling: Sampling, samples: tuple[SampleResult, ...]) -> Choice:
+    """The nearest to the floor, and the floor that it would keep."""
+    floor, task = sampling.floor, sampling.training.deployment.task
+    judged = {s.number: Judgment(s.metric, s.standard_error) for s in samples}
+    number = max(judged, key=lambda n: floor.excess(judged[n]) - judged[n].standard_error)
+    keeps = floor.would_take(judged[number])
+    figures = {"seen": judged[number].value, "takes": keeps, "floor": floor.value}
+    text = {name: metric_text(task.metric, value) for name, value in figures.items()}
+    return Choice(
+        number,
+        False,
+        f"no sample keeps {text['floor']}; the best has {text['seen']}, which keeps "
+        f"{text['takes']} less one standard error: try keep = '{text['takes']}', more epochs of "
+        "fine-tuning, or more held-out data",
+    )
