@@ -26,10 +26,12 @@ TERMINAL = {
     "html",
     "model_explorer",
 }
-#: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing.
+#: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing; see below.
 OTHERWISE = {
     "import": {"device", "runtime", "runtime_version", "threads"},
     "show": {"rows"},
+    # Of an exported file, keys of a RUN.toml, which a function takes as its ``settings``.
+    "compress": {"table", "device", "budget", "inputs", "epochs", "out"},
 }
 
 

@@ -153,7 +153,7 @@ def test_a_length_that_cannot_be_is_refused(steps: int) -> None:
 @given(st.lists(st.floats(0, 1), min_size=8, max_size=8), st.integers(1, 3))
 def test_n_of_m_keeps_the_best_of_every_block(importance: list[float], n: int) -> None:
     value = torch.tensor(importance)
-    keep = n_of_m(value, n, 4)
+    keep = n_of_m(value.view(1, 8, 1), n, 4)
     for block, kept in zip(value.view(-1, 4), keep.view(-1, 4), strict=True):
         assert int(kept.sum()) == n
         assert block[kept].min() >= block[~kept].max()

@@ -87,6 +87,8 @@ PAIRS = [
 ]
 #: Of each method its last pair, which is of several blocks where it can, for what takes long.
 FEW = list({pair.values[0]: pair for pair in PAIRS}.values())
+#: One of each kind of method is compiled in the quick tests; the others differ in switches.
+COMPILED = ("masks", "paper", "lc", "threshold", "gradual by taylor")
 
 
 def build(method: str, block: str) -> Compressor:
@@ -192,7 +194,13 @@ def test_half_precision_and_a_trial_before(method: str, block: str) -> None:
     assert comp.budget_ratio() <= 1
 
 
-@pytest.mark.parametrize(("method", "block"), FEW)
+@pytest.mark.parametrize(
+    ("method", "block"),
+    [
+        pair if pair.values[0] in COMPILED else pytest.param(*pair.values, marks=pytest.mark.slow)
+        for pair in FEW
+    ],
+)
 # the compiler warns of torch's own plans
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_compiled_in_one_graph_is_the_same(method: str, block: str) -> None:
