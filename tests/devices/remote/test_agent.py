@@ -163,7 +163,7 @@ def test_what_goes_wrong_later_ends_in_the_same_errors(script: str, error: type[
     ],
 )
 def test_an_answer_that_is_not_as_agreed_is_a_protocol_error(answer: str, says: str) -> None:
-    device = bad_agent(f"{OPENS}say(**{answer}); time.sleep(60)", limit_s=20.0)
+    device = bad_agent(f"{OPENS}say(**{answer}); hear()", limit_s=20.0)
     with pytest.raises(ProtocolError, match=says) as caught:
         list(device.round(OPS, measure_s=0.001))
     assert "\n" not in str(caught.value)
