@@ -57,7 +57,7 @@ def curve(number: int) -> Curve:
     width, gain = float(generator.uniform(0.03, 0.15)), float(generator.uniform(0.2, 1.0))
 
     def power(p: float) -> float:
-        return (p / wanted) ** steep
+        return float((p / wanted) ** steep)
 
     def exponential(p: float) -> float:
         return math.expm1(steep * p) / math.expm1(steep * wanted)
@@ -145,7 +145,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--curves", type=int, default=200)
     parser.add_argument("--gp-curves", type=int, default=30, help="of gp, which takes seconds each")
     parser.add_argument("--rows", type=Path, default=_RESULTS)
