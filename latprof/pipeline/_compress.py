@@ -26,9 +26,8 @@ from latprof.pipeline.run import (
     file_keys,
     locked,
 )
-from latprof.pipeline.search import search
 from latprof.surrogate import fit
-from latprof.vocabulary import RunResult, replace_file
+from latprof.vocabulary import RunResult, replace_file, require
 
 __all__ = ["check_run", "compress", "run_config"]
 
@@ -77,7 +76,7 @@ def compress(
         settings: of a RUN.toml: those of the device, before its own.
 
     Raises:
-        MissingExtraError: tensorboardX is asked for and not installed.
+        MissingExtraError: tensorboardX is asked for and not installed; ``keep``, and not Optuna.
         UsageError: a name does not import, the table is of another target, the budget cannot be
             met, the folder is in use or holds another run; all before any training.
 
@@ -118,6 +117,7 @@ def run_config(
     """A run that is checked; ``make`` loads its model and data."""
     on_stage("loading table, model and data")
     if config.settings.keep:  # several processes may search in one folder
+        require("optuna", extra="search", why="keep")
         config.out.mkdir(parents=True, exist_ok=True)
         return _compress(make(config), tensorboard, on_progress, on_stage, settings)
     with locked(config.out):
@@ -211,6 +211,8 @@ def _compress(
         surrogate = fit(job.table)
         watcher = Watcher(on_progress, on_stage, board, lambda: _keep_text(config))
         if config.settings.keep:
+            from latprof.pipeline.search import search  # asks for Optuna
+
             return search(job, deployment, surrogate, watcher)
         done = compress_in(
             deployment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +208,23 @@ def test_batches_alone_cannot_be_held_out() -> None:
 
     with pytest.raises(UsageError, match="third part of the data"):
         hold_out(Own(), 0.5, seed=0)
+
+
+def test_without_optuna_a_budget_is_met_and_keep_says_what_is_missing(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['optuna'] = None\n"
+        "import latprof\n"
+        "from latprof.pipeline._compress import run_config\n"
+        "from latprof.pipeline.run import Job, RunFile\n"
+        f"keys = dict(model='zoo:resnet18', data='d', table='t', out={str(tmp_path / 'run')!r})\n"
+        "try:\n"
+        "    config = RunFile.of({**keys, 'keep': '-1%'}, __import__('pathlib').Path())\n"
+        "    run_config(config, Job.load, False, print, print, {})\n"
+        "except latprof.errors.MissingExtraError as exc:\n"
+        "    print(exc)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "keep" in done.stdout
+    assert "latprof[search]" in done.stdout
+    assert not (tmp_path / "run").exists()
