@@ -25,7 +25,6 @@ __all__ = ["file_job", "file_keys"]
 
 #: Share of the inputs that is kept from training.
 _HELD_OUT = 5
-_ROWS_AT_ONCE = 64
 _NOT_OF_FILES = (
     *("model", "data", "test", "weights", "classes", "columns", "text"),
     *("task", "loss", "metric", "higher_is_better"),
@@ -114,15 +113,14 @@ def _batch(model: nn.Module, examples: tuple[Tensor, ...], config: RunFile) -> t
 def _labels(model: nn.Module, rows: Unlabelled, batch: int) -> tuple[Tensor, Task]:
     """What the original says of each row: its class, or its outputs."""
     found = []
-    size = max(batch, _ROWS_AT_ONCE) // batch * batch if batch > 1 else 1
-    for start in range(0, len(rows), size):
-        part = [rows.inputs(i) for i in range(start, min(start + size, len(rows)))]
-        missing = -len(part) % batch if size == batch else 0
-        part += part[-1:] * missing
+    for start in range(0, len(rows), batch):
+        part = [rows.inputs(i) for i in range(start, min(start + batch, len(rows)))]
+        missing = batch - len(part)
+        part += part[-1:] * missing  # the network may take whole batches alone
         columns = [torch.stack(column) for column in zip(*part, strict=True)]
         with torch.no_grad():
             out = _first(model(*columns))
-        found.append(out[: len(part) - missing])
+        found.append(out[: batch - missing])
     outputs = torch.cat(found)
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         return outputs.argmax(1), AgreesWithOriginal()

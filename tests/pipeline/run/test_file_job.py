@@ -17,6 +17,7 @@ import latprof
 from latprof._cli._compress import command
 from latprof.compress import export
 from latprof.errors import UsageError
+from latprof.pipeline.run import RunFile, file_job, file_keys
 from latprof.vocabulary import RunResult
 
 pytest.importorskip("onnxruntime", reason="pip install 'latprof[onnx]'")
@@ -72,6 +73,21 @@ def test_a_folder_of_images_and_a_pt2_file(folder: Path) -> None:
     result = compress("net.pt2", inputs="photos", out="run")
     assert result.met
     assert (folder / "run/compressed.onnx").is_file()
+
+
+def test_a_file_of_whole_batches_alone_is_given_whole_batches(folder: Path) -> None:
+    class InPairs(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(2, -1)[:, :10] * x.mean()
+
+    program = torch.export.export(InPairs(), (torch.zeros(2, 3, 24, 24),))
+    torch.export.save(program, folder / "pairs.pt2")
+    np.save("inputs.npy", rows(15))
+    keys = file_keys(folder / "pairs.pt2", {"table": "t.parquet", "inputs": "inputs.npy"})
+    job = file_job(RunFile.of(keys, folder), Path("inputs.npy"), None)
+    assert {len(x) for x, _ in job.batches.epoch(0)} == {2}
+    assert job.test_rows == 3
+    assert "takes batches of 2 alone" in job.note
 
 
 def test_random_inputs_are_said_to_be_for_latency_only(folder: Path) -> None:
