@@ -114,7 +114,7 @@ def _encodings(flat: Floats) -> Iterator[Encoding]:
         if bitmap and not 0 < kept.size < flat.size:
             continue
         yield Encoding("float32", bitmap, values, 32)
-        with np.errstate(over="ignore"):  # infinities are told by the comparison
+        with np.errstate(over="ignore"):  # the comparison finds infinities
             half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
             yield Encoding("float16", bitmap, half, 16)

@@ -44,9 +44,7 @@ def save_shrunk(path: str | Path, model: nn.Module, small: nn.Module, **more: An
     library = require("safetensors.torch", extra="train", why="saving a shrunk network")
     # Tensors may be views of one another, which the format does not hold.
     state = {name: t.detach().cpu().contiguous().clone() for name, t in small.state_dict().items()}
-    part = stem.with_suffix(".part")
-    library.save_file(state, part, {"format": "pt"})
-    part.replace(stem.with_suffix(_WEIGHTS))
+    replace_file(stem.with_suffix(_WEIGHTS), library.save(state, {"format": "pt"}))
 
 
 def is_saved(stem: Path) -> bool:

@@ -76,9 +76,9 @@ def command(
         "budget": budget,
         "inputs": inputs,
         "out": out,
+        "epochs": epochs,
     }
-    asked |= {"epochs": epochs}
-    keys = file_keys(run, asked, settings)
+    keys = _arguments(run, asked, settings)
     if check:
         with working(f"trying {run}"):
             found = check_run(run)
@@ -101,7 +101,7 @@ def command(
         print_run(result)
 
 
-def file_keys(run: Path, asked: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _arguments(run: Path, asked: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``latprof.compress``: of an exported file its keys, of a RUN.toml the settings
     of the device."""
     given = {name: value for name, value in asked.items() if value is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +23,13 @@ SHRUNK = "shrunk"
 def save_pretrained(result: RunResult, folder: Path, name: str) -> Path:
     """See RunResult.save_pretrained."""
     stem = _stem(result, name)
-    folder.mkdir(parents=True, exist_ok=True)
     for suffix in (".json", ".safetensors"):
         source = stem.with_suffix(suffix)
         if not source.is_file():
             raise UsageError(
                 f"{source} is not there; expected the run folder as latprof compress left it"
             )
-        part = folder / f"{SHRUNK}{suffix}.part"
-        shutil.copyfile(source, part)
-        part.replace(folder / f"{SHRUNK}{suffix}")
+        replace_file(folder / f"{SHRUNK}{suffix}", source.read_bytes())
     replace_file(folder / "README.md", _card(result, name).encode())
     return folder
 

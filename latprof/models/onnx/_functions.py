@@ -3,7 +3,6 @@ how large it is, is taken as that of its batch, which may be another in training
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -360,11 +359,6 @@ def _tile(node: Node) -> fx.Node:
 def _einsum(node: Node) -> fx.Node:
     equation = node.attributes["equation"].decode()
     return node.call(torch.einsum, equation, *(node.tensor(i) for i in range(len(node.inputs))))
-
-
-def item(values: Sequence[Tensor], index: int) -> Tensor:
-    found: Tensor = operator.getitem(values, index)
-    return found
 
 
 FUNCTIONS: dict[str, Callable[[Node], fx.Node]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -108,17 +109,13 @@ def _converted(model: Any, path: Path) -> tuple[nn.Module, tuple[Tensor, ...]]:
         made = _made(node, each, path)
         if each.op_type == "Split":
             for index, name in enumerate(each.output):
-                values[name] = node.call(_item, made, index)
+                values[name] = node.call(operator.getitem, made, index)
         else:
             values[each.output[0]] = made
     outputs = [_output(values, info.name, path) for info in model.graph.output]
     graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
     name = _identifier(path.stem, "model")
     return fx.GraphModule(root, graph, class_name=name).eval(), tuple(examples)
-
-
-def _item(values: Sequence[Tensor], index: int) -> Tensor:
-    return values[index]
 
 
 def _made(node: Node, each: Any, path: Path) -> fx.Node:

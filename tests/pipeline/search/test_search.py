@@ -25,7 +25,7 @@ from support.search import SEARCH, fake_search, noisy, trained
 from latprof.compress import judge
 from latprof.pipeline.run import SearchSettings, load_small
 from latprof.report import write_report
-from latprof.vocabulary import RunResult, SampleResult
+from latprof.vocabulary import RunResult, SampleResult, SearchResult
 
 SAMPLES, KILLS = 3, 7
 
@@ -34,6 +34,12 @@ SAMPLES, KILLS = 3, 7
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     folder = tmp_path_factory.mktemp("searches") / "first"
     return folder, fake_search(folder, search=SearchSettings(SAMPLES))
+
+
+def searched(result: RunResult) -> SearchResult:
+    """The search that a run was."""
+    assert result.search is not None
+    return result.search
 
 
 def figures(samples: tuple[SampleResult, ...]) -> list[tuple[Any, ...]]:
@@ -45,8 +51,7 @@ def test_the_chosen_network_is_the_fastest_that_keeps_the_floor(
     found: tuple[Path, RunResult],
 ) -> None:
     folder, result = found
-    search = result.search
-    assert search is not None
+    search = searched(result)
     assert search.floor == pytest.approx(search.original - 0.04)
     assert len(search.samples) == SAMPLES
     for sample in search.samples:
@@ -65,8 +70,7 @@ def test_samples_are_networks_of_the_run_that_load_as_they_were_judged(
     found: tuple[Path, RunResult],
 ) -> None:
     folder, result = found
-    search = result.search
-    assert search is not None
+    search = searched(result)
     names = [f"samples/{s.number}" for s in search.samples]
     assert [n.name for n in result.networks] == ["original", *names, "compressed"]
     chosen = result.network(f"samples/{search.chosen}")
@@ -85,8 +89,7 @@ def test_the_test_data_that_is_reported_has_judged_nothing(
     found: tuple[Path, RunResult],
 ) -> None:
     folder, result = found
-    search = result.search
-    assert search is not None
+    search = searched(result)
     small, _ = load_small(trained(), folder / "compressed")
     _, (images, labels) = noisy()
     whole = judge(small, (images, labels)).value
@@ -100,8 +103,7 @@ def test_the_study_opens_in_optuna(found: tuple[Path, RunResult]) -> None:
     folder, result = found
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
     study = optuna.load_study(study_name="latprof", storage=optuna.storages.JournalStorage(backend))
-    search = result.search
-    assert search is not None
+    search = searched(result)
     assert [t.value for t in study.trials] == [s.objective for s in search.samples]
     feasible = [all(c <= 0 for c in t.constraints.values()) for t in study.trials]
     assert feasible == [s.passes for s in search.samples]
@@ -111,8 +113,7 @@ def test_the_page_shows_every_sample_the_floor_and_the_chosen_one(
     found: tuple[Path, RunResult],
 ) -> None:
     folder, result = found
-    search = result.search
-    assert search is not None
+    search = searched(result)
     page = html.unescape(write_report(folder).read_text())
     assert "Floor <strong class='met'>kept</strong>" in page
     assert "Accuracy against the objective" in page
@@ -136,10 +137,8 @@ def test_a_finished_search_is_read_and_goes_on_with_more_samples(
 
     folder = Path(shutil.copytree(found[0], tmp_path / "again"))
     assert fake_search(folder, search=SearchSettings(SAMPLES)).search == found[1].search
-    more = fake_search(folder, search=SearchSettings(SAMPLES + 1)).search
-    assert more is not None
-    assert found[1].search is not None
-    assert more.samples[:-1] == found[1].search.samples
+    more = searched(fake_search(folder, search=SearchSettings(SAMPLES + 1)))
+    assert more.samples[:-1] == searched(found[1]).samples
 
 
 def test_where_nothing_keeps_the_floor_the_best_is_left_and_what_it_would_take(
@@ -149,8 +148,7 @@ def test_where_nothing_keeps_the_floor_the_best_is_left_and_what_it_would_take(
         tmp_path / "run", keep="99%", objective="bytes", budget="bytes=lowest",
         search=SearchSettings(2),
     )  # fmt: skip
-    search = result.search
-    assert search is not None
+    search = searched(result)
     assert not search.kept
     assert not result.met
     best = max(search.samples, key=lambda s: s.metric - s.standard_error)
@@ -171,8 +169,7 @@ def test_an_objective_of_ones_own(tmp_path: Path) -> None:
     result = fake_search(
         tmp_path / "run", objective=first_width, search=SearchSettings(1, held_out=0.5)
     )
-    search = result.search
-    assert search is not None
+    search = searched(result)
     assert search.objective.endswith("first_width")
     assert search.original_objective == 32
     assert search.samples[0].objective == min(w.after for w in result.widths[:1])
@@ -206,10 +203,8 @@ def test_killed_again_and_again_it_ends_with_the_same_samples(
         code = child.returncode
         assert code in (0, -signal.SIGKILL)
     assert kills >= 3
-    result = RunResult.load(folder / "result.json")
-    assert result.search is not None
-    assert found[1].search is not None
-    assert figures(result.search.samples) == figures(found[1].search.samples)
+    search = searched(RunResult.load(folder / "result.json"))
+    assert figures(search.samples) == figures(searched(found[1]).samples)
     for number in range(1, SAMPLES + 1):
         first, second = (
             load_file(home / f"samples/{number}.safetensors") for home in (found[0], folder)
@@ -226,10 +221,9 @@ def test_two_processes_on_one_study_lose_and_repeat_nothing(tmp_path: Path) -> N
     pair = [start(folder), start(folder)]
     lines = [child.communicate()[0].splitlines() for child in pair]
     assert [child.returncode for child in pair] == [0, 0]
-    result = RunResult.load(folder / "result.json")
-    assert result.search is not None
-    assert [s.number for s in result.search.samples] == list(range(1, SAMPLES + 1))
-    assert len({s.progress for s in result.search.samples}) == SAMPLES
+    search = searched(RunResult.load(folder / "result.json"))
+    assert [s.number for s in search.samples] == list(range(1, SAMPLES + 1))
+    assert len({s.progress for s in search.samples}) == SAMPLES
     steps = [line for each in lines for line in each]
     once = [f"masks {step}" for step in range(1, 61)]
     each = [f"fine_tune {step}" for step in range(1, 11)]
