@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,14 @@ from latprof.report import progress_text
     help="Save N (4) smaller and smaller networks on the way to the budget, each measured.",
 )
 @click.option("--check", is_flag=True, help="Try everything but training and measuring.")
-@click.option("--tensorboard", is_flag=True, help="Write scalars for TensorBoard too.")
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Gets the figures of the training; may be repeated.",
+)
+@click.option("--tensorboard", is_flag=True, hidden=True, help="As --tracker tensorboard.")
 @click.option("--table", type=click.Path(path_type=Path), help="Of a FILE: table of the target.")
 @click.option("--device", metavar="DEVICE", help="Of a FILE: where it is measured; local.")
 @click.option("--budget", help="Of a FILE: '60%', '5 ms', 'macs=50%'.")
@@ -54,6 +62,7 @@ def command(
     out: Path | None,
     check: bool,
     trail: int | None,
+    trackers: tuple[str, ...],
     tensorboard: bool,
     settings: dict[str, Any],
     as_json: bool,
@@ -68,6 +77,7 @@ def command(
     own outputs for --inputs.
     """
     from latprof.pipeline import check_run, prepare_for_training
+    from latprof.pipeline.run import is_first
 
     prepare_for_training("latprof compress")
     asked: dict[str, Any] = {
@@ -84,17 +94,20 @@ def command(
             found = check_run(run)
         click.echo(f"{run}: {found}")
         return
-    with progress("training", 1.0) as update:
+    bar: Any = progress("training", 1.0) if is_first() else nullcontext(lambda *_, **__: None)
+    with bar as update:
         result = latprof.compress(
             run,
             trail=trail,
-            tensorboard=tensorboard,
+            trackers=(*trackers, *(["tensorboard"] if tensorboard else [])),
             on_progress=lambda row: update(
                 row["share"], description=progress_text(row), left_s=row["left_s"]
             ),
             on_stage=note,
             **keys,
         )
+    if not is_first():
+        return
     if as_json:
         print_json(result.to_dict())
     else:

@@ -12,17 +12,25 @@ from latprof.vocabulary import require
 
 if TYPE_CHECKING:
     from latprof.integrations._lightning import LightningCallback
-    from latprof.integrations._tensorboard import TensorBoard
+    from latprof.integrations._trackers import TensorBoard, Trackers, TrackerWarning
     from latprof.integrations._transformers import TransformersCallback
 
 #: name -> (module, package it needs, extra that brings it)
 _HOMES = {
     "LightningCallback": ("_lightning", "torch", "train"),
-    "TensorBoard": ("_tensorboard", "tensorboardX", "tensorboard"),
+    "TensorBoard": ("_trackers", "accelerate", "train"),
+    "TrackerWarning": ("_trackers", "accelerate", "train"),
+    "Trackers": ("_trackers", "accelerate", "train"),
     "TransformersCallback": ("_transformers", "transformers", "transformers"),
 }
 
-__all__ = ["LightningCallback", "TensorBoard", "TransformersCallback"]
+__all__ = [
+    "LightningCallback",
+    "TensorBoard",
+    "TrackerWarning",
+    "Trackers",
+    "TransformersCallback",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 from torch import nn
 
 from latprof.compress import Compressor
+from latprof.compress.masks import from_first
 from latprof.compress.train import check_trainable, model_inputs
-from latprof.devices import open_target
+from latprof.devices import Device, open_target
 from latprof.errors import UsageError
 from latprof.pipeline.run import (
     Deployment,
+    DeviceOfFirst,
     Job,
     Progress,
     RunFile,
@@ -24,6 +26,9 @@ from latprof.pipeline.run import (
     conclude,
     file_job,
     file_keys,
+    is_first,
+    is_one_of_several,
+    join_processes,
     locked,
 )
 from latprof.surrogate import fit
@@ -44,7 +49,7 @@ def compress(
     test: Any = None,
     *,
     trail: int | None = None,
-    tensorboard: bool = False,
+    trackers: Sequence[str] = (),
     on_progress: Progress = lambda row: None,
     on_stage: Callable[[str], None] = lambda text: None,
     **settings: Any,
@@ -70,13 +75,14 @@ def compress(
         train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``; with ``keep``,
             ``held_out`` among the settings may be a third, which networks are judged on.
         trail: networks to save on the way to the budget; before the file's own number.
-        tensorboard: write scalars to ``tensorboard/`` in the run folder.
+        trackers: beside those that the file names: ``tensorboard``, which writes into the run
+            folder, ``wandb``, ``mlflow``; see ``latprof.integrations.Trackers``.
         on_progress: called at each training step with the figures so far.
         on_stage: called with what is done now.
         settings: of a RUN.toml: those of the device, before its own.
 
     Raises:
-        MissingExtraError: tensorboardX is asked for and not installed; ``keep``, and not Optuna.
+        MissingExtraError: a tracker's package is not installed; ``keep``, and not Optuna.
         UsageError: a name does not import, the table is of another target, the budget cannot be
             met, the folder is in use or holds another run; all before any training.
 
@@ -103,25 +109,33 @@ def compress(
         config, make, given = RunFile.load(Path(run)), Job.load, settings
     if trail is not None:
         config = replace(config, settings=replace(config.settings, trail=trail))
-    return run_config(config, make, tensorboard, on_progress, on_stage, given)
+    config = replace(config, trackers=(*config.trackers, *trackers))
+    return run_config(config, make, on_progress, on_stage, given)
 
 
 def run_config(
     config: RunFile,
     make: Callable[[RunFile], Job],
-    tensorboard: bool,
     on_progress: Progress,
     on_stage: Callable[[str], None],
     settings: Mapping[str, str],
 ) -> RunResult:
     """A run that is checked; ``make`` loads its model and data."""
+    if not is_first():
+        on_progress, on_stage = (lambda row: None), (lambda text: None)
     on_stage("loading table, model and data")
+    if config.settings.keep and is_one_of_several():
+        raise UsageError(
+            "keep is searched by processes of their own, not by those of one training; start "
+            "latprof compress several times in one folder, without a launcher"
+        )
+    join_processes()
     if config.settings.keep:  # several processes may search in one folder
         require("optuna", extra="search", why="keep")
         config.out.mkdir(parents=True, exist_ok=True)
-        return _compress(make(config), tensorboard, on_progress, on_stage, settings)
-    with locked(config.out):
-        return _compress(make(config), tensorboard, on_progress, on_stage, settings)
+        return _compress(make(config), on_progress, on_stage, settings)
+    with locked(config.out) if is_first() else nullcontext():
+        return _compress(make(config), on_progress, on_stage, settings)
 
 
 def check_run(run: str | Path) -> str:
@@ -187,7 +201,6 @@ def _from_file(path: Path, keys: Mapping[str, Any]) -> tuple[RunFile, Callable[[
 
 def _compress(
     job: Job,
-    tensorboard: bool,
     on_progress: Progress,
     on_stage: Callable[[str], None],
     settings: Mapping[str, str],
@@ -195,13 +208,13 @@ def _compress(
     config = job.config
     if job.note:
         on_stage(job.note)
-    board = None
-    if tensorboard:
-        from latprof.integrations import TensorBoard
+    trackers = None
+    if config.trackers and is_first():
+        from latprof.integrations import Trackers
 
-        board = TensorBoard(config.out / "tensorboard")
+        trackers = Trackers(config.trackers, config.out, config.settings.to_text())
     given = {**config.device_settings, **settings}
-    with open_target(config.device, job.table.target, **given) as device:
+    with _device(job, given) as device:
         deployment = Deployment(device, config.out, job.example_inputs, task=job.task)
         if config.settings.int8:
             on_stage("choosing what becomes int8 by measuring")
@@ -209,7 +222,7 @@ def _compress(
                 deployment = deployment.in_int8(job.model, job.batches)
         on_stage(f"fitting a surrogate to {len(job.table)} shapes")
         surrogate = fit(job.table)
-        watcher = Watcher(on_progress, on_stage, board, lambda: _keep_text(config))
+        watcher = Watcher(on_progress, on_stage, trackers, lambda: _keep_text(config))
         if config.settings.keep:
             from latprof.pipeline.search import search  # asks for Optuna
 
@@ -230,9 +243,17 @@ def _compress(
             "original": (job.model, comp.space.sizes),
             "compressed": (done.small, comp.counts()),
         }
-        return conclude(deployment, networks, done, job.test, on_stage)
+        return from_first(lambda: conclude(deployment, networks, done, job.test, on_stage))
+
+
+def _device(job: Job, settings: Mapping[str, str]) -> Device:
+    """The device of the run, which the first of several processes opens."""
+    target = job.table.target
+    return (
+        open_target(job.config.device, target, **settings) if is_first() else DeviceOfFirst(target)
+    )
 
 
 def _keep_text(config: RunFile) -> None:
-    if config.text:
+    if config.text and is_first():
         replace_file(config.out / "run.toml", config.text.encode())

@@ -116,7 +116,7 @@ def sweep(
                 break
             config = configs[combinations.index(dict(trial.params))]
             on_stage(f"run {trial.number + 1} of {len(configs)}: {config.out.name}")
-            result = run_config(config, Job.load, False, on_progress, on_stage, settings)
+            result = run_config(config, Job.load, on_progress, on_stage, settings)
             trial.set_user_attr("folder", str(config.out))
             trial.set_user_attr("met", result.met)
             trial.set_user_attr(result.metric, result.compressed.accuracy)

@@ -12,7 +12,13 @@ import latprof
 from latprof._cli import cli
 
 #: Arguments of a command that are spelled otherwise in Python, and those of the terminal alone.
-SPELLED = {"batches": "batch", "format_": "format", "tables_": "tables", "input_shapes": "inputs"}
+SPELLED = {
+    "batches": "batch",
+    "format_": "format",
+    "tables_": "tables",
+    "input_shapes": "inputs",
+    "tensorboard": "trackers",
+}
 TERMINAL = {
     "as_json",
     "settings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def test_end_to_end_by_commands(
     assert 0 < shown["lower_s"] < shown["latency_s"] < shown["upper_s"]  # type: ignore[operator]
     groups = answer(monkeypatch, capsys, "inspect", "tiny:net", "--table", "tiny.parquet")
     assert groups["groups"]
-    watch = ["--tensorboard"] if importlib.util.find_spec("tensorboardX") else []
+    watch = ["--tracker", "tensorboard"] if importlib.util.find_spec("tensorboardX") else []
     logged = killed_in_the_mask_phase(user, "run.toml", "--trail", "1", *watch)
     result = answer(monkeypatch, capsys, "compress", "run.toml", "--trail", "1", *watch)
     rows = [json.loads(line) for line in (user / "run/log.jsonl").read_text().splitlines()]
@@ -94,6 +95,22 @@ def test_end_to_end_by_commands(
     assert "http" not in text.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", "")
+
+
+def test_a_launcher_starts_two_processes(user: Path) -> None:
+    """Both train, and the first measures, writes and prints alone."""
+    run_file = RUN.format(budget="85%").replace('"run"', '"two"')
+    (user / "two.toml").write_text(run_file)
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launched, "--nproc_per_node", "2", "-m", "latprof", "compress", "two.toml"]
+    environment = {**os.environ, "PYTHONPATH": str(user)}
+    ran = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    networks = {n["name"]: n for n in json.loads(ran.stdout)["networks"]}
+    assert networks["compressed"]["params"] < networks["original"]["params"]
+    rows = [json.loads(line) for line in (user / "two/log.jsonl").read_text().splitlines()]
+    places = [(row["phase"] != "masks", row["step"]) for row in rows]
+    assert places == sorted(set(places))
 
 
 def killed_in_the_mask_phase(user: Path, *command: str) -> list[dict[str, int]]:

@@ -89,4 +89,4 @@ def test_snippet(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             p.numel() for p in original.parameters()
         )
     if heading == "Watching":
-        assert list((tmp_path / "runs/first").glob("events.*"))
+        assert list((tmp_path / "runs/first/tensorboard").glob("events.*"))

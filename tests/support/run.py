@@ -68,12 +68,12 @@ def data() -> tuple[TensorBatches, tuple[Tensor, Tensor]]:
 def fake_run(
     folder: Path, *, on_progress: Callable[[Any], None] = lambda row: None, **more: Any
 ) -> tuple[Compression, RunResult]:
-    """The same call goes on where it stopped. ``more`` is a board, how much ``slower`` the device
+    """The same call goes on where it stopped. ``more`` is trackers, how much ``slower`` the device
     is this time, and changes to SETTINGS."""
     folder.mkdir(exist_ok=True)
     model, inputs = Net().eval(), (torch.zeros(1, 1, 12, 12),)
     batches, test = data()
-    board = more.pop("board", None)
+    trackers = more.pop("trackers", None)
     load = BackgroundLoad(0.0, 1e9, slowdown=more.pop("slower", 1.0))
     with Arithmetic(seed=3, stair=8, loads=[load]) as device:
         deployment = Deployment(device, folder, inputs)
@@ -81,7 +81,12 @@ def fake_run(
         if settings.int8:
             deployment = deployment.in_int8(model, batches)
         done = compress_in(
-            deployment, model, surrogate(), settings, batches, Watcher(on_progress, board=board)
+            deployment,
+            model,
+            surrogate(),
+            settings,
+            batches,
+            Watcher(on_progress, trackers=trackers),
         )
         networks = {
             "original": (model, done.comp.space.sizes),

@@ -11,6 +11,10 @@ from ._job import Job as Job
 from ._keep import OBJECTIVES as OBJECTIVES
 from ._keep import Keep as Keep
 from ._keep import SearchSettings as SearchSettings
+from ._processes import DeviceOfFirst as DeviceOfFirst
+from ._processes import is_first as is_first
+from ._processes import is_one_of_several as is_one_of_several
+from ._processes import join_processes as join_processes
 from ._run_file import RunFile as RunFile
 from ._settings import Settings as Settings
 from ._trail import load_small as load_small
@@ -26,6 +30,7 @@ __all__ = [
     "OBJECTIVES",
     "Compression",
     "Deployment",
+    "DeviceOfFirst",
     "Job",
     "Keep",
     "Progress",
@@ -40,6 +45,9 @@ __all__ = [
     "file_job",
     "file_keys",
     "first_inputs",
+    "is_first",
+    "is_one_of_several",
+    "join_processes",
     "load_small",
     "locked",
     "model_digest",

@@ -22,6 +22,7 @@ from latprof.compress import (
     judge,
 )
 from latprof.compress.export import file_accuracy
+from latprof.compress.masks import from_first
 from latprof.compress.train import held_out_batches
 from latprof.devices import Device, compare_files, measure_files
 from latprof.errors import DeviceError, UsageError
@@ -65,6 +66,10 @@ class Deployment:
             Int8Warning: the int8 file of ``model`` is no faster than its float32 one.
         """
         inputs = tuple(first_inputs(batches, _CALIBRATION_INPUTS))
+        int8 = from_first(lambda: self._int8_choice(model, inputs))
+        return replace(self, int8=int8, calibration=inputs)
+
+    def _int8_choice(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
         chosen = self.folder / "int8.json"
         if not chosen.is_file():
             found = export_int8(
@@ -75,8 +80,7 @@ class Deployment:
                 measure=lambda files: self.time(*files),
             )
             save_json(chosen, "int8 choice", 1, found.to_dict())
-        int8 = str(load_json(chosen, "int8 choice", 1)["choice"])
-        return replace(self, int8=int8, calibration=inputs)
+        return str(load_json(chosen, "int8 choice", 1)["choice"])
 
     @property
     def suffix(self) -> str:

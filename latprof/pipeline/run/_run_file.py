@@ -47,7 +47,7 @@ _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
     *("device", "method", "weights", "budget", "keep", "objective", "batch"),
-    *("int8", "save_every_s", "seed", "trail", "test", "classes"),
+    *("int8", "save_every_s", "seed", "trail", "test", "classes", "trackers"),
     *TASK_KEYS,
 )
 _SECTIONS = (
@@ -78,6 +78,7 @@ class RunFile:
         task: what is trained for.
         classes: outputs of the model's head; None: as MODEL has them.
         source: of data by name.
+        trackers: names of trackers, which get the figures of the training.
     """
 
     model: str
@@ -93,6 +94,7 @@ class RunFile:
     task: TaskKeys = field(default_factory=TaskKeys)
     classes: int | None = None
     source: DataSource | None = None
+    trackers: tuple[Any, ...] = ()
 
     @property
     def is_published(self) -> bool:
@@ -179,6 +181,7 @@ class RunFile:
             task=TaskKeys.of(raw),
             classes=_classes(raw.get("classes")),
             source=_source(here, raw),
+            trackers=_like("trackers", (), raw.get("trackers", [])),
         )
 
 

@@ -19,6 +19,7 @@ from latprof.compress import (
     save_shrunk,
 )
 from latprof.compress.train import LABELS
+from latprof.pipeline.run._processes import is_first
 
 __all__ = ["Trail", "load_small", "recalibrated"]
 
@@ -46,13 +47,13 @@ class Trail:
         self.folder, self._comp, self._batches, self._more = folder, comp, batches, more
         self._ways = {k: k / (number + 1) for k in range(1, number + 1)}
         if number:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
 
     def see(self) -> None:
         """Save what was reached for the first time; a run that goes on saves nothing twice."""
         for number, way in self._ways.items():
             stem = self.folder / str(number)
-            if not is_saved(stem) and self._comp.budget_ratio(way) <= 1:
+            if is_first() and not is_saved(stem) and self._comp.budget_ratio(way) <= 1:
                 small, counts = self._comp.snapshot(way)
                 recalibrated(small, self._batches)
                 save_shrunk(stem, self._comp.model, small, **self._more, counts=counts)

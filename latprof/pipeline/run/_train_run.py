@@ -20,10 +20,12 @@ from latprof.compress import (
     train,
 )
 from latprof.compress.graph import copy_model
+from latprof.compress.masks import from_first
 from latprof.compress.train import channels_last, check_trainable, model_inputs
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
+from latprof.pipeline.run._processes import is_first
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._time_left import TimeLeft
 from latprof.pipeline.run._trail import Trail
@@ -32,6 +34,8 @@ from latprof.surrogate import Surrogate
 from latprof.vocabulary import load_json, save_json
 
 __all__ = ["Compression", "Training", "compress_in", "run_fingerprint"]
+
+_ORIGINAL, _TIME = "original.json", "time of the original"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def compress_in(
     require_same_run(deployment.folder, fingerprint)
     run = Training(deployment, model, settings, batches, watcher or Watcher(), source=source)
     comp = run.compressor(surrogate, original_s)
-    claim(deployment.folder, fingerprint)
+    if is_first():
+        claim(deployment.folder, fingerprint)
     run.watcher.on_start()
     return run.train(comp)
 
@@ -151,7 +156,8 @@ class Training:
             self.masks(comp, watch, trail.see)
             small = self.fine_tune(comp, watch)
         stem, counts = self.folder / "compressed", comp.counts()
-        save_shrunk(stem, self.model, small, **self.built, counts=counts)
+        if is_first():
+            save_shrunk(stem, self.model, small, **self.built, counts=counts)
         return Compression(comp, small.eval(), trail.networks(self.model), self.deployment)
 
     def watch(self, comp: Compressor, sample: tuple[Path, int] | None = None) -> Watch:
@@ -165,7 +171,7 @@ class Training:
             return self.watcher.watch(self.folder, comp, self.left, metric)
         folder, number = sample
         done = number * self.settings.fine_tune.steps(len(self.batches))
-        alone = replace(self.watcher, board=None)  # scalars are of one training
+        alone = replace(self.watcher, trackers=None)  # scalars are of one training
         return alone.watch(folder, comp, self.left.later(done), metric)
 
     def masks(self, comp: Compressor, watch: Watch, on_tenth: Callable[[], object]) -> None:
@@ -201,14 +207,8 @@ class Training:
         Args:
             measures: the masks are fixed by measuring; else by prediction alone.
         """
-        original = self.deployment.export(self.model.eval(), "original")
-        timed = self.folder / "original.json"
-        if timed.is_file():
-            original_s = float(load_json(timed, "time of the original", 1)["latency_s"])
-        elif original_s is None:
-            self.watcher.on_stage("timing the original")
-            (original_s,) = self.deployment.time(original)
-        first_s = original_s
+        original = self.folder / f"original{self.deployment.suffix}"
+        first_s = from_first(lambda: self._time_of_original(original_s))
         self.watcher.on_stage("tracing the model")
         measured = MeasuredNetworks(
             self.folder / "measured.json", lambda small: self._measure(original, first_s, small)
@@ -233,8 +233,19 @@ class Training:
             with_labels = self.deployment.task.with_labels
             first = model_inputs(comp, next(iter(self.batches.epoch(0))), with_labels=with_labels)
             check_trainable(comp, first, suffix=self.deployment.suffix)
-        save_json(timed, "time of the original", 1, {"latency_s": first_s})
+        if is_first():
+            save_json(self.folder / _ORIGINAL, _TIME, 1, {"latency_s": first_s})
         return comp
+
+    def _time_of_original(self, known_s: float | None) -> float:
+        """Seconds, of this folder where it has them."""
+        file, timed = self.deployment.export(self.model.eval(), "original"), self.folder / _ORIGINAL
+        if timed.is_file():
+            return float(load_json(timed, _TIME, 1)["latency_s"])
+        if known_s is not None:
+            return known_s
+        self.watcher.on_stage("timing the original")
+        return self.deployment.time(file)[0]
 
     def _measure(self, original: Path, original_s: float, small: nn.Module) -> float:
         self.watcher.on_stage("measuring the network that the masks leave")

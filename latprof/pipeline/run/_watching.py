@@ -1,4 +1,4 @@
-"""What a run reports while it trains: stages, progress, ``log.jsonl``, TensorBoard's scalars."""
+"""What a run reports while it trains: stages, progress, ``log.jsonl``, trackers' scalars."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latprof.compress import Compressor, Tick, status
+from latprof.pipeline.run._processes import is_first
 from latprof.pipeline.run._time_left import TimeLeft
 from latprof.report import log_place, read_log
 from latprof.vocabulary import Closing, replace_file
 
 if TYPE_CHECKING:
-    from latprof.integrations import TensorBoard
+    from latprof.integrations import Trackers
 
 __all__ = ["Progress", "Watch", "Watcher"]
 
@@ -38,20 +39,20 @@ class Watcher:
     Args:
         on_progress: called at each training step.
         on_stage: called with what is done now, where it may take more than a second.
-        board: gets the rows of the log as scalars.
+        trackers: get the rows of the log as scalars.
         on_start: called once the run folder is this run's, before training.
     """
 
     on_progress: Progress = lambda row: None
     on_stage: Callable[[str], None] = lambda text: None
-    board: TensorBoard | None = None
+    trackers: Trackers | None = None
     on_start: Callable[[], object] = lambda: None
 
     def watch(
         self, folder: Path, comp: Compressor, left: TimeLeft, metric: str = "accuracy"
     ) -> Watch:
         """Follow a run in its folder."""
-        return Watch(folder, comp, left, self.on_progress, self.board, metric)
+        return Watch(folder, comp, left, self.on_progress, self.trackers, metric)
 
 
 class Watch(Closing):
@@ -59,7 +60,7 @@ class Watch(Closing):
 
     Args:
         folder: gets ``log.jsonl``, a row each tenth step; a run that goes on continues it.
-        board: gets the same rows, fine-tuning after the masks.
+        trackers: get the same rows, fine-tuning after the masks.
         metric: what stands under ``accuracy``; rows name it where it is another figure.
     """
 
@@ -69,12 +70,12 @@ class Watch(Closing):
         comp: Compressor,
         left: TimeLeft,
         on_progress: Progress,
-        board: TensorBoard | None,
+        trackers: Trackers | None,
         metric: str = "accuracy",
     ) -> None:
         self._metric = {} if metric == "accuracy" else {"metric": metric}
         self._comp, self._left = comp, left
-        self._on_progress, self._board = on_progress, board
+        self._on_progress, self._trackers = on_progress, trackers
         self._path = folder / "log.jsonl"
         self._file = contextlib.ExitStack()
         self._log: Any = None
@@ -84,7 +85,7 @@ class Watch(Closing):
         self._after = 0
 
     def begin(self, after: int) -> None:
-        """A new phase: averages start anew, and TensorBoard counts its steps from ``after``."""
+        """A new phase: averages start anew, and trackers count their steps from ``after``."""
         self._means, self._after = {}, after
 
     def see(self, phase: str, tick: Tick) -> bool:
@@ -108,18 +109,20 @@ class Watch(Closing):
         row = {**place, **means, **self._metric, **self._status}
         if due:
             self._write(row)
-            if self._board is not None:
-                self._board.log(self._after + tick.step, self._comp, **means)
+            if self._trackers is not None:
+                self._trackers.log(self._after + tick.step, self._comp, **means)
         share, left_s = self._left.see(phase, tick.step)
         self._on_progress({**row, "share": share, "left_s": left_s})
         return tenth
 
     def close(self) -> None:
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
+        if not is_first():
+            return
         if self._log is None:  # steps that were done but not saved are done again, and logged once
             kept = [r for r in read_log(self._path) if log_place(r) < log_place(row)]
             text = "".join(json.dumps(r) + "\n" for r in kept)

