@@ -304,7 +304,7 @@ def sentences(folder: Path, part: str, most: int) -> Sentences:
 
 
 def accuracy(model: nn.Module, test: Sentences) -> float:
-    return float(evaluate(model, test.whole(), Classification()))
+    return float(evaluate(model, iter(test.whole()), Classification()))
 
 
 def _example() -> Any:

@@ -181,8 +181,12 @@ class Surrogate:
         return steps
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
-        """See Law.knots."""
-        return self._law(member.label).knots(member, axis, limit)
+        """See Law.knots; no more than the law's ``max_knots``."""
+        law = self._law(member.label)
+        knots = law.knots(member, axis, limit)
+        while len(knots) > law.max_knots:
+            knots = np.append(knots[:-1:2], knots[-1])
+        return knots
 
     def _law(self, label: str) -> Law:
         return self.labels[label].law if label in self.labels else self.fallback

@@ -40,9 +40,6 @@ _MB = 1e6
 #: An op's largest count: the look-up has an entry for each.
 _MAX_COUNT = 4_000_000
 
-#: Knots per axis at most; beyond, every second one is dropped until they fit.
-_MAX_KNOTS = 48
-
 
 class Readable(Protocol):
     """What the module reads of a surrogate; see Surrogate for each."""
@@ -149,7 +146,7 @@ def latency_module(
 
 def _grid(surrogate: Readable, full: Workload) -> _Grid:
     """Of an op of this full size."""
-    axes = [_thin(surrogate.knots(full, axis, full.channels[axis])) for axis in (0, 1)]
+    axes = [surrogate.knots(full, axis, full.channels[axis]) for axis in (0, 1)]
     if full.tied:
         inside = _at_knots(surrogate, full, axes[1], axes[1])[:, None]
         axes[0] = np.array([float(full.channels[0])])
@@ -172,9 +169,3 @@ def _at_knots(surrogate: Readable, full: Workload, c_in: Floats, c_out: Floats) 
         Shapes.at(full, c_in, c_out),
     )
     return np.stack([seconds, shapes.weight_bytes / _MB, shapes.touched_bytes / _MB])
-
-
-def _thin(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    while len(knots) > _MAX_KNOTS:
-        knots = np.append(knots[:-1:2], knots[-1])
-    return knots

@@ -5,6 +5,7 @@ from __future__ import annotations
 from latprof.compress.train._batch import LABELS, logits_of, model_inputs, target_of
 from latprof.compress.train._batches import Batches, TensorBatches
 from latprof.compress.train._checkpoint import load_state, save_state
+from latprof.compress.train._classes import class_counts
 from latprof.compress.train._datasets import DatasetBatches, as_batches, row_error
 from latprof.compress.train._distillation import Distillation
 from latprof.compress.train._evaluate import accuracy, evaluate, held_out_batches
@@ -39,6 +40,7 @@ __all__ = [
     "as_batches",
     "channels_last",
     "check_trainable",
+    "class_counts",
     "evaluate",
     "held_out_batches",
     "judge",

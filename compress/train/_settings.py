@@ -40,6 +40,8 @@ class TrainSettings:
             ``fp16``.
         accumulate: batches of one optimizer step.
         clip_norm: gradients are scaled down to this norm; 0: they are not.
+        rewind: the share of the schedule at which the phase begins. With the schedule of the
+            original's training it is learning-rate rewinding (Renda et al., 2020).
 
     Raises:
         UsageError: a value that cannot be, by its name.
@@ -56,6 +58,7 @@ class TrainSettings:
     precision: str = "auto"
     accumulate: int = 1
     clip_norm: float = 0.0
+    rewind: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 0:
@@ -65,6 +68,7 @@ class TrainSettings:
         check_number("warmup", self.warmup, least=0.0, below=1.0)
         check_number("weight_decay", self.weight_decay, least=0.0)
         check_number("clip_norm", self.clip_norm, least=0.0)
+        check_number("rewind", self.rewind, least=0.0, below=1.0)
         if type(self.accumulate) is not int or self.accumulate < 1:
             raise UsageError(f"accumulate is {self.accumulate!r}; expected a whole number >= 1")
         if self.precision not in PRECISIONS:
@@ -110,6 +114,7 @@ class TrainSettings:
 
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` in [0, 1)."""
+        progress = self.rewind + (1 - self.rewind) * progress
         if progress < self.warmup:
             return self.lr * (progress / self.warmup)
         falling = rate_at(self.schedule, (progress - self.warmup) / (1 - self.warmup))

@@ -61,10 +61,14 @@ class Classification(Task):
         return functional.cross_entropy(logits, labels, ignore_index=_IGNORED)
 
     def score(self, outputs: Any, batch: Any) -> tuple[Tensor, Tensor]:
+        chosen, labels = self.predictions(outputs, batch)
+        return (chosen == labels).sum().float(), chosen.new_tensor(chosen.numel()).float()
+
+    def predictions(self, outputs: Any, batch: Any) -> tuple[Tensor, Tensor]:
+        """(classes chosen, labels) of what counts, (N,) each."""
         logits, labels = self._pair(outputs, batch)
         counted = labels != _IGNORED
-        correct = (logits.detach().argmax(1) == labels) & counted
-        return correct.sum().float(), counted.sum().float()
+        return logits.detach().argmax(1)[counted], labels[counted]
 
     def _pair(self, outputs: Any, batch: Any) -> tuple[Tensor, Tensor]:
         """Logits with the classes second, and labels."""

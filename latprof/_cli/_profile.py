@@ -71,6 +71,11 @@ from latprof.devices import Event
     type=float,
     help="With --method adaptive: stop at this held-out error, as in 0.03.",
 )
+@click.option(
+    "--theta",
+    type=click.IntRange(1),
+    help="With --method paper: how many of the largest counts of each axis are all measured.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the choice of shapes.")
 @model_options
 @settings_options
@@ -85,6 +90,7 @@ def command(
     shapes: int,
     method: str,
     target_error: float | None,
+    theta: int | None,
     seed: int,
     inputs: dict[str, Any],
     trust: bool,
@@ -116,6 +122,7 @@ def command(
             method=method,
             target_error=target_error,
             seed=seed,
+            theta=theta,
             inputs=inputs,
             trust=trust,
             on_note=note,

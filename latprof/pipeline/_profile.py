@@ -76,6 +76,7 @@ def profile(
     method: str = "spread",
     target_error: float | None = None,
     seed: int = 0,
+    theta: int | None = None,
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
     on_target: Callable[[str, Target], None] = lambda device, target: None,
@@ -102,6 +103,8 @@ def profile(
             chooses by what is measured so far.
         target_error: with ``adaptive``: stop at this held-out error, as in 0.03.
         seed: of the choice of shapes.
+        theta: with ``paper``: how many of the largest counts of each axis are all measured, as far
+            as ``shapes`` reach; by default half of each axis' points.
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         on_target: called with each device and its target once it is open.
@@ -124,7 +127,9 @@ def profile(
     if len(names) > 1 and target_error is not None:
         raise UsageError("target_error takes one device; expected one, or no target_error")
     sizes = list(dict.fromkeys([batch] if isinstance(batch, int) else batch))
-    plan: dict[str, Any] = {"n_shapes": shapes, "method": method, "seed": seed}
+    plan: dict[str, Any] = {"n_shapes": shapes, "method": method, "seed": seed, "theta": theta}
+    if theta is not None and method != "paper":
+        raise UsageError(f"theta is {theta} with method {method}; expected method paper")
     with contextlib.ExitStack() as stack:
         opened: list[tuple[str, Device]] = []
         for name in names:

@@ -10,6 +10,7 @@ from ._figures import (
 from ._figures import (
     figure_row as figure_row,
 )
+from ._figures import lost_classes_text as lost_classes_text
 from ._figures import metric_text as metric_text
 from ._figures import (
     progress_text as progress_text,
@@ -24,14 +25,19 @@ from ._report import write_report as write_report
 from ._search import SAMPLE_COLUMNS as SAMPLE_COLUMNS
 from ._search import sample_rows as sample_rows
 from ._search import search_verdict as search_verdict
+from ._slack import latency_slack as latency_slack
+from ._slack import slack_text as slack_text
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "latency_slack",
     "log_place",
+    "lost_classes_text",
     "metric_text",
     "plot_networks",
     "read_log",
     "sample_rows",
     "search_verdict",
+    "slack_text",
     "write_report",
 ]

@@ -12,13 +12,17 @@ from latprof.vocabulary import (
     format_count,
     format_figure,
     format_s,
+    lost_classes,
 )
 
 __all__ = [
+    "CLASS_COLUMNS",
     "NAMES",
+    "class_rows",
     "columns",
     "conditions",
     "figure_row",
+    "lost_classes_text",
     "metric_text",
     "progress_text",
     "verdict",
@@ -26,6 +30,11 @@ __all__ = [
 
 #: What people call the networks of a result, in the order they are shown.
 NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
+
+
+CLASS_COLUMNS = ("class", "rows", "before", "after", "points")
+#: Classes that are shown.
+_CLASSES = 5
 
 
 def columns(result: RunResult) -> tuple[str, ...]:
@@ -75,6 +84,24 @@ def conditions(result: RunResult) -> str:
         "there was background load while these networks were measured, all side by side "
         f"({result.detail}): compare measured with measured, and shares rather than times"
     )
+
+
+def lost_classes_text(result: RunResult) -> str:
+    """A warning of the classes that lose far more than the mean; empty without any."""
+    found = [f"{c.label} ({c.before:.1%} to {c.after:.1%})" for c in lost_classes(result.classes)]
+    if not found:
+        return ""
+    named = ", ".join(found[:_CLASSES]) + (" and others" if len(found) > _CLASSES else "")
+    return f"these classes lose more than five times what all lose on average: {named}"
+
+
+def class_rows(result: RunResult) -> list[list[str]]:
+    """The five classes that lose most, under ``CLASS_COLUMNS``."""
+    worst = sorted(result.classes, key=lambda c: -c.lost)[:_CLASSES]
+    return [
+        [str(c.label), str(c.rows), f"{c.before:.1%}", f"{c.after:.1%}", f"{-100 * c.lost:+.1f}"]
+        for c in worst
+    ]
 
 
 def progress_text(row: Mapping[str, Any]) -> str:

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from latprof.report import _plots
-from latprof.report._figures import columns, conditions, figure_row, verdict
+from latprof.report._figures import (
+    CLASS_COLUMNS,
+    class_rows,
+    columns,
+    conditions,
+    figure_row,
+    lost_classes_text,
+    verdict,
+)
 from latprof.report._log import read_log
 from latprof.report._search import SAMPLE_COLUMNS, sample_rows, search_figure, search_verdict
+from latprof.report._slack import slack_text
 from latprof.vocabulary import BudgetOutcome, LayerResult, RunResult, format_s, replace_file
 
 __all__ = ["write_report"]
@@ -45,6 +54,8 @@ def write_report(folder: Path) -> Path:
         *(_search(result) if result.search else []),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
+        *_slack(result),
+        *(_classes(result) if result.classes else []),
         *(_training(log) if log else []),
         *(_widths(result) if result.widths else []),
         *(_layers(result.layers) if result.layers else []),
@@ -57,7 +68,9 @@ def _facts(folder: Path, result: RunResult) -> list[str]:
     """When it was written, what was asked, and the file to deploy with the command to check it."""
     written = datetime.fromtimestamp((folder / "result.json").stat().st_mtime)
     file = html.escape(result.compressed.file)
-    facts = [
+    facts = [f"<p>Units were chosen by <code>{html.escape(result.method)}</code>.</p>"]
+    facts = facts if result.method else []
+    facts += [
         f"<p>Written {written:%Y-%m-%d %H:%M}. The file to deploy: <code>{file}</code>; "
         f"check it with <code>latprof verify {file} --table TABLE</code></p>"
     ]
@@ -93,6 +106,19 @@ def _table(result: RunResult) -> str:
     rows = [figure_row(network, result) for network in result.networks]
     load = conditions(result)
     return _cells(columns(result), rows) + (f"<p>{html.escape(load)}.</p>" if load else "")
+
+
+def _slack(result: RunResult) -> list[str]:
+    text = slack_text(result)
+    return [f"<p>{html.escape(text.capitalize())}.</p>"] if text else []
+
+
+def _classes(result: RunResult) -> list[str]:
+    warning = lost_classes_text(result)
+    shown = ["<h2>Classes that lose most</h2>", _cells(CLASS_COLUMNS, class_rows(result))]
+    if warning:
+        shown.append(f"<p class='missed'>{html.escape(warning.capitalize())}.</p>")
+    return shown
 
 
 def _training(log: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from latprof.vocabulary._cache import cache_dir
 from latprof.vocabulary._callables import importable, load_callable, load_object
 from latprof.vocabulary._checks import check_number
+from latprof.vocabulary._class_result import ClassResult, lost_classes
 from latprof.vocabulary._closing import Closing
 from latprof.vocabulary._extras import require
 from latprof.vocabulary._files import gzip_bytes, replace_file
@@ -33,6 +34,7 @@ __all__ = [
     "SHRUNK",
     "STATUSES",
     "BudgetOutcome",
+    "ClassResult",
     "Closing",
     "LayerResult",
     "Measurement",
@@ -57,6 +59,7 @@ __all__ = [
     "load_callable",
     "load_json",
     "load_object",
+    "lost_classes",
     "replace_file",
     "require",
     "save_json",

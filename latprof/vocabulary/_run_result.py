@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from latprof.errors import UsageError
+from latprof.vocabulary._class_result import ClassResult
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum
 from latprof.vocabulary._pretrained import push_to_hub, save_pretrained
@@ -147,6 +148,7 @@ class RunResult:
         metric: what ``accuracy`` of the networks is.
         higher_is_better: the direction in which it improves.
         search: its samples, where the best network that keeps its accuracy was asked for.
+        classes: of a classification: each class before and after.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -167,6 +169,7 @@ class RunResult:
     metric: str = "accuracy"
     higher_is_better: bool = True
     search: SearchResult | None = None
+    classes: tuple[ClassResult, ...] = ()
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -280,6 +283,7 @@ class RunResult:
                 metric=data.get("metric", "accuracy"),
                 higher_is_better=data.get("higher_is_better", True),
                 search=SearchResult.from_dict(found) if (found := data.get("search")) else None,
+                classes=tuple(ClassResult(**c) for c in data.get("classes", ())),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc

@@ -6,6 +6,7 @@ scipy is imported where it is used: it loads slowly, and a kept fit of other met
 from __future__ import annotations
 
 import functools
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -144,7 +145,11 @@ class _Interpolated(Law):
 
 class LinearLaw(_Interpolated):
     """The paper's interpolation: on a grid T(x, y) = t1 + (t2 - t1)(y - d2), with t1 and t2 linear
-    in x (Nasery et al., section 3.3); over scattered rows, linear on their triangulation."""
+    in x (Nasery et al., section 3.3); over scattered rows, linear on their triangulation.
+
+    A gradient is read at every count of the table, as the paper reads it."""
+
+    max_knots = sys.maxsize
 
     @staticmethod
     def _line(x: Floats, y: Floats) -> PPoly:

@@ -20,6 +20,9 @@ class Law(ABC):
     - ``spread`` is positive, and ``knots`` rise strictly from 1 to the limit.
     """
 
+    #: Knots per axis that a gradient is drawn through at most; beyond, every second is left out.
+    max_knots: int = 48
+
     @classmethod
     @abstractmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:

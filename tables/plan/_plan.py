@@ -26,6 +26,7 @@ def plan(
     method: str = "spread",
     n_shapes: int = 200,
     seed: int = 0,
+    theta: int | None = None,
 ) -> list[Workload]:
     """Shapes to measure for a model with these full-size ops, largest shape of each family first.
 
@@ -39,10 +40,17 @@ def plan(
             for the plan that looks at what it measures.
         n_shapes: at most this many shapes; a family gets no fewer than its largest.
         seed: of ``spread``; the same seed gives the same plan.
+        theta: of ``paper``: counts in its dense part, as far as ``n_shapes`` reaches; by default
+            half of each axis.
 
     Raises:
-        UsageError: unknown method, no workloads, or fewer shapes than families.
+        UsageError: unknown method, no workloads, fewer shapes than families, or theta of another
+            method.
     """
+    if theta is not None and (method != "paper" or theta < 1):
+        raise UsageError(
+            f"theta is {theta} with method {method}; expected 1 or more, with method paper"
+        )
     families = _prepare(workloads, method, n_shapes)
     chosen: list[Workload] = []
     for number, (family, share) in enumerate(
@@ -51,7 +59,7 @@ def plan(
         if method == "spread":
             shapes = _spread(family, share, np.random.default_rng([seed, number]))
         else:
-            shapes = _lattice(family, share, method)
+            shapes = _lattice(family, share, method, theta)
         chosen += shapes
     return chosen
 
@@ -137,7 +145,7 @@ def _spread(family: Family, share: int, rng: np.random.Generator) -> list[Worklo
     return list(shapes)
 
 
-def _lattice(family: Family, share: int, method: str) -> list[Workload]:
+def _lattice(family: Family, share: int, method: str, theta: int | None) -> list[Workload]:
     """The product of the two axes, as many points per axis as the share allows."""
     per_axis = share if family.tied else max(math.isqrt(share), 1)
     axes = []
@@ -145,13 +153,13 @@ def _lattice(family: Family, share: int, method: str) -> list[Workload]:
         if method == "grid":
             axis = [limit * (i + 1) / per_axis for i in range(per_axis)]
         else:
-            axis = [float(c) for c in paper_axis(limit, *_paper_split(per_axis))]
+            axis = [float(c) for c in paper_axis(limit, *_paper_split(per_axis, theta))]
         axes.append(axis[::-1])
     pairs = [(c, c) for c in axes[1]] if family.tied else [(i, o) for i in axes[0] for o in axes[1]]
     return list(dict.fromkeys(family.at(*pair) for pair in pairs))
 
 
-def _paper_split(per_axis: int) -> tuple[int, int]:
-    """(theta, midpoints) that together make ``per_axis`` points, half of them dense."""
-    midpoints = per_axis // 2
-    return per_axis - midpoints, midpoints
+def _paper_split(per_axis: int, theta: int | None) -> tuple[int, int]:
+    """(theta, midpoints) that together make ``per_axis`` points."""
+    dense = per_axis - per_axis // 2 if theta is None else min(theta, per_axis)
+    return dense, per_axis - dense

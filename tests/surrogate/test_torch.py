@@ -98,6 +98,19 @@ def test_inside_a_tile_the_gradient_is_the_envelopes() -> None:
     assert float(counts.grad[0, 1]) == pytest.approx((tops[1] - tops[0]) / 16, rel=0.01)
 
 
+def test_the_linear_surrogate_is_read_at_every_count_of_its_table() -> None:
+    op = Conv2d(14, 14, 96, 96)
+    shapes = plan([op], method="paper", n_shapes=70**2, theta=66)
+    surrogate = fit(table_of(shapes), method="linear")
+    counts = np.unique([shape.c_out for shape in shapes]).astype(float)
+    assert len(counts) > 60
+    pairs = torch.stack([torch.full((len(counts),), 96.0), torch.from_numpy(counts)], dim=1)
+    module = surrogate.torch_module([op]).double()
+    drawn = module(pairs.unsqueeze(1).double())[:, 0].numpy()
+    read = surrogate.shares_at(op, np.full(len(counts), 96.0), counts, reload_fraction=1.0)
+    np.testing.assert_allclose(drawn, read, rtol=1e-5)
+
+
 def test_counts_are_held_to_their_range_and_zero_is_free() -> None:
     module = _CALIBRATED.torch_module(OPS).double()
     torch.testing.assert_close(module(_counts() * 3), module(_counts()))

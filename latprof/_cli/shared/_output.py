@@ -25,8 +25,10 @@ from latprof.report import (
     columns,
     conditions,
     figure_row,
+    lost_classes_text,
     sample_rows,
     search_verdict,
+    slack_text,
     verdict,
 )
 from latprof.vocabulary import RunResult, format_duration
@@ -107,8 +109,10 @@ def print_run(result: RunResult) -> None:
         verdicts.append(f"floor {' '.join(search_verdict(result))}")
         print_table("", SAMPLE_COLUMNS, sample_rows(result))
     print_table("\n".join(verdicts), columns(result), rows)
-    if load := conditions(result):
-        note(load)
+    if slack := slack_text(result):
+        click.echo(slack)
+    for warning in filter(None, (lost_classes_text(result), conditions(result))):
+        note(warning)
     file = result.compressed.file
     click.echo(f"deploy {file}; check it with: latprof verify {file} --table TABLE")
 

@@ -44,6 +44,7 @@ def profile_into(
     method: str = "spread",
     target_error: float | None = None,
     seed: int = 0,
+    theta: int | None = None,
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> LatencyTable:
@@ -54,6 +55,7 @@ def profile_into(
 
     Args:
         method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
+        theta: of the method ``paper``.
     """
     table = open_table(path, device)
     journal = journal_path(path)
@@ -77,7 +79,8 @@ def profile_into(
         table = measure_adaptively(adaptive, table, measure, seed=seed)
         facts |= {"target_error": target_error, "stopped_by": adaptive.stopped_by}
     else:
-        shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
+        shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
+        facts |= {"theta": theta} if theta is not None else {}
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
     provenance = {**table.provenance, "plan": facts, "environment": device.environment()}

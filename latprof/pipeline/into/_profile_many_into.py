@@ -39,6 +39,7 @@ def profile_many_into(
     n_shapes: int,
     method: str = "spread",
     seed: int = 0,
+    theta: int | None = None,
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[Path, LatencyTable]:
@@ -60,7 +61,7 @@ def profile_many_into(
     known = [{row.workload for row in table.usable} for table in tables.values()]
     shapes = [
         w
-        for w in plan(workloads, method=method, n_shapes=n_shapes, seed=seed)
+        for w in plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
         if not all(w in rows for rows in known)
     ]
     total = len(shapes) * len(tables)

@@ -9,13 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from latprof.compress import Compressor, workloads_of_file
+from latprof.compress import Classification, Compressor, workloads_of_file
 from latprof.compress.cost import LatencyCost, MacsCost
+from latprof.compress.train import class_counts
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._layers import layers, staircases
 from latprof.pipeline.run._train_run import Compression
 from latprof.vocabulary import (
     BudgetOutcome,
+    ClassResult,
     NetworkResult,
     RunResult,
     SearchResult,
@@ -87,9 +89,27 @@ def conclude(
         metric=deployment.task.metric,
         higher_is_better=deployment.task.higher_is_better,
         search=search,
+        classes=_classes(deployment, networks["original"][0], done.small, test),
     )
     result.save(deployment.folder / "result.json")
     return result
+
+
+def _classes(
+    deployment: Deployment, original: nn.Module, small: nn.Module, test: Any
+) -> tuple[ClassResult, ...]:
+    """Each class before and after; none of another task, or of int8 files."""
+    if type(deployment.task) is not Classification or deployment.int8 is not None:
+        return ()
+    rows, before = class_counts(original, test)
+    _, after = class_counts(small, test)
+    return tuple(
+        ClassResult(label, count, right / count, left / count)
+        for label, (count, right, left) in enumerate(
+            zip(rows.tolist(), before.tolist(), after.tolist(), strict=True)
+        )
+        if count
+    )
 
 
 def _predicted_s(comp: Compressor, file: Path) -> float:

@@ -56,6 +56,15 @@ def test_the_rate_climbs_and_falls() -> None:
     assert TrainSettings(1, lr=1.0, warmup=0.0).rate(0.0) == 1.0
 
 
+def test_rewinding_begins_within_the_schedule() -> None:
+    whole = TrainSettings(4, lr=0.1, final=0.2, warmup=0.1)
+    late = TrainSettings(3, lr=0.1, final=0.2, warmup=0.1, rewind=0.25)
+    for progress in (0.0, 0.3, 0.9):
+        assert late.rate(progress) == pytest.approx(whole.rate(0.25 + 0.75 * progress))
+    assert "rewind" not in repr(whole)
+    assert "rewind=0.25" in repr(late)
+
+
 def test_a_loss_that_is_not_finite_ends_the_training_at_its_step(tmp_path: Path) -> None:
     """The weights are those of the step before, and so is what was saved."""
     x, y = task(256)

@@ -113,3 +113,13 @@ def test_the_adaptive_plan_continues_a_table() -> None:
     known = table_of(adaptive.first)
     measure_adaptively(adaptive, known, device)
     assert not set(asked) & set(adaptive.first)
+
+
+def test_theta_counts_at_the_top_are_all_measured() -> None:
+    shapes = plan([Conv2d(14, 14, 64, 64)], method="paper", n_shapes=144, theta=9)
+    outputs = sorted({shape.c_out for shape in shapes}, reverse=True)
+    assert outputs[:9] == list(range(64, 55, -1))
+    assert outputs[9:] == [48, 41, 28]
+    assert {shape.c_in for shape in shapes} == set(outputs)
+    with pytest.raises(UsageError, match="theta is 9 with method spread; expected 1 or more, with"):
+        plan([Conv2d(14, 14, 64, 64)], theta=9)
