@@ -12,6 +12,7 @@ rows; a killed one goes on from its checkpoint.
 DIR has sst2_train.parquet and sst2_validation.parquet, of columns ``sentence`` and ``label``.
 """
 
+# ruff: noqa: E402  # how a process trains is set before torch is imported
 from __future__ import annotations
 
 import argparse
@@ -26,6 +27,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from latprof.pipeline import prepare_for_training
+
+prepare_for_training("the study")  # before torch is imported
 
 import numpy as np
 import pandas as pd

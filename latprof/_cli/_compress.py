@@ -91,7 +91,7 @@ def command(
     keys = _arguments(run, asked, settings)
     if check:
         with working(f"trying {run}"):
-            found = check_run(run)
+            found = check_run(run, **keys)
         click.echo(f"{run}: {found}")
         return
     bar: Any = progress("training", 1.0) if is_first() else nullcontext(lambda *_, **__: None)

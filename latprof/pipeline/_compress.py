@@ -138,16 +138,26 @@ def run_config(
         return _compress(make(config), on_progress, on_stage, settings)
 
 
-def check_run(run: str | Path) -> str:
-    """Try what a RUN.toml asks for without training or measuring; returns what it would do.
+def check_run(run: str | Path, **settings: Any) -> str:
+    """Try what a RUN.toml, or an exported file, asks for without training or measuring; returns
+    what it would do.
 
     Table, model, weights and data are loaded, the model is traced, the budget is looked up, and a
     training step, a shrink and an export are tried on a copy of the model.
 
+    Args:
+        run, settings: see ``compress``.
+
     Raises:
         LatprofError: the first thing that would stop the run, in one line.
     """
-    job = Job.load(RunFile.load(Path(run)))
+    if Path(run).suffix in _FILES:
+        config, make = _from_file(Path(run), settings)
+        return _checked(make(config))
+    return _checked(Job.load(RunFile.load(Path(run))))
+
+
+def _checked(job: Job) -> str:
     settings, batches = job.config.settings, job.batches
     comp = Compressor(
         job.model,

@@ -32,6 +32,13 @@ TERMINAL = {
     "html",
     "model_explorer",
 }
+#: Functions whose names a command of a group shortens.
+NAMED = {
+    "table.import": "import_",
+    "zoo.list": "list_tables",
+    "zoo.get": "get_table",
+    "zoo.add": "add_table",
+}
 #: ``table import`` takes a Target whole; ``table show --rows`` is a way of printing; see below.
 OTHERWISE = {
     "import": {"device", "runtime", "runtime_version", "threads"},
@@ -44,10 +51,13 @@ OTHERWISE = {
 def commands() -> dict[str, click.Command]:
     with click.Context(cli) as ctx:
         top = {name: cli.get_command(ctx, name) for name in cli.list_commands(ctx)}
-    group = top.pop("table")
-    assert isinstance(group, click.Group)
-    found = {name: command for name, command in top.items() if command is not None}
-    return found | {f"table.{name}": command for name, command in group.commands.items()}
+    found = {}
+    for name, command in top.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name}.{inner}": each for inner, each in command.commands.items()}
+        elif command is not None:
+            found[name] = command
+    return found
 
 
 @pytest.mark.parametrize("name", commands())
@@ -55,8 +65,8 @@ def test_a_command_is_a_function_with_the_same_arguments(name: str) -> None:
     command, home = commands()[name], latprof
     group, _, short = name.rpartition(".")
     if group:
-        home = latprof.table
-    function = getattr(home, f"{short}_" if short == "import" else short)
+        home = getattr(latprof, group)
+    function = getattr(home, NAMED.get(name, short))
     parameters = inspect.signature(function).parameters
     asked = {str(p.name) for p in command.params} - TERMINAL - OTHERWISE.get(short, set())
     assert {SPELLED.get(a, a) for a in asked} <= set(parameters)

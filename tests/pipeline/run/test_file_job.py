@@ -141,3 +141,14 @@ def test_the_command(folder: Path) -> None:
     assert (folder / "run/result.json").is_file()
     refused = CliRunner().invoke(command, ["run.toml", "--budget", "60%"])
     assert "--budget is for a FILE; run.toml says it itself" in refused.output
+
+
+def test_a_check_of_a_file_trains_nothing(folder: Path) -> None:
+    np.savez("inputs.npz", rows(64))
+    asked = ["net.onnx", "--table", "t.parquet", "--inputs", "inputs.npz", "--check"]
+    ended = CliRunner().invoke(command, asked, catch_exceptions=False)
+    assert ended.exit_code == 0
+    assert "nothing stands against it" in ended.stdout
+    assert not (folder / "net-compressed").exists()
+    with pytest.raises(UsageError, match=r"budget 1% is .* less than the least"):
+        CliRunner().invoke(command, [*asked, "--budget", "1%"], catch_exceptions=False)
