@@ -27,12 +27,14 @@ def missing(folder: Path | None) -> str:
     return f"no cifar10_train.parquet in {folder}; give --data DIR, or LATPROF_CIFAR10"
 
 
-def load(folder: Path, part: str, most: int = 10_000) -> tuple[Tensor, Tensor]:
-    """Normalised images (N, 3, 32, 32) and labels (N,) of ``train`` or ``test``, the first ones."""
+def load(folder: Path, part: str, most: int = 10_000, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Normalized images (N, 3, size, size) and labels (N,) of ``train`` or ``test``, the first
+    ones; other sizes than 32 by bilinear interpolation."""
     table = pd.read_parquet(folder / f"cifar10_{part}.parquet").head(most)
-    pixels = np.stack(
-        [np.asarray(Image.open(io.BytesIO(b)).convert("RGB")) for b in table["image"]]
-    )
+    pictures = (Image.open(io.BytesIO(b)).convert("RGB") for b in table["image"])
+    if size != 32:
+        pictures = (p.resize((size, size), Image.Resampling.BILINEAR) for p in pictures)
+    pixels = np.stack([np.asarray(p) for p in pictures])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     images -= torch.tensor(_MEAN)[:, None, None]
     images /= torch.tensor(_DEVIATION)[:, None, None]

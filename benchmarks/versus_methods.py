@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latprof import Workload
+from latprof import Workload, compress, load_shrunk
 from latprof.compress import (
     Compressor,
     Distillation,
@@ -35,6 +35,7 @@ from latprof.compress.cost import thinned
 from latprof.compress.methods import AIM, HIGH, LOW  # where every method stops
 from latprof.compress.space import Space
 from latprof.errors import DeviceError
+from latprof.models import load_model
 from latprof.pipeline.run import Deployment, Settings, compress_in
 from latprof.surrogate import Surrogate
 from latprof.surrogate.compose import Composition
@@ -43,7 +44,16 @@ from latprof.vocabulary import Timing
 T = TypeVar("T")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["METHODS", "Job", "QuietDeployment", "Thin", "alone", "chosen_by", "prune_globally"]
+__all__ = [
+    "METHODS",
+    "Job",
+    "QuietDeployment",
+    "Thin",
+    "alone",
+    "chosen_by",
+    "from_file",
+    "prune_globally",
+]
 
 _TRIES = 8
 _HALVINGS = 9
@@ -95,6 +105,7 @@ class Job:
     surrogate: Surrogate
     settings: Settings
     batches: TensorBatches
+    table: Path
 
     @property
     def share(self) -> float:
@@ -184,6 +195,21 @@ def latprof(job: Job) -> Thin:
 def chosen_by(method: Method) -> Callable[[Job], Thin]:
     """As ``latprof``, with units chosen by another method, or by masks with other switches."""
     return lambda job: latprof(replace(job, settings=replace(job.settings, method=method)))
+
+
+def from_file(job: Job) -> Thin:
+    """``latprof compress FILE.onnx``: the same images, without labels and without code."""
+    folder, settings = job.deployment.folder, job.settings
+    file = job.deployment.export(job.model, "exported")
+    np.savez(folder / "inputs.npz", job.batches.images.numpy())
+    compress(
+        file,
+        inputs=str(folder / "inputs.npz"),
+        table=str(job.table),
+        out=str(folder / "file"),
+        **{name: getattr(settings, name) for name in ("budget", "masks", "fine_tune", "seed")},
+    )
+    return Thin(load_shrunk(load_model(str(file))[0], folder / "file/compressed"))
 
 
 def flops(job: Job) -> Thin:

@@ -19,6 +19,7 @@ _COLOURS = {
     "uniform": "#d98032",
     "torch_pruning": "#8a4fa3",
     "whole": "#4c5a67",
+    "from_file": "#b03a5b",
 }
 #: The budget, in percent, of networks of which nothing is removed.
 WHOLE = 100
