@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from latprof.devices._op_profile import OpProfile
 from latprof.devices._sentinel_times import SentinelTimes
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.errors import UsageError, WorkloadError
 from latprof.vocabulary import Closing, Target
@@ -116,6 +117,19 @@ class Device(Closing):
             f"{self.target.runtime} on {self.target.device} cannot say what each op of a file "
             "takes; expected ONNX Runtime on this machine or over ssh"
         )
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        """What a model file takes in memory and in energy, in a fresh process.
+
+        What cannot be told here is missing, with the reason.
+
+        Args:
+            measure_s: how long it runs for its energy, seconds.
+
+        Raises:
+            WorkloadError: the runtime refuses the file.
+        """
+        return Usage.unknown(f"{self.target.device} cannot tell")
 
     @abstractmethod
     def environment(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.devices.agent import Setting
 from latprof.errors import (
@@ -40,6 +41,8 @@ _FAULTS: dict[str, type[DeviceError]] = {
 }
 #: What its sentinel of the memory takes while idle.
 _MEMORY_S = 1e-4
+#: Of its law of memory, and of energy.
+_ARENA_BYTES, _POWER_W = 1 << 20, 2.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,11 @@ class FakeDevice(Device):
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         raise WorkloadError(f"{self.name} has a latency law, not arithmetic; it cannot run {path}")
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        """Twice the file and an arena of 1 MiB; 2 W for as long as the law says."""
+        memory_bytes = 2 * path.stat().st_size + _ARENA_BYTES
+        return Usage(memory_bytes, _ARENA_BYTES, _POWER_W * self.law_s(path))
 
     def environment(self) -> dict[str, Any]:
         return {"clock_s": self.clock_s, "readings": self.readings, "refused": {}}

@@ -13,6 +13,7 @@ from latprof._cli.shared import (
     note,
     print_json,
     print_table,
+    print_usage,
     progress,
     settings_options,
 )
@@ -29,6 +30,7 @@ from latprof.vocabulary import format_s
     "--max", "max_latency", metavar="LATENCY", help="A limit, like 5ms; see latprof gate."
 )
 @click.option("--max-bytes", metavar="SIZE", help="A limit on the size of FILE, like 4MB.")
+@click.option("--max-memory", metavar="SIZE", help="A limit on its peak memory, like 20MB.")
 @settings_options
 @json_option
 @click.pass_context
@@ -40,6 +42,7 @@ def command(
     table: Path,
     max_latency: str | None,
     max_bytes: str | None,
+    max_memory: str | None,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
@@ -48,8 +51,10 @@ def command(
     Where FILE was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
 
-    With --max or --max-bytes the exit code says whether FILE is within them: 0 yes; 3 no; 4 not
-    decided.
+    Its peak memory on DEVICE is measured too, and its energy where DEVICE has a counter of it.
+
+    With --max, --max-bytes or --max-memory the exit code says whether FILE is within them: 0 yes;
+    3 no; 4 not decided.
     """
     with progress("measuring", 100) as update:
         result = latprof.verify(
@@ -58,6 +63,7 @@ def command(
             device=device,
             max_latency=max_latency,
             max_bytes=max_bytes,
+            max_memory=max_memory,
             on_event=lambda event: update(100 * event.fraction),
             **settings,
         )
@@ -81,6 +87,7 @@ def command(
             ]
         ],
     )
+    print_usage(result.usage)
     if result.detail:
         note(f"{result.status}: {result.detail}")
     if result.check is not None:
@@ -88,4 +95,9 @@ def command(
     if result.max_bytes is not None:
         holds = "within" if result.fits else "more than"
         click.echo(f"max-bytes: {result.bytes:,} bytes, {holds} {result.max_bytes:,.0f}")
+    if result.max_memory is not None:
+        taken = result.usage.memory_bytes
+        found = "not available" if taken is None else f"{taken:,.0f} bytes"
+        holds = {True: "within", False: "more than", None: "not decided:"}[result.fits_memory]
+        click.echo(f"max-memory: {found}, {holds} {result.max_memory:,.0f}")
     ctx.exit(result.exit_code)

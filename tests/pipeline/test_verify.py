@@ -10,7 +10,14 @@ import pytest
 from support.adbd import Phone, elf
 from support.phone_jobs import QUICK
 
-from latprof.devices import BackgroundLoad, FakeDevice, SentinelTimes, open_device, profile
+from latprof.devices import (
+    BackgroundLoad,
+    Device,
+    FakeDevice,
+    SentinelTimes,
+    open_device,
+    profile,
+)
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import UsageError
 from latprof.pipeline import verify
@@ -39,6 +46,8 @@ def test_a_device_that_gives_no_outputs_is_timed_and_says_so(
     result = verify(file, table, device=device, **settings)
     assert result.latency_s > 0
     assert result.max_rel_error is None
+    assert "prints no memory footprint" in result.usage.missing["memory"]
+    assert "of the whole phone" in result.usage.missing["energy"]
     assert "are not compared: LiteRT's benchmark_model saves no outputs" in caplog.text
 
 
@@ -60,6 +69,31 @@ def test_a_timing_beside_background_load_is_flagged_not_lost(
     assert result.status == "throttled"
     assert result.detail
     assert result.to_dict()["status"] == "throttled"
+
+
+def fake_table() -> LatencyTable:
+    workloads: list[Workload] = [MatMul(1, k, n) for k in (64, 128) for n in (64, 128, 256)]
+    with open_device("fake") as opened:
+        return LatencyTable(opened.target, tuple(profile(opened, workloads, settings=QUICK)))
+
+
+def test_a_limit_of_memory_is_decided_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, table = tmp_path / "model.tflite", fake_table()
+    file.write_bytes(write_tflite(MatMul(1, 64, 64)))
+    taken = 2 * file.stat().st_size + 2**20  # by the fake device's law
+    found = verify(file, table, device="fake", max_memory=taken)
+    assert found.usage.memory_bytes == taken
+    assert found.usage.energy_j == pytest.approx(2 * FakeDevice().law_s(file))
+    assert (found.fits_memory, found.exit_code) == (True, 0)
+    less = verify(file, table, device="fake", max_memory=f"{taken - 1}")
+    assert (less.fits_memory, less.exit_code) == (False, 3)
+    assert less.to_dict()["usage"]["memory_bytes"] == taken
+    monkeypatch.setattr(FakeDevice, "usage", Device.usage)
+    unknown = verify(file, table, device="fake", max_memory="20MB")
+    assert (unknown.fits_memory, unknown.exit_code) == (None, 4)
+    assert unknown.usage.missing["memory"] == "fake cannot tell"
 
 
 @pytest.mark.parametrize(
