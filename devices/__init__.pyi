@@ -18,9 +18,11 @@ from .agent import Setting as Setting
 from .measure import Comparison as Comparison
 from .measure import Conditions as Conditions
 from .measure import Event as Event
+from .measure import Sustained as Sustained
 from .measure import compare_files as compare_files
 from .measure import compare_until as compare_until
 from .measure import measure_files as measure_files
+from .measure import measure_sustained as measure_sustained
 from .measure import measure_usage as measure_usage
 from .measure import mostly_failed as mostly_failed
 from .measure import profile as profile
@@ -42,6 +44,7 @@ __all__ = [
     "ScheduleSettings",
     "SentinelTimes",
     "Setting",
+    "Sustained",
     "Usage",
     "WaitBudget",
     "compare_files",
@@ -49,6 +52,7 @@ __all__ = [
     "device_settings",
     "list_devices",
     "measure_files",
+    "measure_sustained",
     "measure_usage",
     "mostly_failed",
     "open_device",

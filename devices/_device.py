@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from latprof.workloads import Conv2d, Workload
 __all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading", "refused_sentinel"]
 
 Array = npt.NDArray[Any]
+
+_SUSTAINED = 300  # readings of a process
 
 #: What a device can time: one op at one shape, or a whole model file.
 Job = Workload | Path
@@ -101,6 +104,16 @@ class Device(Closing):
         Before each, an idle core may be waited for as long as ``budget`` allows; a device that
         waits says so in the reading. Without a budget nothing is waited for.
         """
+
+    def sustain(self, path: Path, *, measure_s: float) -> Generator[Reading]:
+        """Run a model file without a pause, each reading of about ``measure_s`` seconds, until the
+        generator is closed; nothing is waited for, and heat discards nothing."""
+        while True:
+            yield from self.round([path] * _SUSTAINED, measure_s=measure_s)
+
+    def clock_now_s(self) -> float:
+        """Seconds of the clock by which time passes on this device, since some moment."""
+        return time.monotonic()
 
     @abstractmethod
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:

@@ -153,10 +153,16 @@ class AdbDevice(Device):
             check_run(answer.output, answer.code, delegate=self._jobs.delegate)
             return split_outputs(layout, transport.pull(f"{FOLDER}/outputs"))
 
+    def sustain(self, path: Path, *, measure_s: float) -> Generator[Reading]:
+        with self._dropping():
+            self._reconnect()
+            while True:  # throttled or not, that is what is asked
+                yield self._jobs.reading(path, measure_s, self._thermals)
+
     def usage(self, path: Path, *, measure_s: float) -> Usage:
         with self._dropping():
             self._reconnect()
-            output = self._jobs.output(path, self._thermals)  # no energy, so it runs briefly
+            output = self._jobs.output(path, 0.0, self._thermals)  # no energy, so it runs briefly
         memory_bytes = parse_memory(output.text)
         missing = _NO_USAGE if memory_bytes is not None else _NO_USAGE | _NO_MEMORY
         return Usage(memory_bytes, missing=missing)

@@ -198,7 +198,7 @@ class Jobs:
         """What the tool's output says; raises as parse_run."""
         return parse_run(output.text, output.code, delegate=self.delegate, litert=self.litert)
 
-    def output(self, file: Path, thermals: Thermals) -> Output:
+    def output(self, file: Path, measure_s: float, thermals: Thermals) -> Output:
         """What the tool prints of one run of a model file.
 
         Raises:
@@ -206,10 +206,18 @@ class Jobs:
         """
         self.hold([file])
         window = Window()
-        self._run([file], window, 0.0, thermals)
+        self._run([file], window, measure_s, thermals)
         (output,) = window.outputs
         check_run(output.text, output.code, delegate=self.delegate)
         return output
+
+    def reading(self, file: Path, measure_s: float, thermals: Thermals) -> Reading:
+        """Of one run of a model file, whatever the phone's heat; without a sentinel."""
+        try:
+            output = self.output(file, measure_s, thermals)
+            return self._reading(file, self.parse(output), output)
+        except WorkloadError as exc:
+            return Reading(error=str(exc))
 
     def probe(self, thermals: Thermals) -> bool:
         """Learn what an Invoke takes besides its ops, and how fast ops run, to guess at copies by.

@@ -15,9 +15,11 @@ from latprof.compress.shrink import compare_outputs
 from latprof.devices import (
     Device,
     Event,
+    Sustained,
     Usage,
     compare_until,
     measure_files,
+    measure_sustained,
     measure_usage,
     open_target,
     run_inference,
@@ -29,7 +31,9 @@ from latprof.pipeline.gating import (
     MAX_S,
     LimitCheck,
     check_latency,
+    check_steady,
     read_bytes,
+    read_duration,
     read_latency,
 )
 from latprof.surrogate import fit, fit_file
@@ -54,13 +58,15 @@ class Verification:
         latency_s, predicted_s: measured and predicted seconds per call.
         max_rel_error: of the outputs, against the reference written at export; None where there
             is none.
-        check: that of ``max_latency``; None where none was given.
+        check: that of ``max_latency``, of the steady state where there is one; None where no
+            limit was given.
         status: ``ok``, or why ``latency_s`` is not to be trusted: ``noisy`` or ``throttled``.
         detail: one line on it; empty where it is ``ok``.
         bytes: of the file.
         max_bytes: limit on them; None where none was given.
         usage: what the file takes on the device in memory and in energy.
         max_memory: limit on its memory, bytes; None where none was given.
+        sustained: its latency over time; None where that was not asked for.
     """
 
     file: str
@@ -75,9 +81,11 @@ class Verification:
     max_bytes: float | None = None
     usage: Usage = field(default_factory=lambda: Usage.unknown("not measured"))
     max_memory: float | None = None
+    sustained: Sustained | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        sustained = self.sustained.to_dict() if self.sustained else None
+        return {**asdict(self), "sustained": sustained}
 
     @property
     def fits(self) -> bool:
@@ -109,6 +117,7 @@ def verify(
     max_latency: str | float | None = None,
     max_bytes: str | float | None = None,
     max_memory: str | float | None = None,
+    sustained: str | float | None = None,
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> Verification:
@@ -126,6 +135,8 @@ def verify(
             result has a ``check``.
         max_bytes: limit on the size of the file such as ``4MB``.
         max_memory: limit on its peak memory on the device such as ``20MB``.
+        sustained: a time such as ``10min``: the file then also runs for so long without a pause,
+            and ``max_latency`` is a limit of its steady state. Ctrl-C keeps what was measured.
         on_event: called as measuring goes on.
         settings: of the device or the runtime, by name.
 
@@ -145,11 +156,12 @@ def verify(
     most = None if max_bytes is None else read_bytes(max_bytes, "max-bytes")
     most_memory = None if max_memory is None else read_bytes(max_memory, "max-memory")
     limit_s = None if max_latency is None else read_latency(max_latency, "max")
+    runs_s = None if sustained is None else read_duration(sustained, "sustained")
     target: Target = surrogate.target
     workloads = model_workloads(str(file))
     with open_target(device, target, **settings) as opened:
         check, status, detail = None, "ok", ""
-        if limit_s is not None:
+        if limit_s is not None and runs_s is None:
             latency_s, check = _within(opened, file, limit_s, on_event)
         else:
             timing = _timed(opened, file, on_event)
@@ -160,6 +172,10 @@ def verify(
             _log.warning("the outputs of %s are not compared: %s", file, opened.no_outputs)
             checked = False
         error = _largest_error(opened, file) if checked else None
+        kept = None
+        if runs_s is not None:
+            kept = measure_sustained(opened, file, runs_s, on_event=on_event)
+            check = None if limit_s is None else check_steady(kept, limit_s)
     predicted = surrogate.predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
     return Verification(
@@ -175,6 +191,7 @@ def verify(
         most,
         usage,
         most_memory,
+        kept,
     )
 
 

@@ -135,5 +135,7 @@ def _budgets(
         reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped
+        if goal.budget.kind == "memory" and compressed.memory_bytes is not None:
+            reached = compressed.memory_bytes
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
     return tuple(outcomes)

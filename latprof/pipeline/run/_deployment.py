@@ -168,6 +168,20 @@ class Deployment:
         """What a file takes on the device in memory and in energy."""
         return measure_usage(self.device, file)
 
+    def memory_of(self, model: nn.Module) -> float:
+        """Bytes that ``model`` takes on the device.
+
+        Raises:
+            UsageError: the device does not tell.
+        """
+        usage = self.usage(self.export(model.to("cpu"), "candidate"))
+        if usage.memory_bytes is None:
+            raise UsageError(
+                f"a budget of memory needs a device that tells what a model takes, and "
+                f"{self.device.target.device} does not: {usage.missing['memory']}"
+            )
+        return usage.memory_bytes
+
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""
         return compare_files(self.device, [original, *files])[1:]
