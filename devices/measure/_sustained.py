@@ -49,7 +49,8 @@ class Sustained:
         first_s: median latency in the first minute, or in the first quarter of a shorter time.
         steady_s: median latency in the last quarter of the time.
         steady_error: its relative standard error.
-        onset_s: seconds until the device throttled; None where it did not.
+        onset_s: seconds until the device throttled; None where it did not, or where that cannot be
+            seen.
         settled: whether the last quarter grows no slower any more.
         readings, preempted: in all, and those left out as other tasks took the core.
         is_interrupted: it ended before the time that was asked for.
@@ -71,6 +72,17 @@ class Sustained:
     def slowdown(self) -> float:
         """Steady state over the first minute."""
         return self.steady_s / self.first_s
+
+    @property
+    def mostly_preempted(self) -> bool:
+        """Whether other tasks took the core in more than half of the readings: then all are used,
+        and throttling cannot be seen."""
+        return 2 * self.preempted > self.readings
+
+    @property
+    def first_for_s(self) -> float:
+        """How long ``first_s`` is of."""
+        return min(_FIRST_S, _FIRST_SHARE * self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -133,7 +145,7 @@ def _sustained(
     times_s: Sequence[float], readings: Sequence[Reading], is_interrupted: bool
 ) -> Sustained:
     alone = [r.core_share >= ScheduleSettings.min_core_share for r in readings]
-    chosen = alone if sum(alone) >= max(_MIN_POINTS, len(alone) / 2) else [True] * len(alone)
+    chosen = alone if 2 * sum(alone) >= len(alone) else [True] * len(alone)
     kept = [
         (t, r.p20_s) for t, r, is_kept in zip(times_s, readings, chosen, strict=True) if is_kept
     ]
@@ -147,7 +159,7 @@ def _sustained(
     times = np.array([part[0, 0] for part in parts])
     latencies = np.array([part[:, 1].mean() for part in parts])
     end_s = times_s[-1]
-    first = times <= max(min(_FIRST_S, _FIRST_SHARE * end_s), times[1])
+    first = times <= max(min(_FIRST_S, _FIRST_SHARE * end_s), times[1])  # two points at least
     steady = times >= min((1 - _STEADY_SHARE) * end_s, times[-3])
     limit = _limit(latencies[first])
     last = latencies[steady]
@@ -161,7 +173,7 @@ def _sustained(
         first_s=float(np.median(latencies[first])),
         steady_s=float(np.median(last)),
         steady_error=error,
-        onset_s=_onset(times, latencies > limit),
+        onset_s=_onset(times, latencies > limit) if chosen is alone else None,
         settled=grows <= max(_MIN_SLOWDOWN, _SCATTERS * error),
         readings=len(readings),
         preempted=len(alone) - sum(alone),

@@ -164,7 +164,8 @@ def verify(
         if limit_s is not None and runs_s is None:
             latency_s, check = _within(opened, file, limit_s, on_event)
         else:
-            timing = _timed(opened, file, on_event)
+            # the progress of a longer measurement is that of its longest part
+            timing = _timed(opened, file, on_event if runs_s is None else None)
             latency_s, status, detail = timing.latency_s, timing.status, timing.detail
         usage = measure_usage(opened, file)
         checked = check_path(file).is_file()

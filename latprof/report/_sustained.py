@@ -26,7 +26,7 @@ def sustained_markdown(found: Sustained) -> str:
     return "\n".join([
         *(f"- {line}" for line in _sentences(found)),
         "",
-        "| after | latency | of the first minute |",
+        f"| after | latency | of the first {format_duration(found.first_for_s)} |",
         "|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in _series(found)),
         "",
@@ -37,9 +37,11 @@ def _sentences(found: Sustained) -> list[str]:
     lines = [
         f"sustained: {format_s(found.steady_s)} +- {found.steady_error:.1%} in the last quarter of "
         f"{format_duration(found.seconds)}, {found.slowdown:.2f} times the "
-        f"{format_s(found.first_s)} of the first minute"
+        f"{format_s(found.first_s)} of the first {format_duration(found.first_for_s)}"
     ]
-    if found.onset_s is None:
+    if found.mostly_preempted:
+        lines.append("throttling: not seen, most readings were taken beside other tasks")
+    elif found.onset_s is None:
         lines.append("throttling: none")
     else:
         lines.append(f"throttling: from {format_duration(found.onset_s)} on")

@@ -97,7 +97,7 @@ def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
     detail = "too near to the limit for this noise" if verdict == "undecided" else ""
     if verdict == "ok" and not found.settled:
         verdict, detail = "undecided", "it still grows slower; expected a longer time"
-    elif verdict == "regression" and 2 * found.preempted > found.readings:
+    elif verdict == "regression" and found.mostly_preempted:
         verdict, detail = "undecided", "too slow beside other tasks; it may be faster without"
     return LimitCheck("max", verdict, limit_s, limit_s, measured, error, confidence, points, detail)
 

@@ -85,6 +85,16 @@ def test_a_load_that_takes_the_core_is_no_throttling(file: Path) -> None:
     assert any("beside other tasks" in line for line in sustained_lines(found))
 
 
+def test_where_other_tasks_always_take_the_core_throttling_cannot_be_seen(file: Path) -> None:
+    load = BackgroundLoad(200, math.inf, slowdown=2, core_share=0.5)
+    found = measure_sustained(FakeDevice(loads=[load]), file, TEN_MINUTES)
+    assert found.mostly_preempted
+    assert found.onset_s is None
+    assert "throttling: not seen, most readings were taken beside other tasks" in sustained_lines(
+        found
+    )
+
+
 def test_lines_and_markdown_hold_the_series(file: Path) -> None:
     device = FakeDevice(throttle_after_s=200, throttle_slowdown=1.4)
     found = measure_sustained(device, file, TEN_MINUTES)
