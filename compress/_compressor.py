@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.cost import Cost, Latency, named_latencies, space_and_goals
+from latprof.compress.cost import Budget, Cost, Latency, named_latencies, space_and_goals
 from latprof.compress.graph import Graph
 from latprof.compress.masks import HostScalar, UnitMasks, Weights, from_first
 from latprof.compress.methods import (
@@ -85,13 +86,14 @@ class Compressor(nn.Module):
             tensor, a tuple of positional inputs, or a dict of named ones.
         latency: of the target: a surrogate from ``latprof.fit``, or a ``Latency`` that knows of
             measurements too; {name: either} for several targets; None where no budget is one.
-        budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``NAME=5 ms`` of a
-            named target, a number of seconds; or several of them.
+        budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``memory=20MB``,
+            ``NAME=5 ms`` of a named target, a number of seconds; or several of them.
             None, where the method can do without: what the method chooses by itself.
         blocks: what may be done to the network, each kind once.
         method: how units are chosen.
-        measure_bytes: of a network, the bytes of the file that it becomes, where a budget is of
-            bytes: the prediction is corrected until a measured file is just under it.
+        measure: what measures a network where a budget is of ``bytes`` or of ``memory``, under
+            that name: the bytes of the file that it becomes, or those that it takes on the target.
+            The prediction is corrected until a measured network is just under the budget.
         steps: length of the mask phase, in calls of ``step``; after it the masks are fixed at
             the budget, lambda is 0, and the same loop fine-tunes.
 
@@ -101,8 +103,8 @@ class Compressor(nn.Module):
         method, selection: how units are chosen, and what it holds of this network.
         ratio_before_fix: largest cost over its budget just before the choice was fixed.
         steps, steps_taken, fixed: length of the mask phase, how much of it is over, and its end.
-        measure: {target: seconds of a shrunk model}, and bytes under ``bytes``; empty where nothing
-            is measured.
+        measure: {target: seconds of a shrunk model}, and bytes under ``bytes`` and ``memory``;
+            empty where nothing is measured.
 
     Raises:
         InfeasibleBudgetError: before any training, with what is reachable.
@@ -124,7 +126,7 @@ class Compressor(nn.Module):
         blocks: Sequence[Block] = (Prune(),),
         method: Method = _MASKS,
         steps: int = 2000,
-        measure_bytes: Callable[[nn.Module], float] | None = None,
+        measure: Mapping[str, Callable[[nn.Module], float]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.steps = Schedule(steps).steps
@@ -133,9 +135,11 @@ class Compressor(nn.Module):
         latencies = _of_first_process(named_latencies(latency))
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget or []
         trace_once = cache(partial(_trace, model, example_inputs))
-        original_bytes = from_first(partial(measure_bytes, model)) if measure_bytes else None
+        kinds = {Budget.parse(text).kind for text in budgets}
+        also = {name: of_network for name, of_network in measure.items() if name in kinds}
+        originals = {name: from_first(partial(also[name], model)) for name in also}
         space, of_group, goals = space_and_goals(
-            model, trace_once, blocks, latencies, budgets, original_bytes
+            model, trace_once, blocks, latencies, budgets, originals
         )
         self.space = space
         self.model = model
@@ -145,9 +149,7 @@ class Compressor(nn.Module):
         self.selection = method.start(
             Parts(model, space, tuple(of_group), goals, self.weights, self._projection, steps)
         )
-        self.measure = {n: each.measure for n, each in latencies.items() if each.measure}
-        if measure_bytes and goals.of("bytes"):
-            self.measure["bytes"] = measure_bytes
+        self.measure = {n: each.measure for n, each in latencies.items() if each.measure} | also
         self._original_cost = self.cost_model.feasible_range().original
         self.is_tried = False  # by check_trainable
         self.register_buffer("steps_taken", torch.zeros((), dtype=torch.int64))

@@ -12,14 +12,18 @@ from ._open import open_device as open_device
 from ._open import open_target as open_target
 from ._schedule_settings import ScheduleSettings as ScheduleSettings
 from ._sentinel_times import SentinelTimes as SentinelTimes
+from ._usage import Usage as Usage
 from ._waiting import WaitBudget as WaitBudget
 from .agent import Setting as Setting
 from .measure import Comparison as Comparison
 from .measure import Conditions as Conditions
 from .measure import Event as Event
+from .measure import Sustained as Sustained
 from .measure import compare_files as compare_files
 from .measure import compare_until as compare_until
 from .measure import measure_files as measure_files
+from .measure import measure_sustained as measure_sustained
+from .measure import measure_usage as measure_usage
 from .measure import mostly_failed as mostly_failed
 from .measure import profile as profile
 from .measure import profile_many as profile_many
@@ -40,12 +44,16 @@ __all__ = [
     "ScheduleSettings",
     "SentinelTimes",
     "Setting",
+    "Sustained",
+    "Usage",
     "WaitBudget",
     "compare_files",
     "compare_until",
     "device_settings",
     "list_devices",
     "measure_files",
+    "measure_sustained",
+    "measure_usage",
     "mostly_failed",
     "open_device",
     "open_target",

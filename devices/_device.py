@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from latprof.devices._op_profile import OpProfile
 from latprof.devices._sentinel_times import SentinelTimes
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.errors import UsageError, WorkloadError
 from latprof.vocabulary import Closing, Target
@@ -22,6 +24,8 @@ from latprof.workloads import Conv2d, Workload
 __all__ = ["Array", "Device", "DeviceInfo", "Job", "Reading", "refused_sentinel"]
 
 Array = npt.NDArray[Any]
+
+_SUSTAINED = 300  # readings of a process
 
 #: What a device can time: one op at one shape, or a whole model file.
 Job = Workload | Path
@@ -101,6 +105,16 @@ class Device(Closing):
         waits says so in the reading. Without a budget nothing is waited for.
         """
 
+    def sustain(self, path: Path, *, measure_s: float) -> Generator[Reading]:
+        """Run a model file without a pause, each reading of about ``measure_s`` seconds, until the
+        generator is closed; nothing is waited for, and heat discards nothing."""
+        while True:
+            yield from self.round([path] * _SUSTAINED, measure_s=measure_s)
+
+    def clock_now_s(self) -> float:
+        """Seconds of the clock by which time passes on this device, since some moment."""
+        return time.monotonic()
+
     @abstractmethod
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         """One inference of a model file: outputs in the file's order, to check numerics."""
@@ -116,6 +130,19 @@ class Device(Closing):
             f"{self.target.runtime} on {self.target.device} cannot say what each op of a file "
             "takes; expected ONNX Runtime on this machine or over ssh"
         )
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        """What a model file takes in memory and in energy, in a fresh process.
+
+        What cannot be told here is missing, with the reason.
+
+        Args:
+            measure_s: how long it runs for its energy, seconds.
+
+        Raises:
+            WorkloadError: the runtime refuses the file.
+        """
+        return Usage.unknown(f"{self.target.device} cannot tell")
 
     @abstractmethod
     def environment(self) -> dict[str, Any]:

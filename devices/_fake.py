@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.devices.agent import Setting
 from latprof.errors import (
@@ -31,6 +32,9 @@ FAKE_SETTINGS = (
     Setting("process_noise", "relative noise of each process", "number", default="0"),
     Setting("sample_noise", "relative noise of each sample", "number", default="0"),
     Setting("drift", "relative slowdown per second", "number", default="0"),
+    Setting("throttle_after_s", "seconds until it throttles", "number", default="0"),
+    Setting("throttle_slowdown", "how much slower it becomes then", "number", default="1"),
+    Setting("throttle_settle_s", "time constant of that, seconds", "number", default="0"),
 )
 
 _FAULTS: dict[str, type[DeviceError]] = {
@@ -40,6 +44,8 @@ _FAULTS: dict[str, type[DeviceError]] = {
 }
 #: What its sentinel of the memory takes while idle.
 _MEMORY_S = 1e-4
+#: Of its law of memory, and of energy.
+_ARENA_BYTES, _POWER_W = 1 << 20, 2.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class FakeDevice(Device):
             where its memory lies.
         sample_noise: mean of the exponential that is added to each sample, relative.
         drift: relative slow-down per second of the device's clock.
+        throttle_after_s, throttle_slowdown, throttle_settle_s: it throttles as it warms; see
+            ``throttled_at``.
         loads: background load, by time.
         faults: reading number, counted from 0 over the device's life -> ``die``, ``hang``,
             ``garbage``; each happens once.
@@ -80,6 +88,9 @@ class FakeDevice(Device):
     process_noise: float = 0.0
     sample_noise: float = 0.0
     drift: float = 0.0
+    throttle_after_s: float = 0.0
+    throttle_slowdown: float = 1.0
+    throttle_settle_s: float = 0.0
     loads: Sequence[BackgroundLoad] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
     refuses: Callable[[Job], bool] = lambda job: False
@@ -114,6 +125,19 @@ class FakeDevice(Device):
         moved = job.weight_bytes + job.activation_bytes
         return self._constant_s + self._s_per_mac * padded.macs + self._s_per_byte * moved
 
+    def throttled_at(self, at_s: float) -> float:
+        """The exact slowdown by heat at a moment of the device's clock: 1 until
+        ``throttle_after_s``, then towards ``throttle_slowdown``, from which it is less by a factor
+        of e each ``throttle_settle_s``."""
+        warm_s = at_s - self.throttle_after_s
+        if warm_s < 0:
+            return 1.0
+        cold = math.exp(-warm_s / self.throttle_settle_s) if self.throttle_settle_s else 0.0
+        return 1.0 + (self.throttle_slowdown - 1.0) * (1.0 - cold)
+
+    def clock_now_s(self) -> float:
+        return self.clock_s
+
     def round(
         self, jobs: Sequence[Job], *, measure_s: float, budget: WaitBudget | None = None
     ) -> Generator[Reading]:
@@ -134,7 +158,8 @@ class FakeDevice(Device):
 
     def _reading(self, job: Job, measure_s: float) -> Reading:
         factor = float(np.exp(self._noise.normal(0.0, self.process_noise)))
-        slowdown, core_share = 1.0 + self.drift * self.clock_s, 1.0
+        slowdown = (1.0 + self.drift * self.clock_s) * self.throttled_at(self.clock_s)
+        core_share = 1.0
         memory_slowdown = 1.0
         before = self._sentinels(self.clock_s)
         for load in self.loads:
@@ -159,6 +184,7 @@ class FakeDevice(Device):
         """What those of the core and of the memory take at one moment."""
         now = [t for t in self.loads if t.start_s <= at_s < t.end_s]
         drifted_s = self.law_s(self.sentinel) * (1.0 + self.drift * at_s)
+        drifted_s *= self.throttled_at(at_s)
         return (
             math.prod((t.slowdown for t in now), start=drifted_s),
             math.prod((t.memory_slowdown for t in now), start=_MEMORY_S),
@@ -166,6 +192,11 @@ class FakeDevice(Device):
 
     def run(self, path: Path, inputs: Mapping[str, Array]) -> list[Array]:
         raise WorkloadError(f"{self.name} has a latency law, not arithmetic; it cannot run {path}")
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        """Twice the file and an arena of 1 MiB; 2 W for as long as the law says."""
+        memory_bytes = 2 * path.stat().st_size + _ARENA_BYTES
+        return Usage(memory_bytes, _ARENA_BYTES, _POWER_W * self.law_s(path))
 
     def environment(self) -> dict[str, Any]:
         return {"clock_s": self.clock_s, "readings": self.readings, "refused": {}}

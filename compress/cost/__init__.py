@@ -7,6 +7,7 @@ from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
 from latprof.compress.cost._decline import space_and_goals
 from latprof.compress.cost._goals import Goal, Goals
 from latprof.compress.cost._latency import Latency, named_latencies
+from latprof.compress.cost._memory import MemoryCost
 from latprof.compress.cost._uniform import largest, thinned, uniform_counts
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Latency",
     "LatencyCost",
     "MacsCost",
+    "MemoryCost",
     "largest",
     "named_latencies",
     "space_and_goals",

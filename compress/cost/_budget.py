@@ -1,5 +1,5 @@
 """Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``,
-``lowest``."""
+``memory=20MB``, ``lowest``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 #: What a budget may be of besides a latency: name -> units.
-_UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES}
+_UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES, "memory": _BYTES}
 #: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
 #: original: at the least itself nothing of a network is left to train.
 _LOWEST, _LOWEST_SHARE = "lowest", 0.1
@@ -42,7 +42,7 @@ class Budget:
     """What to stay under: an absolute figure, or a fraction of the original's.
 
     Args:
-        kind: ``macs``, ``params``, ``bytes``, or a latency's name.
+        kind: ``macs``, ``params``, ``bytes``, ``memory``, or a latency's name.
         value: seconds, MACs, parameters or bytes; None where ``fraction`` is given, or for
             ``lowest``, which depends on what can be reached.
     """
@@ -72,7 +72,8 @@ class Budget:
         if match is None or number <= 0 or (match[2] != "%" and match[2] not in units):
             raise UsageError(
                 f"budget is {text!r}; expected a latency like '5 ms', a share like '60%', or one "
-                "of macs, params or bytes like 'macs=50%', 'params=1.2M', 'bytes=4MB'"
+                "of macs, params, bytes or memory like 'macs=50%', 'params=1.2M', 'bytes=4MB', "
+                "'memory=20MB'"
             )
         if isinstance(text, str) and units is _LATENCY and not match[2]:
             name = "" if kind == "latency" else f"{kind}="

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from torch import nn
 
@@ -26,7 +27,7 @@ def space_and_goals(
     blocks: Sequence[Block],
     latencies: Mapping[str, Latency],
     budgets: Sequence[str | float],
-    original_bytes: float | None = None,
+    originals: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Space, list[Block], Goals]:
     """The space, the block of each of its groups, and the goals; without the layers that LowRank
     makes dearer at every rank, whose factors would cost training time for nothing.
@@ -36,11 +37,11 @@ def space_and_goals(
 
     Args:
         trace: graph of the model where the modules given by name or pattern keep their channels.
-        latencies, budgets, original_bytes: see ``Goals``.
+        latencies, budgets, originals: see ``Goals``.
     """
     space, of_group = space_of(model, trace, blocks)
     check_counted(space.graph, [Budget.parse(text) for text in budgets], latencies)
-    goals = Goals(space, latencies, budgets, original_bytes)
+    goals = Goals(space, latencies, budgets, originals)
     paying = goals.ever_paying()
     idle = [o.layer.path for o in space.ranks if o.layer.path not in paying]
     if not idle:
@@ -55,4 +56,4 @@ def space_and_goals(
         len(idle), len(space.ranks), ", ".join(idle),
     )  # fmt: skip
     space, of_group = space_of(model, trace, left)
-    return space, of_group, Goals(space, latencies, budgets, original_bytes)
+    return space, of_group, Goals(space, latencies, budgets, originals)

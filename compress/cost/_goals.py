@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
 from latprof.compress.cost._file_bytes import FileBytesCost
 from latprof.compress.cost._integer import as_int8
 from latprof.compress.cost._latency import Latency
+from latprof.compress.cost._memory import MemoryCost
 from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.space import Space
 from latprof.errors import UsageError
@@ -53,7 +55,8 @@ class Goals(nn.Module):
     Args:
         latencies: of the targets, by the name that budgets call them.
         budgets: see ``Budget.parse``.
-        original_bytes: of the original's packed file, measured; None: not known.
+        originals: of the original, as measured: ``bytes`` of its packed file, ``memory`` that it
+            takes on the target; those that are known.
 
     Raises:
         UsageError: a budget of an unknown kind, or one that a block cannot serve.
@@ -65,7 +68,7 @@ class Goals(nn.Module):
         space: Space,
         latencies: Mapping[str, Latency],
         budgets: Sequence[str | float],
-        original_bytes: float | None = None,
+        originals: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.space = space
@@ -82,7 +85,7 @@ class Goals(nn.Module):
         _check_blocks(space, parsed)
         for budget in parsed:
             if budget.kind not in costs:
-                costs[budget.kind] = _cost(space, budget, list(latencies), original_bytes)
+                costs[budget.kind] = _cost(space, budget, list(latencies), originals)
             cost = costs[budget.kind]
             feasible = cost.feasible_range()
             limit = budget.resolve(feasible) if self.any else feasible.original
@@ -148,17 +151,22 @@ def _nothing_to_meet(space: Space, latencies: Mapping[str, Latency]) -> Budget:
     return Budget("no budget", kind, fraction=1.0)
 
 
-def _cost(space: Space, budget: Budget, targets: list[str], original_bytes: float | None) -> Cost:
+def _cost(space: Space, budget: Budget, targets: list[str], originals: Mapping[str, float]) -> Cost:
     if budget.kind == "macs":
         return MacsCost(space)
     if budget.kind == "params":
         return WeightsCost(space)
     if budget.kind == "bytes":
         cost = FileBytesCost(space)
-        if original_bytes is not None:
-            cost.constant.fill_(original_bytes - cost.feasible_range().original)
+        if "bytes" in originals:
+            cost.constant.fill_(originals["bytes"] - cost.feasible_range().original)
         return cost
-    known = ", ".join([*targets, "macs", "params", "bytes"])
+    if budget.kind == "memory":
+        memory = MemoryCost(space)
+        if "memory" in originals:
+            memory.correction.fill_(originals["memory"] / memory.feasible_range().original)
+        return memory
+    known = ", ".join([*targets, "macs", "params", "bytes", "memory"])
     raise UsageError(
         f"budget {budget.text} is of {budget.kind!r}; expected one of {known}"
         + ("" if targets else " (a latency takes a surrogate)")

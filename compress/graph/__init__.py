@@ -6,6 +6,7 @@ from latprof.compress.graph._copy import copy_model
 from latprof.compress.graph._graph import Graph, Stats, multiplied
 from latprof.compress.graph._groups import CountedOp, Group, ParameterSlice
 from latprof.compress.graph._inputs import Inputs, evaluating, flat_outputs
+from latprof.compress.graph._memory_step import MemoryStep
 from latprof.compress.graph._quiet import culprit, first_line, quiet
 from latprof.compress.graph._rows import GroupRow
 from latprof.compress.graph._training_only import (
@@ -20,6 +21,7 @@ __all__ = [
     "Group",
     "GroupRow",
     "Inputs",
+    "MemoryStep",
     "ParameterSlice",
     "Stats",
     "TrainingOnlyWarning",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latprof.compress.graph._groups import CountedOp, Group
 from latprof.compress.graph._inputs import Inputs
+from latprof.compress.graph._memory_step import MemoryStep
 from latprof.compress.graph._rows import GroupRow, group_rows, sentence_of
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, Workload
@@ -49,6 +50,7 @@ class Graph:
         element_bytes: {parameter or buffer: bytes of each of its values}.
         attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
             tuple: group}}, as ``shrink`` sets them.
+        memory: the activations that are held at once, op by op.
     """
 
     groups: tuple[Group, ...]
@@ -62,6 +64,7 @@ class Graph:
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     element_bytes: Mapping[str, int] = field(default_factory=dict)
+    memory: tuple[MemoryStep, ...] = ()
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latprof.compress.graph import CountedOp, Group, ParameterSlice
+from latprof.compress.graph import CountedOp, Group, MemoryStep, ParameterSlice
 from latprof.compress.trace._labels import LabelArray
 from latprof.compress.trace._tracer import Tracer
 from latprof.workloads import Workload
@@ -17,7 +17,9 @@ from latprof.workloads import Workload
 __all__ = ["build_groups"]
 
 
-def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ...]]:
+def build_groups(
+    tracer: Tracer,
+) -> tuple[tuple[Group, ...], tuple[CountedOp, ...], tuple[MemoryStep, ...]]:
     """Groups from the settled labels; two labels share a group where every dim that one
     touches the other touches as often."""
     find = tracer.labels.find
@@ -60,11 +62,12 @@ def build_groups(tracer: Tracer) -> tuple[tuple[Group, ...], tuple[CountedOp, ..
         names[group.name] += 1
         if (number := names[group.name]) > 1:
             groups[group.index] = dataclasses.replace(group, name=f"{group.name}#{number}")
-    return tuple(groups), tuple(
+    ops = tuple(
         _count(op.module, op.workload, found, of_label, groups)
         for op, found in zip(tracer.ops, sides, strict=True)
         if op.workload is not None
     )
+    return tuple(groups), ops, tracer.held.steps(tracer.labels, groups, of_label)
 
 
 def _width(readers: list[ParameterSlice], writers: list[ParameterSlice]) -> int:

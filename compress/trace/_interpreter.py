@@ -11,6 +11,7 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from latprof.compress.trace._memory import metas_of
 from latprof.compress.trace._program import mutated
 from latprof.compress.trace._tracer import RULES, Tracer, tensors_in, unknown
 from latprof.compress.trace._values import Call, Value, unlabelled
@@ -28,6 +29,9 @@ _CHECKS = ("_assert", "sym_constrain", "_assert_async", "_assert_scalar")
 _REGIONS = (
     "wrap_with_set_grad_enabled", "wrap_with_autocast", "tag_activation_checkpoint", "wrap",
 )  # fmt: skip
+
+#: What may be written over its input though it is not elementwise: one factor a channel.
+_IN_PLACE = ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
 
 #: Larger buffers that are computed with count as constants.
 _MAX_BUFFER = 1 << 16
@@ -51,7 +55,9 @@ class Interpreter:
                 continue
             spec = specs[node.name]
             if spec.kind == InputKind.USER_INPUT:
-                inputs.append(_input(node))
+                inputs.append(given := _input(node))
+                if isinstance(given, Value):
+                    self.tracer.held.add_input(given, node.meta["val"])
             elif spec.target in state:
                 inputs.append(self.parameter(state[spec.target]))
             else:
@@ -140,6 +146,8 @@ class Interpreter:
                 several, tensors_in([_fold(target, args, kwargs)]), strict=True
             ):
                 value.const = folded.const
+        elementwise = pointwise_rule(call) is not None or call.name in _IN_PLACE
+        self.tracer.held.add(call.module, values, several, metas_of(node), elementwise=elementwise)
         returns = target._schema.returns
         if len(returns) == 1 and isinstance(returns[0].type, torch.TensorType):
             return several[0]
@@ -167,11 +175,14 @@ class Interpreter:
             flex_attention(self.tracer, call)
         else:
             self.tracer.emit_unmeasured(call, opaque=True)
-        for value in tensors_in(args):
+        values = tensors_in(args)
+        for value in values:
             self.tracer.stay(
                 value, f"{call.where} is an op that channels cannot be followed through"
             )
-        return [Value(s, unlabelled(len(s)), f) for s, f in zip(shapes, floating, strict=True)]
+        made = [Value(s, unlabelled(len(s)), f) for s, f in zip(shapes, floating, strict=True)]
+        self.tracer.held.add(call.module, values, made, metas_of(node), elementwise=False)
+        return made
 
 
 def _is_followed(value: Value) -> bool:

@@ -47,11 +47,13 @@ def trace(
         inputs.check(model)
         program = export_program(model, inputs)
         tracer = Tracer(tensors, exclude)
-        for value in Interpreter(tracer, tensors).outputs(program, model):
+        outputs = Interpreter(tracer, tensors).outputs(program, model)
+        tracer.held.read_at_the_end(outputs)
+        for value in outputs:
             tracer.pin(value, "output of the model")
     warn_of_training_only(model, inputs)
     tracer.settle()
-    groups, ops = build_groups(tracer)
+    groups, ops, memory = build_groups(tracer)
     graph = Graph(
         groups=groups,
         ops=ops,
@@ -63,6 +65,7 @@ def trace(
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
         element_bytes={name: t.element_size() for name, t in tensors.items()},
+        memory=memory,
     )
     return probe_groups(model, graph) if probe else graph
 

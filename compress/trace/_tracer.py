@@ -11,6 +11,7 @@ import torch
 from latprof.compress.trace._contractions import contractions
 from latprof.compress.trace._labels import LabelArray, varying
 from latprof.compress.trace._map_workload import map_workload, softmax_of_labels
+from latprof.compress.trace._memory import HeldTensors
 from latprof.compress.trace._parameters import ParameterLabels
 from latprof.compress.trace._values import Call, Op, Value, unlabelled
 from latprof.workloads import Pool, Workload
@@ -45,6 +46,7 @@ class Tracer(ParameterLabels):
     def __init__(self, tensors: Mapping[str, torch.Tensor], exclude: Sequence[str] = ()) -> None:
         super().__init__(tensors, exclude)
         self.ops: list[Op] = []
+        self.held = HeldTensors()
         self.grouped: dict[str, int] = {}  # weight -> channels of a group that goes as a whole
         self.fixed = False  # whether the current call depends on no input
         self._later: list[tuple[int, Resolve]] = []

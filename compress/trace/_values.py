@@ -36,6 +36,8 @@ class Value:
         origins: names of the parameters and buffers that a fixed value is computed from.
         source: name of the aten op that made it; ``input`` for an input of the model.
         users: how many ops read it.
+        tensor: number of the tensor that it is or views, see ``HeldTensors``; None of what is no
+            activation.
     """
 
     shape: tuple[int, ...]
@@ -49,6 +51,7 @@ class Value:
     const: torch.Tensor | None = None
     source: str = ""
     users: int = 1
+    tensor: int | None = None
 
     @property
     def ndim(self) -> int:

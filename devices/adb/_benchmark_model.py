@@ -13,6 +13,8 @@ google-ai-edge/LiteRT under tflite/, LiteRT's own under litert/tools). What matt
 - A delegate that takes none of the graph is only mentioned by TFLite's. LiteRT's refuses a graph
   that an accelerator does not take whole, where it is told to.
 - LiteRT's prints no line of "Inference timings", and saves no outputs.
+- It prints how far ``ru_maxrss`` has risen since its start (TFLite's since 2020); what
+  ``report_peak_memory_footprint`` adds is sampled, and holds the tool itself.
 - It prints no version: the binary's digest is the only name it has.
 """
 
@@ -33,6 +35,7 @@ __all__ = [
     "check_run",
     "command_line",
     "delegate_flags",
+    "parse_memory",
     "parse_run",
 ]
 
@@ -74,6 +77,9 @@ _FIELD = re.compile(r"(\w+)=(-?[\d.]+(?:e[+-]?\d+)?)")
 _AVERAGE = re.compile(r"(?:Inference \(avg\)|Inference|no stats): *(-?[\d.]+(?:e[+-]?\d+)?)\s*$")
 _UNKNOWN = re.compile(r"(?:Unconsumed cmdline flags|unrecognized commandline flag): *(.+)")
 _UNUSED = re.compile(r"Though (.+) delegate is explicitly applied, the model graph will not be")
+_FOOTPRINT = re.compile(
+    r"(?:Memory footprint delta .*\boverall=|Overall footprint: +)(\d[\d.]*(?:e[+-]?\d+)?)"
+)
 _ERROR = re.compile(r"^(?:ERROR|FATAL|error): *(.+)|(.*(?:Failed to|not executable|not found).*)")
 
 
@@ -205,6 +211,12 @@ def parse_run(text: str, code: int, *, delegate: str = "XNNPACK", litert: bool =
             "run figures and their mean; is the binary for another system?"
         )
     return _figures(int(stats[-1][1]), stats[-1][2], averages[-1])
+
+
+def parse_memory(text: str) -> float | None:
+    """Bytes by which the resident memory of a run rose at its peak; None where it printed none."""
+    found = _FOOTPRINT.search(text)
+    return float(found[1]) * 1024 * 1024 if found else None  # what it calls MB
 
 
 def _mean(rest: str) -> list[float]:

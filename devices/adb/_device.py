@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.devices.adb._bench import FOLDER, Bench
-from latprof.devices.adb._benchmark_model import check_run, command_line
+from latprof.devices.adb._benchmark_model import check_run, command_line, parse_memory
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
 from latprof.devices.adb._numerics import io_flags, read_layout, split_outputs
@@ -49,6 +50,13 @@ _NO_OUTPUTS = (
     "LiteRT's benchmark_model saves no outputs; to compare them with the reference, give TFLite's "
     "with --benchmark-model PATH"
 )
+#: What phones do not tell of a model.
+_NO_USAGE = {
+    "arena": "benchmark_model does not tell",
+    "energy": "Android's counters (batterystats, power_stats) are of the whole phone, not of a "
+    "process, and need minutes",
+}
+_NO_MEMORY = {"memory": "this benchmark_model prints no memory footprint; TFLite's since 2020 does"}
 
 
 class AdbDevice(Device):
@@ -144,6 +152,20 @@ class AdbDevice(Device):
             )
             check_run(answer.output, answer.code, delegate=self._jobs.delegate)
             return split_outputs(layout, transport.pull(f"{FOLDER}/outputs"))
+
+    def sustain(self, path: Path, *, measure_s: float) -> Generator[Reading]:
+        with self._dropping():
+            self._reconnect()
+            while True:  # throttled or not, that is what is asked
+                yield self._jobs.reading(path, measure_s, self._thermals)
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        with self._dropping():
+            self._reconnect()
+            output = self._jobs.output(path, 0.0, self._thermals)  # no energy, so it runs briefly
+        memory_bytes = parse_memory(output.text)
+        missing = _NO_USAGE if memory_bytes is not None else _NO_USAGE | _NO_MEMORY
+        return Usage(memory_bytes, missing=missing)
 
     def environment(self) -> dict[str, Any]:
         """Provenance; the phone's present state is missing where it is not reachable."""

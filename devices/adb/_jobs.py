@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latprof.devices._device import Job, Reading
 from latprof.devices.adb._bench import Bench, Output, Window
-from latprof.devices.adb._benchmark_model import ToolRun, delegate_flags, parse_run
+from latprof.devices.adb._benchmark_model import ToolRun, check_run, delegate_flags, parse_run
 from latprof.devices.adb._models import RESOLVED_S, Repeated, Speed, write_repeated
 from latprof.devices.adb._thermal import Thermals
 from latprof.devices.agent.runtimes._base import Refused
@@ -197,6 +197,27 @@ class Jobs:
     def parse(self, output: Output) -> ToolRun:
         """What the tool's output says; raises as parse_run."""
         return parse_run(output.text, output.code, delegate=self.delegate, litert=self.litert)
+
+    def output(self, file: Path, measure_s: float, thermals: Thermals) -> Output:
+        """What the tool prints of one run of a model file.
+
+        Raises:
+            WorkloadError: it refuses the file.
+        """
+        self.hold([file])
+        window = Window()
+        self._run([file], window, measure_s, thermals)
+        (output,) = window.outputs
+        check_run(output.text, output.code, delegate=self.delegate)
+        return output
+
+    def reading(self, file: Path, measure_s: float, thermals: Thermals) -> Reading:
+        """Of one run of a model file, whatever the phone's heat; without a sentinel."""
+        try:
+            output = self.output(file, measure_s, thermals)
+            return self._reading(file, self.parse(output), output)
+        except WorkloadError as exc:
+            return Reading(error=str(exc))
 
     def probe(self, thermals: Thermals) -> bool:
         """Learn what an Invoke takes besides its ops, and how fast ops run, to guess at copies by.

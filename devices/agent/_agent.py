@@ -15,6 +15,9 @@ host needs no latprof. Each request is one JSON object with an ``op``; each gets
                                                            sentinel_s, memory_s, waited_s
     run                  path or model, inputs          -> outputs
     profile              path or model, seconds         -> ops, whole_s, core_share, graph
+    usage                path or model and suffix, seconds
+                                                        -> memory_bytes, arena_bytes, energy_j,
+                                                           missing
     environment                                         -> knobs as read back
     bye                                                 -> nothing; the process ends
 
@@ -37,13 +40,17 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from latprof.devices.agent._clock import clock_resolution_s
+from latprof.devices.agent._energy import EnergyCounter, RaplEnergy
 from latprof.devices.agent._host import Knobs, describe_cpu, due_share
 from latprof.devices.agent._protocol import (
     GPU_RUNTIME_MODULES,
@@ -53,6 +60,7 @@ from latprof.devices.agent._protocol import (
     encode_arrays,
 )
 from latprof.devices.agent._sentinel import MEMORY_PROBE, Sentinel
+from latprof.devices.agent._usage import usage_of
 from latprof.devices.agent.runtimes._base import NoDevice, Prepared, Refused, Runtime
 from latprof.workloads import workload_from_dict
 
@@ -254,6 +262,22 @@ class Agent:
         source = base64.b64decode(model) if model is not None else str(path)
         return self._runtime.profile(source, seconds)
 
+    def _on_usage(
+        self, seconds: float, path: str | None = None, model: str | None = None, suffix: str = ""
+    ) -> dict[str, Any]:
+        if self._runtime is None:
+            raise _Problem("protocol", "hello comes first")
+        counter: EnergyCounter = self._gpu.energy if self._gpu is not None else RaplEnergy()
+        with _file(path, model, suffix) as file:
+            return usage_of(
+                self._runtime,
+                file,
+                counter,
+                seconds=seconds,
+                resolution_s=self._resolution_s,
+                on_gpu=self._gpu is not None,
+            )
+
     def _on_environment(self) -> dict[str, Any]:
         assert self._knobs is not None
         gpu = {"gpu": self._gpu.read()} if self._gpu is not None else {}
@@ -262,6 +286,18 @@ class Agent:
 
     def _on_bye(self) -> dict[str, Any]:
         return {"bye": True}
+
+
+@contextmanager
+def _file(path: str | None, model: str | None, suffix: str) -> Iterator[str]:
+    """The model as a file of this host: applications load files, and may map them."""
+    if model is None:
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="latprof-") as folder:
+        file = Path(folder, f"model{suffix}")
+        file.write_bytes(base64.b64decode(model))
+        yield str(file)
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ __all__ = [
 # 5: requests are numbered and answers repeat the number; measure takes how long it may wait;
 #    settings have types; arrays are a dtype, a shape and bytes.
 # 6: profile.
-PROTOCOL_VERSION = 6
+# 7: usage.
+PROTOCOL_VERSION = 7
 
 #: Runtime name -> (module, class); a module imports its runtime's package at the top.
 RUNTIME_MODULES = {

@@ -18,6 +18,7 @@ from latprof.devices._sentinel_times import (
     load_sentinel_times,
     save_sentinel_times,
 )
+from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.devices.agent import decode_arrays, encode_arrays
 from latprof.devices.remote._answer import Answer
@@ -222,6 +223,14 @@ class AgentDevice(Device):
                 **self._source(path),
             )
         return answer.op_profile()
+
+    def usage(self, path: Path, *, measure_s: float) -> Usage:
+        suffix = {} if self._shares_files else {"suffix": path.suffix}
+        with self._another_agent() as agent:
+            answer = agent.ask(
+                "usage", takes_s=4 * measure_s, seconds=measure_s, **self._source(path), **suffix
+            )
+        return answer.usage()
 
     def environment(self) -> dict[str, Any]:
         if not self._gpu_after:

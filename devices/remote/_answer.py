@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latprof.devices._op_profile import OpProfile, OpTime
+from latprof.devices._usage import Usage
 from latprof.errors import ProtocolError, WorkloadError
 
 __all__ = ["Answer"]
@@ -63,6 +64,15 @@ class Answer:
             raise self._wrong("graph", "base64") from exc
         share = self.number("core_share", at_most=1.0)
         return OpProfile(times, self.number("whole_s"), graph, share)
+
+    def usage(self) -> Usage:
+        """Of an answer to ``usage``."""
+        missing = self.mapping("missing")
+        keys = ("memory_bytes", "arena_bytes", "energy_j")
+        try:
+            return Usage(**{key: self.fields.get(key) for key in keys}, missing=missing)
+        except WorkloadError as exc:
+            raise self._wrong("missing", "a reason for each figure that is none") from exc
 
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.fields.get(key)

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 import latprof
-from latprof._cli.shared import json_option, note, print_json, progress, settings_options
+from latprof._cli.shared import (
+    json_option,
+    note,
+    print_json,
+    print_usage,
+    progress,
+    settings_options,
+)
 from latprof.vocabulary import format_s
 
 
@@ -29,7 +36,7 @@ def command(
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Measure FILE on DEVICE: its latency and spread; no table is needed."""
+    """Measure FILE on DEVICE: its latency, memory and energy; no table is needed."""
     with progress("measuring", 100) as update:
         found = latprof.bench(
             file,
@@ -48,5 +55,6 @@ def command(
         f"{format_s(timing.min_s)}, slowest tenth from {format_s(timing.p90_s)}, "
         f"{len(timing.samples_s)} rounds"
     )
+    print_usage(found.usage)
     if timing.detail:
         note(f"{timing.status}: {timing.detail}")

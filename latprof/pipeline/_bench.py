@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latprof.devices import Event, measure_files, open_device
+from latprof.devices import Event, Usage, measure_files, measure_usage, open_device
 from latprof.errors import DeviceError
 from latprof.pipeline.gating import runtime_of
 from latprof.vocabulary import Target, Timing
@@ -23,11 +23,13 @@ class BenchResult:
         file: what was measured.
         target: device, runtime and settings.
         timing: raw samples and the figures read off them; ``timing.latency_s`` is the latency.
+        usage: what it takes in memory and in energy.
     """
 
     file: str
     target: Target
     timing: Timing
+    usage: Usage
 
     @property
     def latency_s(self) -> float:
@@ -48,6 +50,7 @@ class BenchResult:
             "status": timing.status,
             "detail": timing.detail,
             "rounds": len(timing.samples_s),
+            "usage": self.usage.to_dict(),
         }
 
 
@@ -60,7 +63,8 @@ def bench(
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> BenchResult:
-    """Measure an exported file on a device, in rounds over fresh processes.
+    """Measure an exported file on a device, in rounds over fresh processes: its latency, its peak
+    memory, and its energy where the device has a counter of it.
 
     Args:
         file: .onnx, .tflite or .pt2.
@@ -84,4 +88,4 @@ def bench(
         (timing,) = measure_files(opened, [path], on_event=on_event)
         if not timing.samples_s:
             raise DeviceError(f"{path} could not be timed on {device}: {timing.detail}")
-        return BenchResult(str(path), opened.target, timing)
+        return BenchResult(str(path), opened.target, timing, measure_usage(opened, path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,18 @@ import numpy as np
 
 from latprof.compress.export import check_path, load_check
 from latprof.compress.shrink import compare_outputs
-from latprof.devices import Device, Event, compare_until, measure_files, open_target, run_inference
+from latprof.devices import (
+    Device,
+    Event,
+    Sustained,
+    Usage,
+    compare_until,
+    measure_files,
+    measure_sustained,
+    measure_usage,
+    open_target,
+    run_inference,
+)
 from latprof.errors import DeviceError
 from latprof.models import model_workloads
 from latprof.pipeline.gating import (
@@ -20,7 +31,9 @@ from latprof.pipeline.gating import (
     MAX_S,
     LimitCheck,
     check_latency,
+    check_steady,
     read_bytes,
+    read_duration,
     read_latency,
 )
 from latprof.surrogate import fit, fit_file
@@ -30,6 +43,9 @@ from latprof.vocabulary import Target, Timing
 __all__ = ["Verification", "verify"]
 
 _log = logging.getLogger("latprof")
+
+#: Of a limit that holds, that does not, or where nobody knows.
+_VERDICTS = {True: "ok", False: "regression", None: "undecided"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +58,15 @@ class Verification:
         latency_s, predicted_s: measured and predicted seconds per call.
         max_rel_error: of the outputs, against the reference written at export; None where there
             is none.
-        check: that of ``max_latency``; None where none was given.
+        check: that of ``max_latency``, of the steady state where there is one; None where no
+            limit was given.
         status: ``ok``, or why ``latency_s`` is not to be trusted: ``noisy`` or ``throttled``.
         detail: one line on it; empty where it is ``ok``.
         bytes: of the file.
         max_bytes: limit on them; None where none was given.
+        usage: what the file takes on the device in memory and in energy.
+        max_memory: limit on its memory, bytes; None where none was given.
+        sustained: its latency over time; None where that was not asked for.
     """
 
     file: str
@@ -59,9 +79,13 @@ class Verification:
     detail: str = ""
     bytes: int = 0
     max_bytes: float | None = None
+    usage: Usage = field(default_factory=lambda: Usage.unknown("not measured"))
+    max_memory: float | None = None
+    sustained: Sustained | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        sustained = self.sustained.to_dict() if self.sustained else None
+        return {**asdict(self), "sustained": sustained}
 
     @property
     def fits(self) -> bool:
@@ -69,11 +93,20 @@ class Verification:
         return self.max_bytes is None or self.bytes <= self.max_bytes
 
     @property
+    def fits_memory(self) -> bool | None:
+        """Whether it takes no more memory than ``max_memory``; None where the device does not tell
+        what it takes."""
+        if self.max_memory is None:
+            return True
+        taken = self.usage.memory_bytes
+        return None if taken is None else taken <= self.max_memory
+
+    @property
     def exit_code(self) -> int:
         """0 where all limits hold or none was given, 3 where one does not, 4 where undecided."""
-        if not self.fits:
-            return EXIT_CODES["regression"]
-        return EXIT_CODES[self.check.verdict] if self.check else 0
+        verdicts = {self.check.verdict if self.check else "ok"}
+        verdicts |= {_VERDICTS[self.fits], _VERDICTS[self.fits_memory]}
+        return next(EXIT_CODES[v] for v in ("regression", "undecided", "ok") if v in verdicts)
 
 
 def verify(
@@ -83,10 +116,13 @@ def verify(
     device: str = "local",
     max_latency: str | float | None = None,
     max_bytes: str | float | None = None,
+    max_memory: str | float | None = None,
+    sustained: str | float | None = None,
     on_event: Callable[[Event], None] | None = None,
     **settings: Any,
 ) -> Verification:
-    """Measure ``file`` on ``device`` with the table's runtime, beside what the table predicts.
+    """Measure ``file`` on ``device`` with the table's runtime, beside what the table predicts; and
+    what it takes in memory, and in energy where the device has a counter of it.
 
     Where ``file`` was written by latprof, its outputs on the device are compared with the outputs
     the network had before the export.
@@ -98,6 +134,9 @@ def verify(
         max_latency: limit such as ``5ms``; it is then measured as ``latprof.gate`` does, and the
             result has a ``check``.
         max_bytes: limit on the size of the file such as ``4MB``.
+        max_memory: limit on its peak memory on the device such as ``20MB``.
+        sustained: a time such as ``10min``: the file then also runs for so long without a pause,
+            and ``max_latency`` is a limit of its steady state. Ctrl-C keeps what was measured.
         on_event: called as measuring goes on.
         settings: of the device or the runtime, by name.
 
@@ -115,21 +154,29 @@ def verify(
     surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
     file = Path(file)
     most = None if max_bytes is None else read_bytes(max_bytes, "max-bytes")
+    most_memory = None if max_memory is None else read_bytes(max_memory, "max-memory")
     limit_s = None if max_latency is None else read_latency(max_latency, "max")
+    runs_s = None if sustained is None else read_duration(sustained, "sustained")
     target: Target = surrogate.target
     workloads = model_workloads(str(file))
     with open_target(device, target, **settings) as opened:
         check, status, detail = None, "ok", ""
-        if limit_s is not None:
+        if limit_s is not None and runs_s is None:
             latency_s, check = _within(opened, file, limit_s, on_event)
         else:
-            timing = _timed(opened, file, on_event)
+            # the progress of a longer measurement is that of its longest part
+            timing = _timed(opened, file, on_event if runs_s is None else None)
             latency_s, status, detail = timing.latency_s, timing.status, timing.detail
+        usage = measure_usage(opened, file)
         checked = check_path(file).is_file()
         if checked and opened.no_outputs:
             _log.warning("the outputs of %s are not compared: %s", file, opened.no_outputs)
             checked = False
         error = _largest_error(opened, file) if checked else None
+        kept = None
+        if runs_s is not None:
+            kept = measure_sustained(opened, file, runs_s, on_event=on_event)
+            check = None if limit_s is None else check_steady(kept, limit_s)
     predicted = surrogate.predict_model(workloads)
     predicted_s = float(np.sum(predicted.latency_s))
     return Verification(
@@ -143,6 +190,9 @@ def verify(
         detail,
         file.stat().st_size,
         most,
+        usage,
+        most_memory,
+        kept,
     )
 
 

@@ -27,6 +27,8 @@ from ._search import sample_rows as sample_rows
 from ._search import search_verdict as search_verdict
 from ._slack import latency_slack as latency_slack
 from ._slack import slack_text as slack_text
+from ._sustained import sustained_lines as sustained_lines
+from ._sustained import sustained_markdown as sustained_markdown
 
 __all__ = [
     "SAMPLE_COLUMNS",
@@ -39,5 +41,7 @@ __all__ = [
     "sample_rows",
     "search_verdict",
     "slack_text",
+    "sustained_lines",
+    "sustained_markdown",
     "write_report",
 ]

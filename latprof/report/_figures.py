@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from latprof.vocabulary import (
@@ -11,6 +12,7 @@ from latprof.vocabulary import (
     RunResult,
     format_count,
     format_figure,
+    format_j,
     format_s,
     lost_classes,
 )
@@ -28,6 +30,11 @@ __all__ = [
     "verdict",
 ]
 
+#: What a network takes beside time: as people call it, where a NetworkResult has it, its text.
+_USAGE: tuple[tuple[str, str, Callable[..., str]], ...] = (
+    ("memory", "memory_bytes", partial(format_figure, "memory")),
+    ("energy", "energy_j", format_j),
+)
 #: What people call the networks of a result, in the order they are shown.
 NAMES = {"original": "original", "uniform": "uniformly thinned", "compressed": "latprof"}
 
@@ -39,7 +46,10 @@ _CLASSES = 5
 
 def columns(result: RunResult) -> tuple[str, ...]:
     """What stands above the figures of a result's networks."""
-    return ("network", result.metric, "measured", "speed-up", "predicted", "parameters", "MACs")
+    return (
+        "network", result.metric, "measured", "speed-up", "predicted", "parameters", "MACs",
+        *(title for title, _, _ in _USAGE if _tells(result)),
+    )  # fmt: skip
 
 
 def metric_text(metric: str, value: float) -> str:
@@ -58,7 +68,23 @@ def figure_row(network: NetworkResult, result: RunResult) -> list[str]:
         format_s(network.predicted_s),
         format_count(network.params),
         format_count(network.macs),
+        *(_usage_text(network, result, *use) for use in _USAGE if _tells(result)),
     ]
+
+
+def _tells(result: RunResult) -> bool:
+    """Results of older versions tell neither memory nor energy."""
+    measured = any(n.memory_bytes is not None or n.energy_j is not None for n in result.networks)
+    return measured or bool(result.missing)
+
+
+def _usage_text(
+    network: NetworkResult, result: RunResult, title: str, attribute: str, form: Callable[..., str]
+) -> str:
+    value = getattr(network, attribute)
+    if value is not None:
+        return form(value)
+    return "not available" if title in result.missing else "not measured"
 
 
 def verdict(outcome: BudgetOutcome) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from latprof.vocabulary._units import (
     format_count,
     format_duration,
     format_figure,
+    format_j,
     format_rate,
     format_s,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "format_count",
     "format_duration",
     "format_figure",
+    "format_j",
     "format_rate",
     "format_s",
     "gzip_bytes",

@@ -30,7 +30,8 @@ __all__ = [
 # Format history of result.json
 #   1  one object with a key per network, without a version
 #   2  ``format``; ``networks`` as a list, in the order in which they are shown
-_FORMAT = 2
+#   3  ``memory_bytes`` and ``energy_j`` of networks; ``missing``
+_FORMAT = 3
 _OLD_NAMES = ("original", "uniform", "compressed")
 
 
@@ -47,8 +48,11 @@ class NetworkResult:
         macs: multiply-accumulates.
         file: the exported file.
         non_zeros: parameters that are not zero.
-        bytes: of the file. The last three are None in results of older versions.
+        bytes: of the file.
         gzip_bytes: what ``gzip -9`` would make of the file.
+        memory_bytes: peak memory on the target.
+        energy_j: joules per inference on the target. The last five are None in results of older
+            versions; the last two also where they were not measured, see ``RunResult.missing``.
     """
 
     name: str
@@ -61,6 +65,8 @@ class NetworkResult:
     non_zeros: int | None = None
     bytes: int | None = None
     gzip_bytes: int | None = None
+    memory_bytes: float | None = None
+    energy_j: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.latency_s) and self.latency_s > 0):
@@ -72,7 +78,7 @@ class BudgetOutcome:
     """One budget of a run, and what was reached of it.
 
     Args:
-        kind: ``latency``, ``macs``, ``params`` or ``bytes``.
+        kind: ``latency``, ``macs``, ``params``, ``bytes`` or ``memory``.
         text: as it was asked for.
         limit, reached: in seconds, MACs, parameters or bytes.
     """
@@ -149,6 +155,7 @@ class RunResult:
         higher_is_better: the direction in which it improves.
         search: its samples, where the best network that keeps its accuracy was asked for.
         classes: of a classification: each class before and after.
+        missing: {``memory`` or ``energy``: why the target does not tell it}.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -170,6 +177,7 @@ class RunResult:
     higher_is_better: bool = True
     search: SearchResult | None = None
     classes: tuple[ClassResult, ...] = ()
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -240,21 +248,22 @@ class RunResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, inverse of from_dict; what ``--json`` prints."""
-        fields = dataclasses.asdict(dataclasses.replace(self, agreement={}))
-        data = {**fields, "target": self.target.to_dict(), "agreement": dict(self.agreement)}
+        fields = dataclasses.asdict(dataclasses.replace(self, agreement={}, missing={}))
+        maps = {"agreement": dict(self.agreement), "missing": dict(self.missing)}
+        data = {**fields, "target": self.target.to_dict(), **maps}
         return {"format": _FORMAT, "sha256": checksum(data), **data}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of to_dict; reads format 1 too.
+        """Inverse of to_dict; reads formats 1 and 2 too.
 
         Raises:
             UsageError: another format, or fields missing.
         """
         version = data.get("format", 1)
-        if version not in (1, _FORMAT):
-            raise UsageError(f"format is {version!r}; expected 1 or {_FORMAT}; update latprof")
-        if version == _FORMAT:
+        if version not in range(1, _FORMAT + 1):
+            raise UsageError(f"format is {version!r}; expected 1 to {_FORMAT}; update latprof")
+        if version > 1:
             held = {k: v for k, v in data.items() if k not in ("format", "sha256")}
             if checksum(held) != data.get("sha256"):
                 raise UsageError("its checksum does not fit: it is damaged, or was edited")
@@ -284,6 +293,7 @@ class RunResult:
                 higher_is_better=data.get("higher_is_better", True),
                 search=SearchResult.from_dict(found) if (found := data.get("search")) else None,
                 classes=tuple(ClassResult(**c) for c in data.get("classes", ())),
+                missing=dict(data.get("missing", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc
@@ -317,7 +327,7 @@ class RunResult:
 
 def _networks(data: Mapping[str, Any], version: int) -> list[dict[str, Any]]:
     """Format 1 had a key per network, and a list for the trail."""
-    if version == _FORMAT:
+    if version > 1:
         return list(data["networks"])
     named = [{"name": name, **data[name]} for name in _OLD_NAMES if name in data]
     return [*named[:1], *data["trail"], *named[1:]]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["format_count", "format_duration", "format_figure", "format_rate", "format_s"]
+__all__ = [
+    "format_count",
+    "format_duration",
+    "format_figure",
+    "format_j",
+    "format_rate",
+    "format_s",
+]
 
-_NOUNS = {"macs": " MACs", "params": " parameters", "bytes": "B"}
+_NOUNS = {"macs": " MACs", "params": " parameters", "bytes": "B", "memory": "B"}
 
 
 def format_s(seconds: float) -> str:
@@ -17,6 +24,14 @@ def format_s(seconds: float) -> str:
         if abs(seconds) >= scale:
             return f"{_three(seconds / scale)} {unit}"
     return f"{_three(seconds / 1e-9)} ns"
+
+
+def format_j(joules: float) -> str:
+    """Three significant figures in the unit that fits: ``412 nJ``, ``16.5 mJ``, ``4.10 J``."""
+    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6)):
+        if abs(joules) >= scale:
+            return f"{_three(joules / scale)} {unit}"
+    return f"{_three(joules / 1e-9)} nJ"
 
 
 def format_duration(seconds: float) -> str:
@@ -44,7 +59,7 @@ def format_rate(per_s: float) -> str:
 
 
 def format_figure(kind: str, value: float) -> str:
-    """A budget's figure: of ``macs``, ``params`` or ``bytes``; of any other kind, seconds."""
+    """A budget's figure: of macs, params, bytes or memory; of any other kind, seconds."""
     return f"{format_count(value)}{_NOUNS[kind]}" if kind in _NOUNS else format_s(value)
 
 

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from support.devices import SSHD, children, start_sshd
 
 from latprof.devices import Device, FakeDevice, Job, list_devices, open_device
+from latprof.devices.agent.runtimes._onnx_model import write_onnx
+from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 JOBS: list[Job] = [Conv2d(7, 7, 16, 24), MatMul(4, 8, 16), Elementwise("add", 7, 7, 16)]
@@ -87,6 +90,25 @@ def test_the_environment_is_json_and_names_refusals(device: Device) -> None:
 def test_the_sentinel_runs(device: Device) -> None:
     (reading,) = device.round([device.sentinel], measure_s=0.002)
     assert reading.samples_s
+
+
+def test_memory_and_energy_are_figures_or_reasons(device: Device, tmp_path: Path) -> None:
+    runtime = device.target.runtime
+    write = write_tflite if runtime == "tflite" else write_onnx
+    file = tmp_path / f"model.{runtime}"
+    file.write_bytes(write(MatMul(1, 2048, 2048)))
+    if runtime == "torch":
+        file = tmp_path / "model.pt2"
+        layer = torch.nn.Linear(2048, 2048)
+        torch.export.save(torch.export.export(layer, (torch.ones(1, 2048),)), file)
+    usage = device.usage(file, measure_s=0.01)
+    figures = {"memory": usage.memory_bytes, "arena": usage.arena_bytes, "energy": usage.energy_j}
+    assert {name for name, figure in figures.items() if figure is None} == set(usage.missing)
+    assert usage.memory_bytes is not None
+    assert usage.memory_bytes >= 2048 * 2048 * 4  # its weights
+    assert usage.memory_bytes < 10 * 2048 * 2048 * 4
+    if runtime == "onnxruntime":
+        assert usage.arena_bytes is not None
 
 
 def test_closing_twice_is_closing_once(device: Device) -> None:

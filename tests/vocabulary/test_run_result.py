@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 
 from latprof import RunResult, Target
 from latprof.errors import LatprofError, UsageError
+from latprof.report._figures import columns, figure_row
 from latprof.vocabulary import (
     BudgetOutcome,
     LayerResult,
     NetworkResult,
     StaircaseResult,
     WidthResult,
+    checksum,
     load_json,
     save_json,
 )
@@ -62,6 +65,27 @@ def test_written_and_read_back(tmp_path: Path) -> None:
     assert result().met
     assert not result(7e-4).met
     assert result().latency_budget_s == 6e-4
+
+
+def test_memory_and_energy_are_written_and_read_back(tmp_path: Path) -> None:
+    used = [replace(n, memory_bytes=2e7, energy_j=None) for n in result().networks]
+    whole = replace(result(), networks=tuple(used), missing={"energy": "no counter"})
+    assert RunResult.load(whole.save(tmp_path / "result.json")) == whole
+    rows = [figure_row(n, whole) for n in whole.networks]
+    assert all(row[-2:] == ["20.0 MB", "not available"] for row in rows)
+    assert columns(whole)[-2:] == ("memory", "energy")
+    assert len(columns(result())) == len(figure_row(result().original, result())) == 7
+
+
+def test_a_result_of_version_2_is_read(tmp_path: Path) -> None:
+    old = result().to_dict()
+    for name in ("format", "sha256", "missing"):
+        del old[name]
+    for each in old["networks"]:
+        del each["memory_bytes"], each["energy_j"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"format": 2, "sha256": checksum(old), **old}))
+    assert RunResult.load(path) == result()
 
 
 def test_a_result_of_the_former_version_is_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from latprof.devices.agent._energy import NvmlEnergy
 from latprof.devices.agent.cuda._driver import GpuInfo
 from latprof.devices.agent.runtimes._base import Refused
 
@@ -88,6 +89,7 @@ class GpuState:
     def __init__(self, gpu: GpuInfo, clock_mhz: str = "") -> None:
         self._gpu, self._locked = gpu, False
         self._nvml: Any = None
+        self._handle: Any = None
         self._missing = ""
         try:
             import pynvml
@@ -132,6 +134,11 @@ class GpuState:
         driver = self._nvml.nvmlSystemGetDriverVersion()
         known["driver"] = driver.decode() if isinstance(driver, bytes) else driver
         return {**known, **parse_state({name: self._ask(*q) for name, q in _QUESTIONS.items()})}
+
+    @property
+    def energy(self) -> NvmlEnergy:
+        """What it has taken."""
+        return NvmlEnergy(self._nvml, self._handle, self._missing)
 
     def _ask(self, function: str, arguments: tuple[int, ...]) -> int | str:
         try:

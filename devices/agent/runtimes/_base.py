@@ -79,6 +79,14 @@ class Runtime(ABC):
     @abstractmethod
     def model(self, source: str | bytes) -> Prepared: ...
 
+    def watch_arena(self) -> Callable[[], int]:
+        """Begin to watch; gives what tells the bytes of the arena of a model loaded since.
+
+        Raises:
+            Refused: the runtime does not tell.
+        """
+        raise Refused(f"{self.version} does not tell")
+
     def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
         """Fields of the answer to ``profile``: what each op takes inside the model."""
         raise Refused(f"{type(self).__name__} cannot say what each op takes; ONNX Runtime can")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as _ort
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
@@ -23,6 +25,8 @@ _LEVELS = {
     "none": "ORT_DISABLE_ALL",
 }
 _PROVIDER = "CPUExecutionProvider"
+#: What the arena logs each time it grows, at the level of information.
+_ARENA, _INFORMATION = re.compile(r"Total allocated bytes: (\d+)"), 1
 _DTYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int8)": np.int8,
@@ -59,6 +63,18 @@ class OnnxRuntime(Runtime):
 
     def model(self, source: str | bytes) -> Prepared:
         return _open(source, self._options)
+
+    def watch_arena(self) -> Callable[[], int]:
+        if not hasattr(_ort, "set_default_logger_callback"):
+            raise Refused(f"ONNX Runtime {self.version} does not tell; 1.32 does")
+        totals = [0]
+
+        def hear(severity: int, category: str, logid: str, where: str, message: str) -> None:
+            if found := _ARENA.search(message):
+                totals.append(int(found[1]))
+
+        _ort.set_default_logger_callback(hear, _INFORMATION)
+        return lambda: max(totals)
 
     def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
         return profile_session(source, self._new_options(), _open, seconds)

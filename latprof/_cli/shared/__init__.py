@@ -9,6 +9,7 @@ from latprof._cli.shared._output import (
     print_json,
     print_run,
     print_table,
+    print_usage,
     progress,
     working,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "print_json",
     "print_run",
     "print_table",
+    "print_usage",
     "progress",
     "settings_options",
     "working",

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -31,7 +31,10 @@ from latprof.report import (
     slack_text,
     verdict,
 )
-from latprof.vocabulary import RunResult, format_duration
+from latprof.vocabulary import RunResult, format_duration, format_figure, format_j
+
+if TYPE_CHECKING:
+    from latprof.devices import Usage
 
 __all__ = [
     "MODEL_HELP",
@@ -40,6 +43,7 @@ __all__ = [
     "print_json",
     "print_run",
     "print_table",
+    "print_usage",
     "progress",
     "working",
 ]
@@ -99,6 +103,20 @@ def print_table(
     for row in rows:
         table.add_row(*map(Text, row))
     _out.print(table)
+
+
+def print_usage(usage: Usage) -> None:
+    """Memory and energy of a file, one line each, or why the device does not tell."""
+    texts = {name: f"not available: {why}" for name, why in usage.missing.items()}
+    if usage.memory_bytes is not None:
+        texts["memory"] = f"{format_figure('memory', usage.memory_bytes)} at its peak"
+        if usage.arena_bytes is not None:
+            arena = format_figure("memory", usage.arena_bytes)
+            texts["memory"] += f", {arena} in the runtime's arena"
+    if usage.energy_j is not None:
+        texts["energy"] = f"{format_j(usage.energy_j)} per inference"
+    for name in ("memory", "energy"):
+        click.echo(f"{name}: {texts[name]}")
 
 
 def print_run(result: RunResult) -> None:

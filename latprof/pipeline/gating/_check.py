@@ -11,10 +11,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latprof.devices import Comparison
+from latprof.devices import Comparison, Sustained
 from latprof.vocabulary import format_s
 
-__all__ = ["LimitCheck", "check_latency", "check_slowdown"]
+__all__ = ["LimitCheck", "check_latency", "check_slowdown", "check_steady"]
 
 #: Of one side of the line, for a verdict: with it an equal file is accused in 2 of 100 runs at
 #: most, though the figures are looked at after each round.
@@ -83,6 +83,23 @@ def check_latency(found: Comparison, index: int, limit_s: float) -> LimitCheck:
     return LimitCheck(
         "max", verdict, limit_s, limit_s, measured, error, confidence, found.rounds, detail
     )
+
+
+def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
+    """Whether the steady state takes at most ``limit_s``.
+
+    What still grows slower is not known to stay within it.
+    """
+    measured = found.steady_s
+    error = math.hypot(found.steady_error, _REPEATS_TO) * measured
+    points = len(found.times_s)
+    verdict, confidence = _side(measured, limit_s, error, points)
+    detail = "too near to the limit for this noise" if verdict == "undecided" else ""
+    if verdict == "ok" and not found.settled:
+        verdict, detail = "undecided", "it still grows slower; expected a longer time"
+    elif verdict == "regression" and found.mostly_preempted:
+        verdict, detail = "undecided", "too slow beside other tasks; it may be faster without"
+    return LimitCheck("max", verdict, limit_s, limit_s, measured, error, confidence, points, detail)
 
 
 def check_slowdown(found: Comparison, index: int, limit: float) -> LimitCheck:

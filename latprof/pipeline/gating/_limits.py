@@ -6,11 +6,10 @@ import re
 
 from latprof.errors import UsageError
 
-__all__ = ["read_bytes", "read_latency", "read_share"]
+__all__ = ["read_bytes", "read_duration", "read_latency", "read_share"]
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
-
+_DURATIONS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -48,6 +47,25 @@ def read_latency(text: str | float, name: str) -> float:
     if not number > 0 or unit not in _UNITS:
         raise UsageError(f"{name} is {text!r}; expected a latency with its unit, like 5ms")
     return number * _UNITS[unit]
+
+
+def read_duration(text: str | float, name: str) -> float:
+    """Seconds of ``10min``, ``90 s`` or ``1h``; a number that is no text is seconds.
+
+    Args:
+        name: of what takes so long, for the message.
+
+    Raises:
+        UsageError: no time above 0, or one without a unit.
+    """
+    if not isinstance(text, str):
+        number, unit = float(text), "s"
+    else:
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", text)
+        number, unit = (float(match[1]), match[2]) if match else (0.0, "")
+    if not number > 0 or unit not in _DURATIONS:
+        raise UsageError(f"{name} is {text!r}; expected a time with its unit, like 10min or 90s")
+    return number * _DURATIONS[unit]
 
 
 def read_share(text: str | float, name: str) -> float:

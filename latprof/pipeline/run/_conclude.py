@@ -57,6 +57,8 @@ def conclude(
     ratios = deployment.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     macs = MacsCost(comp.space)
+    on_stage("measuring memory and energy")
+    usage = {name: deployment.usage(files[name]) for name in ("original", "compressed")}
     on_stage("testing the networks")
     figures = tuple(
         NetworkResult(
@@ -70,6 +72,8 @@ def conclude(
             non_zeros=sum(int(p.count_nonzero()) for p in model.parameters()),
             bytes=files[name].stat().st_size,
             gzip_bytes=gzip_bytes(files[name]),
+            memory_bytes=usage[name].memory_bytes if name in usage else None,
+            energy_j=usage[name].energy_j if name in usage else None,
         )
         for name, (model, counts) in every.items()
     )
@@ -90,6 +94,7 @@ def conclude(
         higher_is_better=deployment.task.higher_is_better,
         search=search,
         classes=_classes(deployment, networks["original"][0], done.small, test),
+        missing={n: w for n, w in usage["compressed"].missing.items() if n != "arena"},
     )
     result.save(deployment.folder / "result.json")
     return result
@@ -130,5 +135,7 @@ def _budgets(
         reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped
+        if goal.budget.kind == "memory" and compressed.memory_bytes is not None:
+            reached = compressed.memory_bytes
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
     return tuple(outcomes)

@@ -24,7 +24,7 @@ from latprof.compress import (
 from latprof.compress.export import file_accuracy
 from latprof.compress.masks import from_first
 from latprof.compress.train import held_out_batches
-from latprof.devices import Device, compare_files, measure_files
+from latprof.devices import Device, Usage, compare_files, measure_files, measure_usage
 from latprof.errors import DeviceError, UsageError
 from latprof.vocabulary import Timing, load_json, save_json
 
@@ -163,6 +163,24 @@ class Deployment:
     def bytes_of(self, model: nn.Module) -> int:
         """Of the file that ``model`` becomes."""
         return self.export(model.to("cpu"), "candidate").stat().st_size
+
+    def usage(self, file: Path) -> Usage:
+        """What a file takes on the device in memory and in energy."""
+        return measure_usage(self.device, file)
+
+    def memory_of(self, model: nn.Module) -> float:
+        """Bytes that ``model`` takes on the device.
+
+        Raises:
+            UsageError: the device does not tell.
+        """
+        usage = self.usage(self.export(model.to("cpu"), "candidate"))
+        if usage.memory_bytes is None:
+            raise UsageError(
+                f"a budget of memory needs a device that tells what a model takes, and "
+                f"{self.device.target.device} does not: {usage.missing['memory']}"
+            )
+        return usage.memory_bytes
 
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""

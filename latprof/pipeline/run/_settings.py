@@ -78,6 +78,11 @@ class Settings:
         """Whether a budget is of bytes."""
         return any(Budget.parse(text).kind == "bytes" for text in self.budgets)
 
+    @property
+    def of_memory(self) -> bool:
+        """Whether a budget is of memory."""
+        return any(Budget.parse(text).kind == "memory" for text in self.budgets)
+
     def check_files(self, suffix: str) -> None:
         """Raises UsageError where files of this suffix cannot save what is asked for."""
         if suffix == ".tflite" and self.thins and self.of_bytes:

@@ -213,9 +213,12 @@ class Training:
         measured = MeasuredNetworks(
             self.folder / "measured.json", lambda small: self._measure(original, first_s, small)
         )
-        sized = None
+        also = {}
         if self.settings.of_bytes and self.deployment.int8 is None:
-            sized = MeasuredNetworks(self.folder / "bytes.json", self.deployment.bytes_of)
+            also["bytes"] = MeasuredNetworks(self.folder / "bytes.json", self.deployment.bytes_of)
+        if self.settings.of_memory:
+            taken = MeasuredNetworks(self.folder / "memory.json", self.deployment.memory_of)
+            also["memory"] = taken
         comp = Compressor(
             copy_model(self.model),
             self.deployment.example_inputs,
@@ -224,7 +227,7 @@ class Training:
             blocks=self.settings.blocks,
             method=self.settings.method,
             steps=self.settings.masks.steps(len(self.batches)),
-            measure_bytes=sized,
+            measure=also,
         )
         if not measures:
             comp.measure.clear()

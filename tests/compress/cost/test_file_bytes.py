@@ -87,7 +87,7 @@ def test_the_file_is_the_network_and_as_large_as_predicted(
     torch.manual_seed(seed)
     make = partial(Compressor, Net(widths), X, None, blocks=blocks, steps=1)
     try:
-        comp = make(f"bytes={budget}%", measure_bytes=partial(file_bytes, path))
+        comp = make(f"bytes={budget}%", measure={"bytes": partial(file_bytes, path)})
     except InfeasibleBudgetError:
         return
     comp.measure.clear()  # what is predicted before any correction
@@ -113,7 +113,7 @@ def test_a_budget_is_corrected_by_what_is_written(tmp_path: Path) -> None:
     comp = chosen(
         Compressor(
             Net((64, 64, 64)), X, None, "bytes=50%", steps=1,
-            blocks=[Prune(), Quantize(bits=(4, 8))], measure_bytes=measure,
+            blocks=[Prune(), Quantize(bits=(4, 8))], measure={"bytes": measure},
         )
     )  # fmt: skip
     (goal,) = comp.goals.each

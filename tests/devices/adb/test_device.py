@@ -26,7 +26,7 @@ from latprof.errors import (
     UnknownDeviceError,
     UsageError,
 )
-from latprof.workloads import Conv2d, Elementwise
+from latprof.workloads import Conv2d, Elementwise, MatMul
 
 pytest_plugins = ["support.adb"]
 
@@ -63,6 +63,25 @@ def test_one_reading_per_job_in_order_and_soon_few_pushes(phone: Phone, open_dev
         assert bool(a.error) == bool(b.error)
         assert a.error or a.samples_s == tuple(sorted(a.samples_s))
     assert sum(bool(r.error) for r in second) <= 1
+
+
+def test_a_file_runs_on_whatever_the_heat_and_its_memory_is_read(
+    phone: Phone, open_device: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(write_tflite(MatMul(1, 1024, 2048)))
+    device = open_device(phone)
+    running = device.sustain(path, measure_s=0.02)
+    assert next(running).samples_s
+    phone.set("throttled", "")  # a round would discard what comes now, and pause
+    assert all(next(running).samples_s for _ in range(2))
+    running.close()
+    usage = device.usage(path, measure_s=0.02)
+    assert usage.memory_bytes is not None
+    assert usage.memory_bytes > 4 * 1024 * 2048
+    assert set(usage.missing) == {"arena", "energy"}
+    (tmp_path / "bad.tflite").write_bytes(b"no model")
+    assert next(device.sustain(tmp_path / "bad.tflite", measure_s=0.02)).error
 
 
 def test_everything_is_put_back(phone: Phone, open_device: Open) -> None:

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.adbd import elf
 
-from latprof.devices.adb._benchmark_model import ToolRun, command_line, delegate_flags, parse_run
+from latprof.devices.adb._benchmark_model import (
+    ToolRun,
+    command_line,
+    delegate_flags,
+    parse_memory,
+    parse_run,
+)
 from latprof.devices.adb._models import Repeated, Speed, _most_copies, write_repeated
 from latprof.devices.adb._tool import DOWNLOADS, RELEASE, cache_path, find_tool
 from latprof.errors import DeviceError, ProtocolError, UsageError, WorkloadError
@@ -45,6 +51,23 @@ def test_the_output_of_litert_s_own_tool_is_read() -> None:
     assert parse_run(same, 0, litert=True) == ToolRun(214, 230, 230, 230, 230, percentiles=True)
     with pytest.raises(ProtocolError, match="output ends early"):
         parse_run(text, 0)  # it is not what TFLite's tool prints
+
+
+@pytest.mark.parametrize(
+    ("name", "mib"),
+    [("tf1.14", None), ("tf2.5", 18.7227), ("tf2.17", 2.03516), ("litert1.0", 2.03516),
+     ("litert2.2", None)],
+)  # fmt: skip
+def test_the_memory_is_read_where_a_version_prints_it(name: str, mib: float | None) -> None:
+    text = (GOLDEN / f"{name}.txt").read_text()
+    assert parse_memory(text) == (None if mib is None else mib * 2**20)
+
+
+def test_the_memory_is_read_as_litert_s_own_tool_prints_it() -> None:
+    # BenchmarkLoggingListener, litert/tools/benchmark_litert_model.h
+    text = "INFO: \nMemory Usage:\nINFO: Init footprint:       7.25 MB\n"
+    assert parse_memory(text) is None
+    assert parse_memory(f"{text}INFO: Overall footprint:    18.50 MB\n") == 18.5 * 2**20
 
 
 @given(st.integers(0, 640))

@@ -8,6 +8,7 @@ tests/golden/benchmark_model show each.
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,11 @@ FLAGS_LITERT = {
 }  # fmt: skip
 
 
+def _resident_kb() -> int:
+    """The high-water mark of this process, as the tool reads it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main(argv: list[str], version: str, state: str) -> int:
     return _Tool(argv, version, Path(state)).run()
 
@@ -45,6 +51,7 @@ class _Tool:
         self.percentiles = version.startswith("litert")
         self.version, self.state = version, state
         self.litert = version == "litert2.2"
+        self.start_kb = _resident_kb()
         known = FLAGS_OLD if version == "tf1.14" else FLAGS_LITERT if self.litert else FLAGS_NEW
         self.flags: dict[str, str] = {}
         self.unknown: list[str] = []
@@ -111,7 +118,9 @@ class _Tool:
                 f"Inference timings in us: Init: {self.init_us}, First inference: {warm[0]}, "
                 f"Warmup (avg): {warm_mean}, Inference (avg): {mean}"
             )
-            self.log("Memory footprint delta from the start of the tool (MB): init=2 overall=2")
+            delta = "Memory footprint delta from the start of the tool (MB):"
+            init_mb, overall_mb = self.init_kb / 1024, (_resident_kb() - self.start_kb) / 1024
+            self.log(f"{delta} init={init_mb:g} overall={overall_mb:g}")
         sys.stdout.flush()
         return 0
 
@@ -165,6 +174,7 @@ class _Tool:
                 value = (rng.random(shape) - 0.5).astype(dtype)
             runner.set_tensor(detail["index"], value)
         self.init_us = (time.perf_counter_ns() - start) // 1000
+        self.init_kb = _resident_kb() - self.start_kb
         return runner
 
     def _timed(self, runner: Interpreter, runs: int, seconds: float, limit_s: float) -> list[int]:

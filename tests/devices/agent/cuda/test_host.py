@@ -99,6 +99,30 @@ def test_a_clock_that_cannot_be_locked_is_refused(monkeypatch: pytest.MonkeyPatc
         GpuState(GPU, "fast")
 
 
+def test_energy_is_nvml_s_counter_in_millijoules(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+    counted = iter([5_000, 5_000, 7_250])
+    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(counted)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    energy = GpuState(GPU).energy
+    assert energy.missing == ""
+    energy.start()
+    assert energy.taken_j() == 2.25
+
+
+def test_a_gpu_without_a_counter_of_energy_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+
+    def refuse(handle: str) -> int:
+        raise nvml.NVMLError("Not Supported")
+
+    nvml.nvmlDeviceGetTotalEnergyConsumption = refuse
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert "Not Supported" in GpuState(GPU).energy.missing
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "pip install nvidia-ml-py" in GpuState(GPU).energy.missing
+
+
 def test_without_nvml_the_state_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "pip install nvidia-ml-py" in GpuState(GPU).read()["refused"]["nvml"]
