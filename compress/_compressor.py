@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.cost import Cost, Latency, named_latencies, space_and_goals
+from latprof.compress.cost import (
+    Cost,
+    Latency,
+    chosen_blocks,
+    named_latencies,
+    space_and_goals,
+)
 from latprof.compress.graph import Graph
 from latprof.compress.masks import HostScalar, UnitMasks, Weights, from_first
 from latprof.compress.methods import (
@@ -24,7 +30,7 @@ from latprof.compress.methods import (
     Schedule,
     shrunk,
 )
-from latprof.compress.space import Block, Prune
+from latprof.compress.space import Block, Prune, Scheme
 from latprof.compress.trace import trace
 from latprof.errors import UsageError
 
@@ -49,6 +55,7 @@ _FORMER_NAMES = {
 }
 #: Modules that were the Compressor's own, and are its selection's.
 _FORMER_MODULES = ("masks.", "mask_optimizer.", "regularizer.")
+_BLOCKS = (Prune(),)
 _MASKS = Masks()
 
 
@@ -88,7 +95,8 @@ class Compressor(nn.Module):
         budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``NAME=5 ms`` of a
             named target, a number of seconds; or several of them.
             None, where the method can do without: what the method chooses by itself.
-        blocks: what may be done to the network, each kind once.
+        blocks: what may be done to the network, each kind once; or a function of (layers, target)
+            that returns them, see ``latprof.layers`` and ``SchemeTarget``.
         method: how units are chosen.
         measure_bytes: of a network, the bytes of the file that it becomes, where a budget is of
             bytes: the prediction is corrected until a measured file is just under it.
@@ -121,7 +129,7 @@ class Compressor(nn.Module):
         latency: Surrogate | Latency | Mapping[str, Surrogate | Latency] | None,
         budget: str | float | Sequence[str | float] | None = "60%",
         *,
-        blocks: Sequence[Block] = (Prune(),),
+        blocks: Sequence[Block] | Scheme = _BLOCKS,
         method: Method = _MASKS,
         steps: int = 2000,
         measure_bytes: Callable[[nn.Module], float] | None = None,
@@ -129,10 +137,11 @@ class Compressor(nn.Module):
         super().__init__()
         self.steps = Schedule(steps).steps
         self.method = method
-        _check(method, blocks, budget)
         latencies = _of_first_process(named_latencies(latency))
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget or []
         trace_once = cache(partial(_trace, model, example_inputs))
+        blocks = chosen_blocks(model, trace_once, blocks, latencies)
+        _check(method, blocks, budget)
         original_bytes = from_first(partial(measure_bytes, model)) if measure_bytes else None
         space, of_group, goals = space_and_goals(
             model, trace_once, blocks, latencies, budgets, original_bytes

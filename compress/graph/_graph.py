@@ -49,6 +49,7 @@ class Graph:
         element_bytes: {parameter or buffer: bytes of each of its values}.
         attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
             tuple: group}}, as ``shrink`` sets them.
+        shortcuts: layers that are alone on one side of an addition, beside a longer way.
     """
 
     groups: tuple[Group, ...]
@@ -62,6 +63,7 @@ class Graph:
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     element_bytes: Mapping[str, int] = field(default_factory=dict)
+    shortcuts: frozenset[str] = frozenset()
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

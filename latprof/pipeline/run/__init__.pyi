@@ -1,3 +1,5 @@
+from ._blocks import keep_blocks as keep_blocks
+from ._blocks import named_settings as named_settings
 from ._conclude import conclude as conclude
 from ._deployment import Deployment as Deployment
 from ._deployment import first_inputs as first_inputs
@@ -48,9 +50,11 @@ __all__ = [
     "is_first",
     "is_one_of_several",
     "join_processes",
+    "keep_blocks",
     "load_small",
     "locked",
     "model_digest",
+    "named_settings",
     "recalibrated",
     "require_same_run",
     "run_fingerprint",

@@ -16,15 +16,17 @@ from latprof.compress import (
     Method,
     Prune,
     Quantize,
+    Scheme,
     Sparse,
     TrainSettings,
 )
 from latprof.compress.methods import METHODS
 from latprof.data import COLUMNS, PREFIXES, DataSource, ImageSettings, TextSettings
-from latprof.errors import LatprofError, UsageError
+from latprof.errors import LatprofError, ModelLoadError, UsageError
 from latprof.pipeline.run._keep import SearchSettings, lowest_budget
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._task_keys import TASK_KEYS, TaskKeys
+from latprof.vocabulary import load_callable
 
 __all__ = ["RunFile"]
 
@@ -46,7 +48,7 @@ _NOT_IN_FILES = {"validate"}
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
-    *("device", "method", "weights", "budget", "keep", "objective", "batch"),
+    *("device", "method", "weights", "budget", "keep", "objective", "scheme", "batch"),
     *("int8", "save_every_s", "seed", "trail", "test", "classes", "trackers"),
     *TASK_KEYS,
 )
@@ -139,7 +141,8 @@ class RunFile:
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], here: Path) -> Self:
-        """The same of Python values, by the names of the keys; ``blocks`` is a list of them.
+        """The same of Python values, by the names of the keys; ``blocks`` is a list of them, or a
+        scheme.
 
         Raises:
             UsageError: as ``load``.
@@ -162,10 +165,7 @@ class RunFile:
             given["budget"] = _budget(raw["budget"])
         sections: dict[str, Any] = _search(raw)
         sections |= {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
-        blocks = tuple(raw.get("blocks", ()))
-        blocks += tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
-        if blocks:
-            sections["blocks"] = blocks
+        sections |= _blocks(here, raw)
         sections["method"] = _method(raw)
         return cls(
             model=raw["model"],
@@ -194,6 +194,26 @@ def _change(path: Path, raw: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(inner, dict):
             raise UsageError(f"{path}: {section} of {key} is {inner!r}; expected a section")
     inner[last] = value
+
+
+def _blocks(here: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks, or the scheme that returns them; empty where neither is given."""
+    given = raw.get("blocks", ())
+    scheme: str | Scheme | None = raw.get("scheme", given if callable(given) else None)
+    blocks = () if callable(given) else tuple(given)
+    sections = [key for key in _BLOCKS if key in raw]
+    if scheme is not None:
+        if blocks or sections:
+            other = f"[{sections[0]}]" if sections else "blocks"
+            raise UsageError(f"scheme and {other} are both given; expected one of them")
+        if callable(scheme):
+            return {"scheme": scheme}
+        try:
+            return {"scheme": load_callable(_text("scheme", scheme), here)}
+        except ModelLoadError as exc:
+            raise UsageError(f"scheme {exc}") from exc
+    blocks += tuple(_section(raw, key, _BLOCKS[key]) for key in sections)
+    return {"blocks": blocks} if blocks else {}
 
 
 def _weights(here: Path, given: Any) -> Path | str | None:

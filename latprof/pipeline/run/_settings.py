@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from latprof.compress import Block, Gradual, Masks, Method, Prune, Quantize, Sparse, TrainSettings
+from latprof.compress import (
+    Block,
+    Gradual,
+    Masks,
+    Method,
+    Prune,
+    Quantize,
+    Scheme,
+    Sparse,
+    TrainSettings,
+)
 from latprof.compress.cost import Budget
 from latprof.errors import UsageError
 from latprof.pipeline.run._keep import Keep, SearchSettings, lowest_budget
@@ -22,6 +32,8 @@ class Settings:
     Args:
         budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
         blocks: what may be done to the network.
+        scheme: a function that returns the blocks, in place of them; a run resolves it once, see
+            ``named_settings``.
         method: how units are chosen.
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
@@ -49,6 +61,7 @@ class Settings:
     keep: str = ""
     objective: str | Callable[..., Any] = "latency"
     search: SearchSettings = field(default_factory=SearchSettings)
+    scheme: Scheme | None = None
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -91,6 +104,7 @@ class Settings:
         texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}
         if self.batch == Settings.batch:
             del texts["batch"]  # run folders from before this could be chosen go on
+        del texts["scheme"]  # the blocks that it returned are here
         del texts["search"]  # a study goes on with more samples, and by another searcher
         if self.keep:
             texts["objective"] = _name(self.objective)
