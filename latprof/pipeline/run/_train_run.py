@@ -170,9 +170,9 @@ class Training:
         if sample is None:
             return self.watcher.watch(self.folder, comp, self.left, metric)
         folder, number = sample
-        done = number * self.settings.fine_tune.steps(len(self.batches))
+        steps = self.settings.fine_tune.steps(len(self.batches))
         alone = replace(self.watcher, trackers=None)  # scalars are of one training
-        return alone.watch(folder, comp, self.left.later(done), metric)
+        return alone.watch(folder, comp, self.left.sample(number * steps, steps), metric)
 
     def masks(self, comp: Compressor, watch: Watch, on_tenth: Callable[[], object]) -> None:
         """The mask phase; ``on_tenth`` is called each tenth step until the masks are fixed."""

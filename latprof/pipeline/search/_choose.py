@@ -34,9 +34,10 @@ class Choice:
 def choose(
     sampling: Sampling, samples: tuple[SampleResult, ...], on_stage: Callable[[str], None]
 ) -> Choice:
-    """The best objective among the samples that pass and, judged again from their files, pass
-    again. Those within 5% of the best are timed in turns, where the objective is a time."""
-    left = {s.number: s for s in samples if s.passes}
+    """The best objective among the samples that pass by 1.28 standard errors and, judged again from
+    their files, pass again; where none does, the least reduced of those that pass at all. Those
+    within 5% of the best are timed in turns, where the objective is a time."""
+    left = _candidates(sampling, samples)
     while left:
         number, note = _best(sampling, left, on_stage)
         on_stage(f"judging sample {number} again, from its files")
@@ -45,6 +46,15 @@ def choose(
             return Choice(number, True, note)
         del left[number]
     return _nothing(sampling, samples)
+
+
+def _candidates(sampling: Sampling, samples: tuple[SampleResult, ...]) -> dict[int, SampleResult]:
+    """Samples that may be chosen, by number."""
+    passing = [s for s in samples if s.passes]
+    judged = {s.number: Judgment(s.metric, s.standard_error) for s in passing}
+    sure = [s for s in passing if sampling.floor.passes_surely(judged[s.number])]
+    least = sorted(passing, key=lambda s: s.progress)[:1]
+    return {s.number: s for s in sure or least}
 
 
 def _best(

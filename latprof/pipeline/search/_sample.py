@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from latprof.pipeline.search._floor import Floor
 from latprof.pipeline.search._levels import Levels
 from latprof.pipeline.search._objective import Objective
 from latprof.pipeline.search._study import Claim
-from latprof.vocabulary import SampleResult
+from latprof.vocabulary import SampleResult, replace_file
 
 __all__ = ["Sampling"]
+
+#: A sample that would repeat another is moved by steps of this share of the way, so many at most.
+_STEP, _STEPS = 0.005, 20
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,24 @@ class Sampling:
     held_out: Any
     original_s: float
 
-    def take(self, claim: Claim, on_stage: Callable[[str], None]) -> SampleResult:
+    def take(
+        self, claim: Claim, known: Sequence[SampleResult], on_stage: Callable[[str], None]
+    ) -> SampleResult:
         """Fine-tune, export, measure and judge; goes on from the sample's checkpoint.
 
         The network is left as ``samples/N.json`` and ``.safetensors``, its file beside them.
+
+        Args:
+            known: finished samples: one of the same widths is not trained again.
         """
         training, comp = self.training, self.comp
         on_stage(
             f"sample {claim.number}: {claim.progress:.1%} of the way to the lowest "
             f"{self.objective.name}"
         )
-        self.levels.take(claim.progress)
+        progress, same = self._place(claim, known, on_stage)
+        if same is not None:
+            return self._repeated(claim, same)
         one_shot = self.judged(recalibrated(comp.shrink(), training.batches))
         with training.watch(comp, (claim.folder, claim.number - 1)) as watch:
             small = training.fine_tune(comp, watch, claim.folder).to("cpu").eval()
@@ -64,7 +74,7 @@ class Sampling:
         judged = training.deployment.judge(small, file, self.held_out)
         return SampleResult(
             number=claim.number,
-            progress=claim.progress,
+            progress=progress,
             metric=judged.value,
             standard_error=judged.standard_error,
             one_shot=one_shot,
@@ -72,6 +82,54 @@ class Sampling:
             latency_s=latency_s,
             passes=self.floor.passes(judged),
         )
+
+    def _place(
+        self, claim: Claim, known: Sequence[SampleResult], on_stage: Callable[[str], None]
+    ) -> tuple[float, SampleResult | None]:
+        """Where the sample is taken, the Compressor brought there; and the sample that it would
+        only repeat.
+
+        Where its widths are those of another sample it goes on in steps: deeper from one that
+        passes, else less deep, until widths are new, or another sample's.
+        """
+        if (moved := claim.moved) is not None:  # before a kill
+            self.levels.take(moved)
+            return moved, None
+        widths = {tuple(self.load(s.number)[1]): s for s in known}
+        self.levels.take(claim.progress)
+        first = widths.get(tuple(self.comp.counts()))
+        if first is None:
+            return claim.progress, None
+        step = _STEP if first.passes else -_STEP
+        for number in range(1, _STEPS + 1):
+            progress = claim.progress + number * step
+            if not 0 < progress <= 1:
+                break
+            self.levels.take(progress)
+            found = widths.get(tuple(self.comp.counts()))
+            if found is None:
+                on_stage(
+                    f"sample {claim.number}: its widths would be those of sample {first.number}; "
+                    f"moved to {progress:.1%}"
+                )
+                claim.move(progress)
+                return progress, None
+            if found is not first:
+                break
+        on_stage(
+            f"sample {claim.number}: its widths are those of sample {first.number}, and there are "
+            "no others near it; not trained again"
+        )
+        return claim.progress, first
+
+    def _repeated(self, claim: Claim, same: SampleResult) -> SampleResult:
+        """The sample of the same widths, with its files, under another number."""
+        source, stem = self.stem(same.number), self.stem(claim.number)
+        for file in source.parent.glob(f"{source.name}.*"):
+            replace_file(
+                stem.parent / f"{stem.name}{file.name[len(source.name) :]}", file.read_bytes()
+            )
+        return replace(same, number=claim.number, progress=claim.progress)
 
     def shares(self, files: list[Path]) -> list[float]:
         """Latency of each file over the original's, in turns; one process measures at a time."""

@@ -118,7 +118,7 @@ class _Search:
             with samples.claim(asked.samples) as claimed:
                 if claimed is None:
                     return samples
-                found = sampling.take(claimed, self.watcher.on_stage)
+                found = sampling.take(claimed, samples.finished(), self.watcher.on_stage)
                 sign = 1 if floor.higher_is_better else -1
                 samples.record(claimed, found, sign * (found.metric - floor.value))
 

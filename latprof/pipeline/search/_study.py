@@ -12,10 +12,12 @@ from optuna.trial import FrozenTrial, Trial
 
 from latprof.pipeline.search._shared import SharedTrials
 from latprof.pipeline.search.samplers import (
+    MOVED,
     PROGRESS,
     Observed,
     describe_original,
     describe_sample,
+    progress_of,
 )
 from latprof.vocabulary import SampleResult
 
@@ -40,6 +42,16 @@ class Claim:
     number: int
     progress: float
     folder: Path
+
+    @property
+    def moved(self) -> float | None:
+        """Where it was moved to; None where it was not, or not yet."""
+        found: float | None = self.trial.user_attrs.get(MOVED)
+        return found
+
+    def move(self, progress: float) -> None:
+        """Take it elsewhere, also after a kill."""
+        self.trial.set_user_attr(MOVED, progress)
 
 
 class Samples:
@@ -78,7 +90,7 @@ class Samples:
         trial = claim.trial
         for key in ("metric", "one_shot", "latency_s", "passes"):
             trial.set_user_attr(key, getattr(sample, key))
-        found = Observed(claim.progress, excess, sample.standard_error, sample.objective)
+        found = Observed(sample.progress, excess, sample.standard_error, sample.objective)
         describe_sample(trial, found)
         self._trials.study.tell(trial, sample.objective)
 
@@ -92,7 +104,7 @@ def _sample(trial: FrozenTrial) -> SampleResult:
     assert trial.value is not None
     return SampleResult(
         number=trial.number + 1,
-        progress=trial.params[PROGRESS],
+        progress=progress_of(trial),
         metric=attrs["metric"],
         standard_error=attrs["standard_error"],
         one_shot=attrs["one_shot"],

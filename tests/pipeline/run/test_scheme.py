@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.own_data import fake_table
 from support.run import Net, surrogate, table
 
 import latprof
@@ -37,7 +38,7 @@ def test_a_run_file_names_a_scheme(tmp_path: Path) -> None:
     for text in ('scheme = "mine.py:scheme"', 'scheme = "mine:scheme"'):
         settings = resolved(RunFile.parse(NEEDED + text, path).settings)
         prune, low_rank = settings.blocks
-        assert prune == Prune(exclude=("0", "3", "6"))
+        assert prune == Prune(exclude=("0", "3", "6", "11"))
         assert low_rank == LowRank(layers=("6",))
         assert settings.scheme is None
         assert settings.to_text()["blocks"] == repr(settings.blocks)
@@ -86,7 +87,7 @@ def test_a_run_with_a_scheme_goes_on_and_refuses_another(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="pip install 'latprof[onnx]'")
     monkeypatch.chdir(tmp_path)
-    table().save(tmp_path / "t.parquet")
+    fake_table(tmp_path / "t.parquet", Net().eval(), INPUTS)
     model, rows = Net().eval(), [(torch.randn(1, 12, 12), n % 4) for n in range(64)]
     whole = ("11",)
 

@@ -73,3 +73,11 @@ def test_where_none_keeps_the_floor_it_says_what_it_would_take() -> None:
     assert (choice.number, choice.kept) == (1, False)
     assert "no sample keeps 89.00%; the best has 89.20%" in choice.note
     assert "try keep = '88.70%'" in choice.note
+
+
+def test_the_choice_is_surely_above_the_floor_where_one_is() -> None:
+    lucky = sample(2, 0.8955, 1.0)  # 1.1 standard errors above it
+    assert lucky.passes
+    assert chosen([sample(1, 0.93, 2.0), lucky])[0].number == 1
+    choice, _ = chosen([sample(1, 0.8956, 2.0), lucky])
+    assert (choice.number, choice.kept) == (1, True)  # the least reduced
