@@ -92,8 +92,9 @@ class Compressor(nn.Module):
             tensor, a tuple of positional inputs, or a dict of named ones.
         latency: of the target: a surrogate from ``latprof.fit``, or a ``Latency`` that knows of
             measurements too; {name: either} for several targets; None where no budget is one.
-        budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``NAME=5 ms`` of a
-            named target, a number of seconds; or several of them.
+        budget: ``5 ms``, ``500/s`` (inputs, at the batch of ``example_inputs``), ``60%``,
+            ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``NAME=5 ms`` of a named target, a number
+            of seconds; or several of them.
             None, where the method can do without: what the method chooses by itself.
         blocks: what may be done to the network, each kind once; or a function of (layers, target)
             that returns them, see ``latprof.layers`` and ``SchemeTarget``.

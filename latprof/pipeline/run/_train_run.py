@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -148,6 +149,12 @@ class Training:
         self.distillation = Distillation(
             _frozen(model), settings.coefficient, settings.temperature, deployment.task
         )
+
+    def at(self, settings: Settings) -> Training:
+        """The same run with other settings of its phases."""
+        found = copy.copy(self)
+        found.settings = settings
+        return found
 
     def train(self, comp: Compressor) -> Compression:
         """Both phases, and the network that they end in."""

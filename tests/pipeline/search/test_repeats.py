@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ class Stairs:
 
     def __init__(self) -> None:
         self.progress = 0.0
+        self.goals = SimpleNamespace(each=[None])
 
-    def take(self, progress: float) -> None:
-        self.progress = progress
+    def take(self, ways: list[float]) -> None:
+        (self.progress,) = ways
 
     def counts(self) -> list[int]:
         return [100 - int(self.progress * 10 + 1e-9)]
@@ -29,6 +31,7 @@ class Claimed:
     """A claim, as a study keeps it."""
 
     number = 5
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, progress: float) -> None:
         self.progress, self.moved = progress, None
@@ -53,10 +56,11 @@ def placed(claim: Claimed, samples: list[SampleResult], folder: Path = Path()) -
             return None, of[number]
 
     training: Any = SimpleNamespace(folder=folder)
-    some: Any = stairs
-    sampling = Loaded(training, some, some, *(some,) * 3, 1.0)
+    other: Any = None
+    sampling = Loaded(training, *(other,) * 4, 1.0)
+    phase: Any = SimpleNamespace(comp=stairs, levels=stairs)
     asked: Any = claim
-    progress, same = sampling._place(asked, samples, lines.append)
+    progress, same = sampling._place(asked, phase, samples, lines.append)
     assert stairs.progress == progress or same is not None
     return progress, same and same.number, lines, sampling
 

@@ -23,7 +23,7 @@ from support.run import table
 from support.search import SEARCH, fake_search, noisy, trained
 
 from latprof.compress import judge
-from latprof.pipeline.run import SearchSettings, load_small
+from latprof.pipeline.run import SearchSettings, SearchSpace, load_small
 from latprof.report import write_report
 from latprof.vocabulary import RunResult, SampleResult, SearchResult
 
@@ -174,6 +174,39 @@ def test_an_objective_of_ones_own(tmp_path: Path) -> None:
     assert search.original_objective == 32
     assert search.samples[0].objective == min(w.after for w in result.widths[:1])
     assert {file.name for file in seen} == {"original.onnx", "1.onnx"}
+
+
+@pytest.mark.slow
+def test_several_objectives_end_in_trade_offs_and_a_space_in_phases_of_its_own(
+    tmp_path: Path,
+) -> None:
+    space = SearchSpace(lr=(1e-3, 4e-3), divisor=(4, 8))
+    folder = tmp_path / "run"
+    result = fake_search(
+        folder,
+        keep="5%",
+        objective=("latency", "bytes"),
+        budget="lowest, bytes=lowest",
+        search=SearchSettings(3, space=space),
+    )
+    search = searched(result)
+    assert [o.name for o in search.objectives] == ["latency", "bytes"]
+    original = trained()
+    for sample in search.samples:
+        file = folder / "samples" / f"{sample.number}.onnx"
+        assert sample.objectives == (sample.latency_s, file.stat().st_size)
+        assert set(sample.settings) == {"progress_bytes", "lr", "divisor"}
+        assert 1e-3 <= float(sample.settings["lr"]) <= 4e-3
+        _, counts = load_small(original, folder / f"samples/{sample.number}")
+        assert not any(count % int(sample.settings["divisor"]) for count in counts[:2])
+    phases = {f"divisor={sample.settings['divisor']}" for sample in search.samples}
+    assert {p.name for p in (folder / "phases").iterdir()} == phases
+    assert search.front
+    assert search.chosen in search.front
+    assert (folder / "front.csv").is_file()
+    page = html.unescape(write_report(folder).read_text())
+    assert "Trade-offs" in page
+    assert RunResult.load(folder / "result.json") == result
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

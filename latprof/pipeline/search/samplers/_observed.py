@@ -68,9 +68,9 @@ def observed(study: Study) -> list[Observed]:
     attrs = study.user_attrs
     found = [Observed(0.0, attrs[_EXCESS], attrs[_ERROR], attrs[_OBJECTIVE])]
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        attrs, value = trial.user_attrs, trial.value
-        assert value is not None
-        found.append(Observed(progress_of(trial), attrs[_EXCESS], attrs[_ERROR], value))
+        attrs, values = trial.user_attrs, trial.values
+        assert values is not None
+        found.append(Observed(progress_of(trial), attrs[_EXCESS], attrs[_ERROR], values[0]))
     return found
 
 
