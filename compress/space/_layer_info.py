@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LAYER_COLUMNS", "LayerInfo", "Layers", "layers", "layers_of"]
 
 #: What stands above ``Layers.rows()``.
-LAYER_COLUMNS = (
-    *("layer", "kind", "kernel", "stride", "channels", "latency", "share"),
-    *("residual block", "shortcut", "reads", "writes"),
-)
+LAYER_COLUMNS = ("layer", "op", "channels", "latency", "share", "within", "reads", "writes")
 
 
 @dataclass(frozen=True)
@@ -99,14 +96,11 @@ class Layers(tuple[LayerInfo, ...]):
         return [
             [
                 layer.path,
-                layer.kind,
-                str(layer.kernel),
-                str(layer.stride),
+                _op_text(layer),
                 f"{layer.channels_in} to {layer.channels_out}",
                 "" if math.isnan(layer.latency_s) else format_s(layer.latency_s),
                 "" if math.isnan(layer.share) else f"{layer.share:.1%}",
-                layer.residual_block,
-                "yes" if layer.shortcut else "",
+                "shortcut" if layer.shortcut else layer.residual_block,
                 ", ".join(layer.reads),
                 ", ".join(layer.writes),
             ]
@@ -120,6 +114,14 @@ class Layers(tuple[LayerInfo, ...]):
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
+
+
+def _op_text(layer: LayerInfo) -> str:
+    """``conv 3x3 /2``: kernel and stride where there is one."""
+    if layer.kind == "linear":
+        return layer.kind
+    stride = f" /{layer.stride}" if layer.stride > 1 else ""
+    return f"{layer.kind} {layer.kernel}x{layer.kernel}{stride}"
 
 
 def layers(model: nn.Module, example_inputs: Any, surrogate: Surrogate | None = None) -> Layers:

@@ -97,7 +97,7 @@ def _show_layers(layers: Layers, verbose: bool) -> None:
         f"{len(layers)} layers",
         LAYER_COLUMNS[:shown],
         [row[:shown] for row in layers.rows()],
-        text=(0, 1, 4, *range(7, shown)),
+        text=(0, 1, 2, *range(5, shown)),
     )
 
 

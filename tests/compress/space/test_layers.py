@@ -109,7 +109,8 @@ def test_they_print_as_a_table(found: Any) -> None:
     lines = str(found).splitlines()
     assert len(lines) == 1 + len(found)
     assert lines[0].startswith("layer")
-    assert "body.0.match" in next(line for line in lines if " yes " in line)
+    assert "conv 1x1 /2" in next(line for line in lines if " shortcut " in line)
+    assert "depthwise 3x3 /2" in str(found)
 
 
 def named(*blocks: Any) -> Any:
