@@ -3,8 +3,10 @@
 Curves of accuracy against progress, from the original (0) to the lowest that masks reach (1), of
 which the knee is known: powers, exponentials, S-shapes, and S-shapes that first gain, as fine-tuned
 networks do. A sample's accuracy is the curve's with normal noise, and its standard error is that of
-the noise. An answer is the deepest sample that passes: accuracy less one standard error at or above
-the floor. It is wrong where the curve itself is below the floor there.
+the noise. A sample passes where its accuracy less one standard error is at or above the floor. An
+answer is chosen as a search does: the deepest sample that passes by 1.28 standard errors; where
+none does, the least deep that passes at all. It is wrong where the curve itself is below the floor
+there.
 
     python benchmarks/search_curves.py [--curves 200] [--rows FILE]
 
@@ -25,7 +27,7 @@ import numpy as np
 import optuna
 from _json_rows import append_row, read_rows
 
-from latprof.pipeline.search import GP, Bracket, DrUcb
+from latprof.pipeline.search import CHOICE_ERRORS, GP, Bracket, DrUcb
 from latprof.pipeline.search.samplers import PROGRESS, Observed, describe_original, describe_sample
 
 #: Standard deviation of a sample's accuracy: none, 30,000 and 1,000 rows at 97%, about.
@@ -109,7 +111,7 @@ def answers(searcher: str, noise: float, number: int) -> dict[str, Any]:
         generator = np.random.default_rng([number, 7])
         study = optuna.create_study(sampler=SEARCHERS[searcher](samples, number))
         describe_original(study, Observed(0.0, found.excess(0.0), noise, 1.0))
-        deepest = 0.0
+        passing, sure = [], []
         for _ in range(samples):
             trial = study.ask()
             progress = trial.suggest_float(PROGRESS, 1e-3, 1.0)
@@ -118,7 +120,10 @@ def answers(searcher: str, noise: float, number: int) -> dict[str, Any]:
             describe_sample(trial, sample)
             study.tell(trial, sample.objective)
             if sample.margin >= 0:
-                deepest = max(deepest, progress)
+                passing.append(progress)
+            if excess - CHOICE_ERRORS * noise >= 0:
+                sure.append(progress)
+        deepest = max(sure) if sure else min(passing, default=0.0)
         row[f"gap_{samples}"] = round(abs(found.knee - deepest), 5)
         row[f"wrong_{samples}"] = found.excess(deepest) < -1e-12
     return row

@@ -35,11 +35,16 @@ from .shrink import shrink as shrink
 from .shrink import variant as variant
 from .space import Block as Block
 from .space import Depth as Depth
+from .space import LayerInfo as LayerInfo
+from .space import Layers as Layers
 from .space import LowRank as LowRank
 from .space import Prune as Prune
 from .space import Quantise as Quantise
 from .space import Quantize as Quantize
+from .space import Scheme as Scheme
+from .space import SchemeTarget as SchemeTarget
 from .space import Sparse as Sparse
+from .space import layers as layers
 from .trace import trace as trace
 from .train import Batches as Batches
 from .train import Classification as Classification
@@ -78,6 +83,8 @@ __all__ = [
     "Int8Warning",
     "Judgment",
     "Latency",
+    "LayerInfo",
+    "Layers",
     "LowRank",
     "Masks",
     "Method",
@@ -88,6 +95,8 @@ __all__ = [
     "Quantise",
     "Quantize",
     "Regression",
+    "Scheme",
+    "SchemeTarget",
     "Sparse",
     "Stats",
     "Task",
@@ -104,6 +113,7 @@ __all__ = [
     "is_saved",
     "judge",
     "largest",
+    "layers",
     "load_check",
     "load_saved",
     "load_shrunk",

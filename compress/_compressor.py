@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.cost import Budget, Cost, Latency, named_latencies, space_and_goals
+from latprof.compress.cost import (
+    Budget,
+    Cost,
+    Latency,
+    chosen_blocks,
+    named_latencies,
+    space_and_goals,
+)
 from latprof.compress.graph import Graph
 from latprof.compress.masks import HostScalar, UnitMasks, Weights, from_first
 from latprof.compress.methods import (
@@ -25,7 +32,7 @@ from latprof.compress.methods import (
     Schedule,
     shrunk,
 )
-from latprof.compress.space import Block, Prune
+from latprof.compress.space import Block, Prune, Scheme
 from latprof.compress.trace import trace
 from latprof.errors import UsageError
 
@@ -50,6 +57,7 @@ _FORMER_NAMES = {
 }
 #: Modules that were the Compressor's own, and are its selection's.
 _FORMER_MODULES = ("masks.", "mask_optimizer.", "regularizer.")
+_BLOCKS = (Prune(),)
 _MASKS = Masks()
 
 
@@ -86,10 +94,12 @@ class Compressor(nn.Module):
             tensor, a tuple of positional inputs, or a dict of named ones.
         latency: of the target: a surrogate from ``latprof.fit``, or a ``Latency`` that knows of
             measurements too; {name: either} for several targets; None where no budget is one.
-        budget: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``memory=20MB``,
-            ``NAME=5 ms`` of a named target, a number of seconds; or several of them.
+        budget: ``5 ms``, ``500/s`` (inputs, at the batch of ``example_inputs``), ``60%``,
+            ``macs=50%``, ``params=1.2M``, ``bytes=4MB``, ``memory=20MB``, ``NAME=5 ms`` of a named
+            target, a number of seconds; or several of them.
             None, where the method can do without: what the method chooses by itself.
-        blocks: what may be done to the network, each kind once.
+        blocks: what may be done to the network, each kind once; or a function of (layers, target)
+            that returns them, see ``latprof.layers`` and ``SchemeTarget``.
         method: how units are chosen.
         measure: what measures a network where a budget is of ``bytes`` or of ``memory``, under
             that name: the bytes of the file that it becomes, or those that it takes on the target.
@@ -123,7 +133,7 @@ class Compressor(nn.Module):
         latency: Surrogate | Latency | Mapping[str, Surrogate | Latency] | None,
         budget: str | float | Sequence[str | float] | None = "60%",
         *,
-        blocks: Sequence[Block] = (Prune(),),
+        blocks: Sequence[Block] | Scheme = _BLOCKS,
         method: Method = _MASKS,
         steps: int = 2000,
         measure: Mapping[str, Callable[[nn.Module], float]] = MappingProxyType({}),
@@ -131,10 +141,11 @@ class Compressor(nn.Module):
         super().__init__()
         self.steps = Schedule(steps).steps
         self.method = method
-        _check(method, blocks, budget)
         latencies = _of_first_process(named_latencies(latency))
         budgets = [budget] if isinstance(budget, (str, float, int)) else budget or []
         trace_once = cache(partial(_trace, model, example_inputs))
+        blocks = chosen_blocks(model, trace_once, blocks, latencies)
+        _check(method, blocks, budget)
         kinds = {Budget.parse(text).kind for text in budgets}
         also = {name: of_network for name, of_network in measure.items() if name in kinds}
         originals = {name: from_first(partial(also[name], model)) for name in also}

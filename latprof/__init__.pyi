@@ -8,6 +8,7 @@ from .compress import (
     Depth as Depth,
 )
 from .compress import Gradual as Gradual
+from .compress import LayerInfo as LayerInfo
 from .compress import (
     LowRank as LowRank,
 )
@@ -21,10 +22,12 @@ from .compress import (
 from .compress import (
     Quantize as Quantize,
 )
+from .compress import SchemeTarget as SchemeTarget
 from .compress import (
     Sparse as Sparse,
 )
 from .compress import Threshold as Threshold
+from .compress import layers as layers
 from .compress import recalibrate as recalibrate
 from .compress import save_shrunk as save_shrunk
 from .compress import (
@@ -123,6 +126,7 @@ __all__ = [
     "Elementwise",
     "Gradual",
     "LatencyTable",
+    "LayerInfo",
     "LowRank",
     "Masks",
     "MatMul",
@@ -132,6 +136,7 @@ __all__ = [
     "Prune",
     "Quantize",
     "RunResult",
+    "SchemeTarget",
     "Sparse",
     "Surrogate",
     "Target",
@@ -149,6 +154,7 @@ __all__ = [
     "gate",
     "init",
     "inspect",
+    "layers",
     "load_model",
     "load_shrunk",
     "open_device",

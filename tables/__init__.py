@@ -4,6 +4,7 @@ from latprof.tables._check import Finding, check
 from latprof.tables._data import ModelMeasurement
 from latprof.tables._diff import TableDiff, diff, plot_diff
 from latprof.tables._family import Family, families_of, family_text
+from latprof.tables._payoff import Payoff
 from latprof.tables._table import LatencyTable
 from latprof.tables.formats import (
     import_aiconfigurator,
@@ -30,6 +31,7 @@ __all__ = [
     "LatencyTable",
     "ModelMeasurement",
     "Oracle",
+    "Payoff",
     "TableDiff",
     "check",
     "diff",

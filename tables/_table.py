@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from latprof.errors import TableError
 from latprof.tables import _parquet, _rows
 from latprof.tables._data import ModelMeasurement, TableData
+from latprof.tables._payoff import Payoff, payoff
 from latprof.vocabulary import Measurement
 from latprof.workloads import Workload
 
@@ -88,6 +89,26 @@ class LatencyTable(TableData):
         return replace(
             self, measurements=tuple(m for m in self.measurements if m.workload not in gone)
         )
+
+    def pays(self, dtype: str, workload: Workload) -> Payoff:
+        """Whether an op takes less time in another type than in float32, by rows of this table.
+
+        The shape itself counts where it was measured in both types; else shapes of its family with
+        at most twice or half its channels, which must agree.
+
+        Args:
+            dtype: ``int8``, ``float16``, ``bfloat16`` and so on.
+            workload: the op.
+
+        Raises:
+            UsageError: no such type.
+
+        Example:
+            >>> table = LatencyTable.load("local.parquet")         # doctest: +SKIP
+            >>> str(table.pays("int8", Conv2d(14, 14, 64, 64)))    # doctest: +SKIP
+            'yes, 0.41 of the time (measured at this shape)'
+        """
+        return payoff(self.usable, dtype, workload)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per measurement: the workload's fields, figures in seconds, status."""

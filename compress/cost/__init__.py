@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latprof.compress.cost._budget import Budget, FeasibleRange
 from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
-from latprof.compress.cost._decline import space_and_goals
+from latprof.compress.cost._decline import chosen_blocks, space_and_goals
 from latprof.compress.cost._goals import Goal, Goals
 from latprof.compress.cost._latency import Latency, named_latencies
 from latprof.compress.cost._memory import MemoryCost
@@ -20,6 +20,7 @@ __all__ = [
     "LatencyCost",
     "MacsCost",
     "MemoryCost",
+    "chosen_blocks",
     "largest",
     "named_latencies",
     "space_and_goals",

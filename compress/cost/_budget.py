@@ -1,10 +1,10 @@
-"""Budgets as people write them: ``5 ms``, ``60%``, ``macs=50%``, ``params=1.2M``, ``bytes=4MB``,
-``memory=20MB``, ``lowest``."""
+"""Budgets as people write them: ``5 ms``, ``500/s``, ``60%``, ``macs=50%``, ``params=1.2M``,
+``bytes=4MB``, ``memory=20MB``, ``lowest``."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -17,6 +17,8 @@ _LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+#: Units of a throughput: inputs per second.
+_RATE = {"/s": 1.0, "k/s": 1e3, "M/s": 1e6}
 #: What a budget may be of besides a latency: name -> units.
 _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES, "memory": _BYTES}
 #: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
@@ -43,18 +45,20 @@ class Budget:
 
     Args:
         kind: ``macs``, ``params``, ``bytes``, ``memory``, or a latency's name.
-        value: seconds, MACs, parameters or bytes; None where ``fraction`` is given, or for
-            ``lowest``, which depends on what can be reached.
+        value: seconds, MACs, parameters or bytes; None where ``fraction`` or ``rate`` is given, or
+            for ``lowest``, which depends on what can be reached.
+        rate: inputs per second, of a throughput; see ``at_batch``.
     """
 
     text: str
     kind: str = "latency"
     value: float | None = None
     fraction: float | None = None
+    rate: float | None = None
 
     @classmethod
     def parse(cls, text: str | float) -> Self:
-        """From ``5 ms``, ``60%``, ``lowest`` or ``KIND=...``; a number that is no text is seconds.
+        """From ``5 ms``, ``500/s``, ``60%``, ``lowest`` or ``KIND=...``; a number is seconds.
 
         Raises:
             UsageError: none of these, or a latency without its unit.
@@ -64,18 +68,21 @@ class Budget:
         if rest.strip() == _LOWEST:
             return cls(str(text), kind)
         units = _UNITS.get(kind, _LATENCY)
-        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*)\s*", rest)
+        units = {**units, **_RATE} if units is _LATENCY else units
+        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*(?:/s)?)\s*", rest)
         try:
             number = float(match[1]) if match else 0.0
         except ValueError:
             number = 0.0
         if match is None or number <= 0 or (match[2] != "%" and match[2] not in units):
             raise UsageError(
-                f"budget is {text!r}; expected a latency like '5 ms', a share like '60%', or one "
-                "of macs, params, bytes or memory like 'macs=50%', 'params=1.2M', 'bytes=4MB', "
-                "'memory=20MB'"
+                f"budget is {text!r}; expected a latency like '5 ms' or '500/s', a share like "
+                "'60%', or one of macs, params, bytes or memory like 'macs=50%', 'params=1.2M', "
+                "'bytes=4MB', 'memory=20MB'"
             )
-        if isinstance(text, str) and units is _LATENCY and not match[2]:
+        if match[2] in _RATE:
+            return cls(str(text), kind, rate=number * _RATE[match[2]])
+        if isinstance(text, str) and kind not in _UNITS and not match[2]:
             name = "" if kind == "latency" else f"{kind}="
             raise UsageError(
                 f"budget is {text!r} without a unit; {match[1]} s or {match[1]}%? expected "
@@ -88,7 +95,11 @@ class Budget:
     @property
     def is_lowest(self) -> bool:
         """Whether it follows from what can be reached, not from the original."""
-        return self.value is None and self.fraction is None
+        return self.value is None and self.fraction is None and self.rate is None
+
+    def at_batch(self, rows: int) -> Self:
+        """A throughput as what one call of so many inputs may take; others are as they were."""
+        return self if self.rate is None else replace(self, value=rows / self.rate)
 
     def limit(self, original: float) -> float:
         """The figure to stay under where the original's is ``original``: a share follows it."""

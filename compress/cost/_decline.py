@@ -14,11 +14,39 @@ from latprof.compress.cost._goals import Goals
 from latprof.compress.cost._latency import Latency
 from latprof.compress.cost._uncounted import check_counted
 from latprof.compress.graph import Graph
-from latprof.compress.space import Block, LowRank, Space, space_of
+from latprof.compress.space import (
+    Block,
+    LowRank,
+    Scheme,
+    SchemeTarget,
+    Space,
+    layers_of,
+    named_blocks,
+    space_of,
+)
 
-__all__ = ["space_and_goals"]
+__all__ = ["chosen_blocks", "space_and_goals"]
 
 _log = logging.getLogger("latprof")
+
+
+def chosen_blocks(
+    model: nn.Module,
+    trace: Callable[[tuple[str, ...]], Graph],
+    blocks: Sequence[Block] | Scheme,
+    latencies: Mapping[str, Latency],
+) -> tuple[Block, ...]:
+    """The blocks with their layers by name: functions among them see the layers as they are on the
+    first target.
+
+    Raises:
+        UsageError: a function fails, or accepts nothing.
+    """
+    first = next(iter(latencies.values()), None)
+    surrogate = None if first is None else first.surrogate
+    table = getattr(surrogate, "table", None)  # what latprof.fit returns has it
+    target = SchemeTarget(None if surrogate is None else surrogate.target, table)
+    return named_blocks(blocks, lambda: layers_of(model, trace(()), surrogate), target)
 
 
 def space_and_goals(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -80,8 +81,11 @@ class Goals(nn.Module):
                 predicted_s = costs[name].feasible_range().original
                 costs[name].correction.fill_(latency.original_s / predicted_s)
         self.each: list[Goal] = []
+        self._shares: list[float] = []
         self.any = bool(budgets)
-        parsed = [Budget.parse(text) for text in budgets] or [_nothing_to_meet(space, latencies)]
+        rows = space.graph.inputs.rows
+        parsed = [Budget.parse(text).at_batch(rows) for text in budgets]
+        parsed = parsed or [_nothing_to_meet(space, latencies)]
         _check_blocks(space, parsed)
         for budget in parsed:
             if budget.kind not in costs:
@@ -91,6 +95,7 @@ class Goals(nn.Module):
             limit = budget.resolve(feasible) if self.any else feasible.original
             self.each.append(Goal(budget, cost, feasible.original, limit))
         self.costs = nn.ModuleDict(costs)
+        self._shares = [1.0] * len(self.each)
 
     def ratio(self, counts: Tensor, progress: float = 1.0, margin: float = 1.0) -> Tensor:
         """(..., G) counts to (...): the largest cost over its target at this share of the way to
@@ -98,8 +103,20 @@ class Goals(nn.Module):
         if not self.any:
             return counts.new_zeros(counts.shape[:-1])
         factored = self._factored(counts)
-        ratios = [g.cost(counts, factored) / (g.target(progress) * margin) for g in self.each]
+        ratios = [
+            g.cost(counts, factored) / (g.target(progress * share) * margin)
+            for g, share in zip(self.each, self._shares, strict=True)
+        ]
         return torch.stack(ratios).amax(0)
+
+    @contextmanager
+    def along(self, shares: Sequence[float]) -> Iterator[None]:
+        """Within, ``ratio`` asks of each budget this share of the progress, in [0, 1]."""
+        before, self._shares = self._shares, list(shares)
+        try:
+            yield
+        finally:
+            self._shares = before
 
     def relative_cost(self, counts: Tensor) -> Tensor:
         """Costs over the original's, added up: what lambda multiplies."""

@@ -51,6 +51,7 @@ class Graph:
         attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
             tuple: group}}, as ``shrink`` sets them.
         memory: the activations that are held at once, op by op.
+        shortcuts: layers that are alone on one side of an addition, beside a longer way.
     """
 
     groups: tuple[Group, ...]
@@ -65,6 +66,7 @@ class Graph:
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     element_bytes: Mapping[str, int] = field(default_factory=dict)
     memory: tuple[MemoryStep, ...] = ()
+    shortcuts: frozenset[str] = frozenset()
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

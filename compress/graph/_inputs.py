@@ -44,6 +44,12 @@ class Inputs:
         found = pytree.tree_leaves((self.args, self.kwargs))
         return [t for t in found if isinstance(t, torch.Tensor)]
 
+    @property
+    def rows(self) -> int:
+        """Inputs of one call: the first dim of the first tensor."""
+        first = next(iter(self.leaves), None)
+        return int(first.shape[0]) if first is not None and first.ndim else 1
+
     def check(self, model: nn.Module) -> None:
         """Run the forward once.
 

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from latprof.compress.space._counts import check_count
 from latprof.errors import UsageError
 
-__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
+if TYPE_CHECKING:
+    from latprof.compress.space._layer_info import LayerInfo
+
+__all__ = [
+    "Block",
+    "Depth",
+    "LowRank",
+    "Predicate",
+    "Prune",
+    "Quantise",
+    "Quantize",
+    "Sparse",
+    "Which",
+]
+
+#: What a layer is chosen by.
+Predicate = Callable[["LayerInfo"], bool]
+#: Names and patterns (fnmatch) of modules, or a predicate.
+Which = tuple[str, ...] | Predicate
 
 _INITS = ("importance", "one", "uniform")
 #: Bits of a weight that files store: of integers, and of float16.
@@ -34,10 +54,25 @@ class Block:
 
     def __post_init__(self) -> None:
         check_count(self.count)
+        self._check_which()
         if self.init == _SVD and not isinstance(self, LowRank):
             raise UsageError("init is 'svd'; only LowRank has singular values to start from")
         if self.init not in (*_INITS, _SVD):
             raise UsageError(f"init is {self.init!r}; expected importance, one or uniform")
+
+    def _check_which(self) -> None:
+        """One name alone is a tuple of it."""
+        for field in ("layers", "exclude"):
+            given = getattr(self, field, ())
+            if isinstance(given, (str, list)):
+                given = (given,) if isinstance(given, str) else tuple(given)
+                object.__setattr__(self, field, given)
+            if callable(given) or all(isinstance(name, str) for name in given):
+                continue
+            raise UsageError(
+                f"{type(self).__name__}: {field} is {given!r:.80}; expected names or patterns of "
+                "modules, or one function of a LayerInfo"
+            )
 
 
 @dataclass(frozen=True)
@@ -47,11 +82,12 @@ class Prune(Block):
     Args:
         divisor: counts are multiples of it. Off multiples of 4 runtimes leave their fast paths
             (ONNX Runtime's depthwise convolution takes ten times as long there).
-        exclude: names or patterns (fnmatch) of modules whose output channels stay.
+        exclude: names or patterns (fnmatch) of modules that stay whole, inputs and outputs; or a
+            predicate of LayerInfo.
     """
 
     divisor: int = 4
-    exclude: tuple[str, ...] = ()
+    exclude: Which = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,11 +103,12 @@ class LowRank(Block):
     Args:
         init: also ``svd``: in proportion to the singular values of each weight.
         divisor: ranks are multiples of it.
-        layers: names or patterns of the linear and convolution layers it may factor.
+        layers: names or patterns of the linear and convolution layers it may factor, or a predicate
+            of LayerInfo.
     """
 
     divisor: int = 4
-    layers: tuple[str, ...] = ("*",)
+    layers: Which = ("*",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,12 +127,13 @@ class Depth(Block):
 
     Args:
         count, init: fixed; one mask alone is counted by its value, from 1.
-        layers: names or patterns of the blocks it may drop.
+        layers: names or patterns of the blocks it may drop; or a predicate of LayerInfo, which
+            accepts every layer in them.
     """
 
     count: str = "l1"
     init: str = "one"
-    layers: tuple[str, ...] = ("*",)
+    layers: Which = ("*",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,11 +154,12 @@ class Sparse(Block):
             the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
             output and each place of the kernel, which is reached without a budget. It is chosen
             over the input channels that stay, whose count is a multiple of M.
-        layers: names or patterns of the linear and convolution layers it may thin.
+        layers: names or patterns of the linear and convolution layers it may thin, or a predicate
+            of LayerInfo.
     """
 
     pattern: str = "unstructured"
-    layers: tuple[str, ...] = ("*",)
+    layers: Which = ("*",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,11 +195,12 @@ class Quantize(Block):
         grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
             -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
             paper's, 2^b even steps between two learned ends, where zero may lie between two.
-        layers: names or patterns of the linear and convolution layers it may quantize.
+        layers: names or patterns of the linear and convolution layers it may quantize, or a
+            predicate of LayerInfo.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)
-    layers: tuple[str, ...] = ("*",)
+    layers: Which = ("*",)
     grid: str = "integer"
 
     def __post_init__(self) -> None:

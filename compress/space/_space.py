@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from latprof.compress.graph import Graph, Group
-from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse
+from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse, Which
 from latprof.compress.space._norms import folded_norms
 from latprof.compress.space._residual import residual_blocks
 from latprof.errors import UsageError
@@ -226,7 +226,7 @@ def space_of(
         names = ", ".join(type(b).__name__ for b in blocks) or "none"
         raise UsageError(f"blocks are {names}; expected at least one, each kind once")
     prune = next((b for b in blocks if isinstance(b, Prune)), None)
-    graph = trace(prune.exclude if prune else ("*",))
+    graph = trace(_names(prune.exclude) if prune else ("*",))
     graph = graph.aligned(prune.divisor) if prune else graph
     layers = _layers(model, graph)
     options: list[Option] = []
@@ -235,13 +235,13 @@ def space_of(
             continue
         before = len(options)
         for layer in layers:
-            if any(fnmatch.fnmatch(layer.path, p) for p in block.layers):
+            if any(fnmatch.fnmatch(layer.path, p) for p in _names(block.layers)):
                 index = len(graph.groups) + len(options)
                 options += filter(None, [_option(block, layer, index)])
         if len(options) == before:
             raise UsageError(
-                f"{type(block).__name__} finds no layer under {', '.join(block.layers)}; expected "
-                "linear or ungrouped convolution layers; latprof inspect lists them"
+                f"{type(block).__name__} finds no layer under {', '.join(_names(block.layers))}; "
+                "expected linear or ungrouped convolution layers; latprof inspect lists them"
             )
     graph = _whole_groups(graph, options)
     residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
@@ -256,6 +256,12 @@ def space_of(
     of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
     narrow = _narrow(layers, graph)
     return Space(graph, tuple(options), residuals, narrow, folded_norms(model)), of_group
+
+
+def _names(which: Which) -> tuple[str, ...]:
+    """Names and patterns; predicates were asked before, see ``named_blocks``."""
+    assert not callable(which)
+    return which
 
 
 def _whole_groups(graph: Graph, options: Sequence[Option]) -> Graph:
@@ -282,11 +288,11 @@ def _residuals(
     depth = next((b for b in blocks if isinstance(b, Depth)), None)
     if depth is None:
         return ()
-    paths = residual_blocks(model, graph, depth.layers)
+    paths = residual_blocks(model, graph, _names(depth.layers))
     if not paths:
         raise UsageError(
-            f"Depth finds no residual block under {', '.join(depth.layers)}; expected modules "
-            "that return their input where their parameters are zero, such as x + f(x)"
+            f"Depth finds no residual block under {', '.join(_names(depth.layers))}; expected "
+            "modules that return their input where their parameters are zero, such as x + f(x)"
         )
     return tuple(
         Residual(path, Group(n, f"{path}/depth", 1, 1, 0, 1, True, "", (), ()))

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from latprof.compress.trace._memory import metas_of
 from latprof.compress.trace._program import mutated
+from latprof.compress.trace._shortcuts import module_of
 from latprof.compress.trace._tracer import RULES, Tracer, tensors_in, unknown
 from latprof.compress.trace._values import Call, Value, unlabelled
 from latprof.compress.trace.ops._attention import flex_attention
@@ -128,7 +129,7 @@ class Interpreter:
             bound,
             shapes,
             floating,
-            _module(node),
+            module_of(node),
             _dtype(node),
         )
         rule = RULES.get(call.name) or RULES.get(name) or pointwise_rule(call) or unknown
@@ -167,7 +168,7 @@ class Interpreter:
             {str(i): arg for i, arg in enumerate(args)},
             shapes,
             floating,
-            _module(node),
+            module_of(node),
             _dtype(node),
         )
         self.tracer.fixed = False
@@ -236,7 +237,7 @@ def _meta(node: fx.Node) -> tuple[tuple[tuple[int, ...], ...], tuple[bool, ...]]
     found = [t for t in pytree.tree_leaves(node.meta.get("val")) if isinstance(t, torch.Tensor)]
     if any(not isinstance(n, int) for t in found for n in t.shape):
         name = str(node.target).removeprefix("aten.").partition(".")[0]
-        where = f" in {path}" if (path := _module(node)) else ""
+        where = f" in {path}" if (path := module_of(node)) else ""
         raise TraceError(
             f"{name}{where} makes a tensor whose size depends on values in tensors; expected sizes "
             "that the inputs' shapes decide; trace a module that ends before it"
@@ -248,12 +249,6 @@ def _dtype(node: fx.Node) -> str:
     found = [t for t in pytree.tree_leaves(node.meta.get("val")) if isinstance(t, torch.Tensor)]
     names = [str(t.dtype).removeprefix("torch.") for t in found if t.is_floating_point()]
     return names[0] if names and names[0] in DTYPE_BYTES else "float32"
-
-
-def _module(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(list(stack.values())))[0] if stack else ""
-    return str(path)
 
 
 def _attribute(module: fx.GraphModule, target: str) -> Any:

@@ -16,6 +16,7 @@ from latprof.compress.trace._grouping import build_groups
 from latprof.compress.trace._interpreter import Interpreter
 from latprof.compress.trace._probe import probe_groups
 from latprof.compress.trace._program import export_program
+from latprof.compress.trace._shortcuts import shortcut_layers
 from latprof.compress.trace._tracer import Tracer
 from latprof.errors import UsageError
 
@@ -66,6 +67,7 @@ def trace(
         grouped=dict(tracer.grouped),
         element_bytes={name: t.element_size() for name, t in tensors.items()},
         memory=memory,
+        shortcuts=shortcut_layers(program),
     )
     return probe_groups(model, graph) if probe else graph
 

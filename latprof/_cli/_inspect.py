@@ -23,7 +23,7 @@ from latprof.vocabulary import format_count, format_s
 from latprof.workloads import Workload
 
 if TYPE_CHECKING:
-    from latprof.compress import Graph
+    from latprof.compress import Graph, Layers
 
 
 @click.command("inspect", epilog=MODEL_HELP)
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 @click.option("--table", type=click.Path(path_type=Path), help="Latency table to read.")
 @click.option("--exclude", multiple=True, help="Name or pattern of modules to leave whole.")
 @click.option("--ops", "every_op", is_flag=True, help="List every op, not one line per kind.")
-@click.option("--verbose", is_flag=True, help="Name the weights that read each group.")
+@click.option("--layers", "every_layer", is_flag=True, help="List layers also without a table.")
+@click.option("--verbose", is_flag=True, help="Name what reads each group, and groups of layers.")
 @model_options
 @json_option
 def command(
@@ -39,6 +40,7 @@ def command(
     table: Path | None,
     exclude: tuple[str, ...],
     every_op: bool,
+    every_layer: bool,
     verbose: bool,
     inputs: dict[str, Any],
     trust: bool,
@@ -63,6 +65,8 @@ def command(
         _show_groups(graph, verbose)
         blocks = ", ".join(found.residual_blocks) or "none"
         click.echo(f"residual blocks that Depth may drop: {blocks}")
+    if found.layers is not None and (every_layer or found.latencies_s):
+        _show_layers(found.layers, verbose)
     _show_ops(found.workloads, found.latencies_s, every_op)
 
 
@@ -81,6 +85,19 @@ def _show_groups(graph: Graph, verbose: bool) -> None:
         ["group", "units", "channels", "of MACs", "of parameters", "prunable"],
         rows,
         text=(0, 5),
+    )
+
+
+def _show_layers(layers: Layers, verbose: bool) -> None:
+    """One line per layer: its shape, what it takes, and where it lies."""
+    from latprof.compress.space import LAYER_COLUMNS
+
+    shown = len(LAYER_COLUMNS) if verbose else len(LAYER_COLUMNS) - 2
+    print_table(
+        f"{len(layers)} layers",
+        LAYER_COLUMNS[:shown],
+        [row[:shown] for row in layers.rows()],
+        text=(0, 1, 2, *range(5, shown)),
     )
 
 

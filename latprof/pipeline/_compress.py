@@ -29,9 +29,11 @@ from latprof.pipeline.run import (
     is_first,
     is_one_of_several,
     join_processes,
+    keep_blocks,
     locked,
+    named_settings,
 )
-from latprof.surrogate import fit
+from latprof.surrogate import Surrogate, fit
 from latprof.vocabulary import RunResult, replace_file, require
 
 __all__ = ["check_run", "compress", "run_config"]
@@ -61,12 +63,13 @@ def compress(
 
     What is asked for is in a RUN.toml; or it is a model with its data, and ``settings`` are the
     keys of a RUN.toml by the same names: ``table``, ``budget``, or ``keep``, ``objective`` and
-    ``search``, ``out`` (``latprof-run``), ``blocks``, ``method``, ``masks`` and ``fine_tune``
-    (TrainSettings), ``loss``, ``metric``, ``task``, ``batch``, ``device_settings`` and so on. Where
-    a key names a function or a class, it may be that itself. Or it is an exported file, ``.onnx``
-    or ``.pt2``, with the same keys: it is trained to give the file's own outputs for ``inputs``,
-    which have no labels (a folder of images, prepared as ``images`` says; ``.npz`` or ``.npy``;
-    random numbers where none are given).
+    ``search``, ``out`` (``latprof-run``), ``blocks`` (a list, or a function of (layers, target)
+    that returns one), ``method``, ``masks`` and ``fine_tune`` (TrainSettings), ``loss``,
+    ``metric``, ``task``, ``batch``, ``device_settings`` and so on. Where a key names a function or
+    a class, it may be that itself. Or it is an exported file, ``.onnx`` or ``.pt2``, with the same
+    keys: it is trained to give the file's own outputs for ``inputs``, which have no labels (a
+    folder of images, prepared as ``images`` says; ``.npz`` or ``.npy``; random numbers where none
+    are given).
 
     Args:
         run: RUN.toml, a ``torch.nn.Module``, pre-trained, which is left as it is, or an exported
@@ -158,11 +161,12 @@ def check_run(run: str | Path, **settings: Any) -> str:
 
 
 def _checked(job: Job) -> str:
-    settings, batches = job.config.settings, job.batches
+    surrogate, batches = fit(job.table), job.batches
+    settings = _named(job, surrogate).config.settings
     comp = Compressor(
         job.model,
         job.example_inputs,
-        fit(job.table),
+        surrogate,
         settings.budgets,
         blocks=settings.blocks,
         method=settings.method,
@@ -232,7 +236,10 @@ def _compress(
                 deployment = deployment.in_int8(job.model, job.batches)
         on_stage(f"fitting a surrogate to {len(job.table)} shapes")
         surrogate = fit(job.table)
-        watcher = Watcher(on_progress, on_stage, trackers, lambda: _keep_text(config))
+        job = _named(job, surrogate)
+        config = job.config
+        keep_blocks(config.out, config.settings.blocks, write=False)
+        watcher = Watcher(on_progress, on_stage, trackers, lambda: _keep_asked(config))
         if config.settings.keep:
             from latprof.pipeline.search import search  # asks for Optuna
 
@@ -264,6 +271,17 @@ def _device(job: Job, settings: Mapping[str, str]) -> Device:
     )
 
 
-def _keep_text(config: RunFile) -> None:
-    if config.text and is_first():
+def _named(job: Job, surrogate: Surrogate) -> Job:
+    """The job with its blocks by name."""
+    config = job.config
+    settings = named_settings(config.settings, job.model, job.example_inputs, surrogate, job.table)
+    return replace(job, config=replace(config, settings=settings))
+
+
+def _keep_asked(config: RunFile) -> None:
+    """What was asked for, in the run folder."""
+    if not is_first():
+        return
+    keep_blocks(config.out, config.settings.blocks, write=True)
+    if config.text:
         replace_file(config.out / "run.toml", config.text.encode())

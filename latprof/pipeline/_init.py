@@ -30,8 +30,8 @@ data = {data}
 table = {table}
 device = {device}            # where exported files are measured
 
-# "5 ms", "60%" of the original's latency, "macs=50%", "params=1.2M", "bytes=4MB",
-# "memory=20MB"; or a list.
+# "5 ms", "500/s", "60%" of the original's latency, "macs=50%", "params=1.2M", "bytes=4MB",
+# "memory=20MB"; or a list of them.
 budget = {budget}
 
 # Folder of checkpoints, results and the file to deploy.

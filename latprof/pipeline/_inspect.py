@@ -13,7 +13,7 @@ from latprof.tables import LatencyTable
 from latprof.workloads import Workload
 
 if TYPE_CHECKING:
-    from latprof.compress import Graph
+    from latprof.compress import Graph, Layers
 
 __all__ = ["Inspection", "inspect"]
 
@@ -29,6 +29,7 @@ class Inspection:
         residual_blocks: modules that Depth may drop.
         latencies_s: of each workload alone, seconds; empty without a table.
         warnings: of reading the file and the table, one line each.
+        layers: as ``latprof.layers`` has them; None for a file.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Inspection:
     residual_blocks: tuple[str, ...] = ()
     latencies_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    layers: Layers | None = None
 
     @property
     def macs(self) -> int:
@@ -62,6 +64,8 @@ class Inspection:
         }
         if self.latencies_s:
             figures["latency_s"] = sum(self.latencies_s)
+        if self.layers is not None:
+            figures["layers"] = [layer.to_dict() for layer in self.layers]
         if self.graph is not None:
             figures |= {
                 "class": self.graph.name,
@@ -80,7 +84,7 @@ def inspect(
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
 ) -> Inspection:
-    """The ops of ``model``, its channel groups, which of them can shrink, and why not the others.
+    """A model's ops and layers, its channel groups, which of them can shrink, why not the others.
 
     Args:
         model: MODEL string or exported file; see ``latprof.profile``.
@@ -98,6 +102,9 @@ def inspect(
         ['stem.conv', 'stage1.0.conv1']
     """
     graph, blocks, warnings = None, list[str](), tuple[str, ...]()
+    surrogate, found = None, None
+    if table is not None:
+        surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
     if Path(model).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
@@ -107,21 +114,21 @@ def inspect(
             warnings = (f"{model}: {note}",)
     else:
         from latprof.compress import trace  # torch, which files do without
-        from latprof.compress.space import residual_blocks
+        from latprof.compress.space import layers_of, residual_blocks
         from latprof.models import load_model
 
         module, example_inputs = load_model(model, trust=trust)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
+        found = layers_of(module, graph, surrogate, blocks)
         if graph.uncounted:
             warnings = (f"{model}: {graph.uncounted}",)
     latencies_s = tuple[float, ...]()
-    if table is not None:
-        surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
+    if surrogate is not None:
         predicted = surrogate.predict(workloads)
         latencies_s = tuple(map(float, predicted.latency_s))
         warnings += predicted.warnings
-    return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings)
+    return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings, found)
 
 
 def _groups(graph: Graph) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ from ._log import read_log as read_log
 from ._plots import plot_networks as plot_networks
 from ._report import write_report as write_report
 from ._search import SAMPLE_COLUMNS as SAMPLE_COLUMNS
+from ._search import front_columns as front_columns
+from ._search import front_rows as front_rows
 from ._search import sample_rows as sample_rows
 from ._search import search_verdict as search_verdict
 from ._slack import latency_slack as latency_slack
@@ -32,6 +34,8 @@ from ._sustained import sustained_markdown as sustained_markdown
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "front_columns",
+    "front_rows",
     "latency_slack",
     "log_place",
     "lost_classes_text",

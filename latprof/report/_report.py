@@ -19,7 +19,15 @@ from latprof.report._figures import (
     verdict,
 )
 from latprof.report._log import read_log
-from latprof.report._search import SAMPLE_COLUMNS, sample_rows, search_figure, search_verdict
+from latprof.report._search import (
+    SAMPLE_COLUMNS,
+    front_columns,
+    front_figure,
+    front_rows,
+    sample_rows,
+    search_figure,
+    search_verdict,
+)
 from latprof.report._slack import slack_text
 from latprof.vocabulary import BudgetOutcome, LayerResult, RunResult, format_s, replace_file
 
@@ -52,6 +60,7 @@ def write_report(folder: Path) -> Path:
         *(_search_verdict(result) if result.search else []),
         _table(result),
         *(_search(result) if result.search else []),
+        *(_front(result) if result.search and result.search.front else []),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
         *_slack(result),
@@ -99,6 +108,15 @@ def _search(result: RunResult) -> list[str]:
         f"<h2>{metric} against the objective</h2>",
         _plots.svg(search_figure(result)),
         _cells(SAMPLE_COLUMNS, sample_rows(result)),
+    ]
+
+
+def _front(result: RunResult) -> list[str]:
+    """Trade-offs between several objectives, in a picture and in figures."""
+    return [
+        "<h2>Trade-offs</h2>",
+        _plots.svg(front_figure(result)),
+        _cells(front_columns(result), front_rows(result)),
     ]
 
 

@@ -20,7 +20,7 @@ from latprof.vocabulary._run_result import (
     StaircaseResult,
     WidthResult,
 )
-from latprof.vocabulary._search_result import SampleResult, SearchResult
+from latprof.vocabulary._search_result import ObjectiveResult, SampleResult, SearchResult
 from latprof.vocabulary._target import Target
 from latprof.vocabulary._units import (
     format_count,
@@ -40,6 +40,7 @@ __all__ = [
     "LayerResult",
     "Measurement",
     "NetworkResult",
+    "ObjectiveResult",
     "RunResult",
     "SampleResult",
     "SearchResult",

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from latprof.errors import UsageError
 
-__all__ = ["SampleResult", "SearchResult"]
+__all__ = ["ObjectiveResult", "SampleResult", "SearchResult"]
+
+
+@dataclass(frozen=True)
+class ObjectiveResult:
+    """One of several objectives of a search.
+
+    Args:
+        name: as it was asked for.
+        maximized: it is better the larger it is.
+        original: the original's figure.
+    """
+
+    name: str
+    maximized: bool
+    original: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,9 @@ class SampleResult:
         objective: in the unit of the search's ``objective``.
         latency_s: measured, seconds.
         passes: the metric less one standard error keeps the floor.
+        objectives: figures of all objectives, where there are several.
+        settings: what else it was taken with, by the names of ``[search.space]``; with several
+            objectives ``progress_KIND``, its own share of the way to the lowest of that kind.
     """
 
     number: int
@@ -35,6 +53,8 @@ class SampleResult:
     objective: float
     latency_s: float
     passes: bool
+    objectives: tuple[float, ...] = ()
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.metric) and math.isfinite(self.objective)):
@@ -59,6 +79,9 @@ class SearchResult:
         chosen: number of the sample that ``compressed`` is.
         kept: it keeps the floor, judged again from its files.
         note: where nothing keeps it, what it would take; else how the choice was made.
+        objectives: all of them, where there are several; ``objective`` is the first.
+        front: numbers of the samples that keep the floor and that no other such is as good as in
+            every objective and better in one; by the first objective. Empty with one objective.
     """
 
     keep: str
@@ -71,6 +94,8 @@ class SearchResult:
     chosen: int
     kept: bool
     note: str = ""
+    objectives: tuple[ObjectiveResult, ...] = ()
+    front: tuple[int, ...] = ()
 
     def sample(self, number: int) -> SampleResult:
         """The sample of this number. Raises KeyError where there is none."""
@@ -79,5 +104,10 @@ class SearchResult:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """From what ``dataclasses.asdict`` made."""
-        samples = tuple(SampleResult(**each) for each in data["samples"])
-        return cls(**{**data, "samples": samples})
+        samples = tuple(
+            SampleResult(**{**each, "objectives": tuple(each.get("objectives", ()))})
+            for each in data["samples"]
+        )
+        objectives = tuple(ObjectiveResult(**each) for each in data.get("objectives", ()))
+        front = tuple(data.get("front", ()))
+        return cls(**{**data, "samples": samples, "objectives": objectives, "front": front})

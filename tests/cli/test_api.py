@@ -23,6 +23,7 @@ TERMINAL = {
     "as_json",
     "settings",
     "every_op",
+    "every_layer",
     "verbose",
     "pairs",
     "benchmark_model",

@@ -25,6 +25,8 @@ from latprof.report import (
     columns,
     conditions,
     figure_row,
+    front_columns,
+    front_rows,
     lost_classes_text,
     sample_rows,
     search_verdict,
@@ -126,6 +128,8 @@ def print_run(result: RunResult) -> None:
     if result.search is not None:
         verdicts.append(f"floor {' '.join(search_verdict(result))}")
         print_table("", SAMPLE_COLUMNS, sample_rows(result))
+        if result.search.front:
+            print_table("trade-offs, also in front.csv", front_columns(result), front_rows(result))
     print_table("\n".join(verdicts), columns(result), rows)
     if slack := slack_text(result):
         click.echo(slack)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 
 from latprof.compress import Classification, Compressor, workloads_of_file
 from latprof.compress.cost import LatencyCost, MacsCost
+from latprof.compress.space import Space
 from latprof.compress.train import class_counts
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._layers import layers, staircases
@@ -36,6 +37,7 @@ def conclude(
     on_stage: Callable[[str], None] = lambda text: None,
     *,
     search: SearchResult | None = None,
+    spaces: Mapping[str, Space] | None = None,
 ) -> RunResult:
     """Export networks, measure them in turns, and write ``result.json``.
 
@@ -45,6 +47,7 @@ def conclude(
         test: inputs (N, ...) and labels (N,), a Dataset or a DataLoader.
         on_stage: called with what is done now.
         search: what chose the compressed network, in place of budgets.
+        spaces: of networks whose counts are not those of the compressed one's groups, by name.
     """
     comp = done.comp
     deployment = replace(deployment, pack=done.deployment.pack)
@@ -56,7 +59,7 @@ def conclude(
     original_s, others = timing.latency_s, [name for name in every if name != "original"]
     ratios = deployment.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
-    macs = MacsCost(comp.space)
+    spaces = spaces or {}
     on_stage("measuring memory and energy")
     usage = {name: deployment.usage(files[name]) for name in ("original", "compressed")}
     on_stage("testing the networks")
@@ -67,7 +70,7 @@ def conclude(
             latency_s=original_s * share[name],
             predicted_s=_predicted_s(comp, files[name]),
             params=sum(p.numel() for p in model.parameters()),
-            macs=round(macs.exact(counts)),
+            macs=round(MacsCost(spaces.get(name, comp.space)).exact(counts)),
             file=str(files[name]),
             non_zeros=sum(int(p.count_nonzero()) for p in model.parameters()),
             bytes=files[name].stat().st_size,

@@ -11,20 +11,17 @@ from typing import Any, Self, TypeVar
 
 from latprof.compress import (
     Block,
-    Depth,
-    LowRank,
     Method,
-    Prune,
-    Quantize,
-    Sparse,
+    Scheme,
     TrainSettings,
 )
 from latprof.compress.methods import METHODS
 from latprof.data import COLUMNS, PREFIXES, DataSource, ImageSettings, TextSettings
-from latprof.errors import LatprofError, UsageError
-from latprof.pipeline.run._keep import SearchSettings, lowest_budget
+from latprof.errors import LatprofError, ModelLoadError, UsageError
+from latprof.pipeline.run._keep import BLOCKS, SearchSettings, SearchSpace, lowest_budget
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._task_keys import TASK_KEYS, TaskKeys
+from latprof.vocabulary import load_callable
 
 __all__ = ["RunFile"]
 
@@ -32,21 +29,13 @@ T = TypeVar(
     "T", bound="Block | Method | TrainSettings | SearchSettings | ImageSettings | TextSettings"
 )
 
-#: Sections that say what may be done to the network; [prune] where none is given.
-_BLOCKS: dict[str, Block] = {
-    "prune": Prune(),
-    "depth": Depth(),
-    "low_rank": LowRank(),
-    "sparse": Sparse(),
-    "quantize": Quantize(),
-}
 #: Arguments that are functions.
 _NOT_IN_FILES = {"validate"}
 #: Keys that had another spelling.
 _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
-    *("device", "method", "weights", "budget", "keep", "objective", "batch"),
+    *("device", "method", "weights", "budget", "keep", "objective", "scheme", "batch"),
     *("int8", "save_every_s", "seed", "trail", "test", "classes", "trackers"),
     *TASK_KEYS,
 )
@@ -132,19 +121,20 @@ class RunFile:
             _change(path, raw, key, value)
             text = f"# changed: {key} = {value!r}\n{text}"
         try:
-            _refuse_unknown("", raw, {*_TEXT, *_SIMPLE, *_SECTIONS, *_BLOCKS})
+            _refuse_unknown("", raw, {*_TEXT, *_SIMPLE, *_SECTIONS, *BLOCKS})
             return cls._of(path.parent, raw, text)
         except LatprofError as exc:
             raise UsageError(f"{path}: {exc}") from exc
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], here: Path) -> Self:
-        """The same of Python values, by the names of the keys; ``blocks`` is a list of them.
+        """The same of Python values, by the names of the keys; ``blocks`` is a list of them, or a
+        scheme.
 
         Raises:
             UsageError: as ``load``.
         """
-        known = {*_TEXT, *_SIMPLE, *_SECTIONS, *_BLOCKS, "blocks"}
+        known = {*_TEXT, *_SIMPLE, *_SECTIONS, *BLOCKS, "blocks"}
         _refuse_unknown("", keys, known)
         paths = ("table", "out", "weights")
         texts = {k: str(keys[k]) for k in paths if isinstance(keys.get(k), Path)}
@@ -162,10 +152,7 @@ class RunFile:
             given["budget"] = _budget(raw["budget"])
         sections: dict[str, Any] = _search(raw)
         sections |= {k: _section(raw, k, getattr(Settings(), k)) for k in ("masks", "fine_tune")}
-        blocks = tuple(raw.get("blocks", ()))
-        blocks += tuple(_section(raw, k, block) for k, block in _BLOCKS.items() if k in raw)
-        if blocks:
-            sections["blocks"] = blocks
+        sections |= _blocks(here, raw)
         sections["method"] = _method(raw)
         return cls(
             model=raw["model"],
@@ -194,6 +181,26 @@ def _change(path: Path, raw: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(inner, dict):
             raise UsageError(f"{path}: {section} of {key} is {inner!r}; expected a section")
     inner[last] = value
+
+
+def _blocks(here: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks, or the scheme that returns them; empty where neither is given."""
+    given = raw.get("blocks", ())
+    scheme: str | Scheme | None = raw.get("scheme", given if callable(given) else None)
+    blocks = () if callable(given) else tuple(given)
+    sections = [key for key in BLOCKS if key in raw]
+    if scheme is not None:
+        if blocks or sections:
+            other = f"[{sections[0]}]" if sections else "blocks"
+            raise UsageError(f"scheme and {other} are both given; expected one of them")
+        if callable(scheme):
+            return {"scheme": scheme}
+        try:
+            return {"scheme": load_callable(_text("scheme", scheme), here)}
+        except ModelLoadError as exc:
+            raise UsageError(f"scheme {exc}") from exc
+    blocks += tuple(_section(raw, key, BLOCKS[key]) for key in sections)
+    return {"blocks": blocks} if blocks else {}
 
 
 def _weights(here: Path, given: Any) -> Path | str | None:
@@ -264,7 +271,7 @@ def _budget(value: Any) -> str:
 
 def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What a search keeps, its objective, and how it samples; empty where none is asked for."""
-    search = _section(raw, "search", SearchSettings())
+    search = _search_section(raw)
     if "keep" not in raw:
         for key in ("objective", "search"):
             if key in raw:
@@ -275,14 +282,29 @@ def _search(raw: Mapping[str, Any]) -> dict[str, Any]:
     keep, objective = raw["keep"], raw.get("objective", "latency")
     if isinstance(keep, bool) or not isinstance(keep, str | int | float) or keep == "":
         raise UsageError(f"keep is {keep!r}; expected a string like '-1%'")
-    if not callable(objective):
-        _text("objective", objective)
+    if isinstance(objective, list):
+        objective = tuple(objective) if len(objective) > 1 else next(iter(objective), "")
+    for one in objective if isinstance(objective, tuple) else (objective,):
+        if not callable(one):
+            _text("objective", one)
     return {
         "keep": str(keep),
         "objective": objective,
         "budget": lowest_budget(objective),
         "search": search,
     }
+
+
+def _search_section(raw: Mapping[str, Any]) -> SearchSettings:
+    """[search], with [search.space] in it."""
+    given = raw.get("search", {})
+    if isinstance(given, Mapping) and not isinstance(given.get("space", {}), SearchSpace):
+        space = SearchSpace.of(given.get("space", {}))
+        rest = {key: value for key, value in given.items() if key != "space"}
+        return dataclasses.replace(
+            _section({"search": rest}, "search", SearchSettings()), space=space
+        )
+    return _section(raw, "search", SearchSettings())
 
 
 def _device_settings(here: Path, given: Any) -> dict[str, str]:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from latprof.compress import Block, Gradual, Masks, Method, Prune, Quantize, Sparse, TrainSettings
+from torch import nn
+
+from latprof.compress import (
+    Block,
+    Gradual,
+    LowRank,
+    Masks,
+    Method,
+    Prune,
+    Quantize,
+    Scheme,
+    SchemeTarget,
+    Sparse,
+    TrainSettings,
+    trace,
+)
 from latprof.compress.cost import Budget
+from latprof.compress.space import layers_of, named_blocks
 from latprof.errors import UsageError
-from latprof.pipeline.run._keep import Keep, SearchSettings, lowest_budget
+from latprof.pipeline.run._keep import BLOCKS, Keep, OneObjective, SearchSettings, lowest_budget
+from latprof.surrogate import Surrogate
+from latprof.tables import LatencyTable
 from latprof.vocabulary import check_number
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "named_settings"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +38,10 @@ class Settings:
     """What a run is asked to do; ``latprof compress`` reads it from RUN.toml.
 
     Args:
-        budget: ``5 ms``, ``60%``, ``macs=50%``, ...; several with commas between.
+        budget: ``5 ms``, ``500/s``, ``60%``, ``macs=50%``, ...; several with commas between.
         blocks: what may be done to the network.
+        scheme: a function that returns the blocks, in place of them; a run resolves it once, see
+            ``named_settings``.
         method: how units are chosen.
         coefficient, temperature: of the distillation from the original.
         save_every_s: seconds of training that a kill may cost.
@@ -30,7 +50,7 @@ class Settings:
         batch: rows of a training batch, of data that is a Dataset.
         keep: ``-1%``, ``91%``, ...: the best objective that keeps this is searched, and ``budget``
             is what the masks pass on their way; empty: ``budget`` is met.
-        objective: of a search; a name, or (network, file) -> number.
+        objective: of a search; a name, or (network, file) -> number; or several of them.
         search: how it samples.
     """
 
@@ -47,8 +67,9 @@ class Settings:
     int8: bool = False
     batch: int = 32
     keep: str = ""
-    objective: str | Callable[..., Any] = "latency"
+    objective: OneObjective | tuple[OneObjective, ...] = "latency"
     search: SearchSettings = field(default_factory=SearchSettings)
+    scheme: Scheme | None = None
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -62,11 +83,45 @@ class Settings:
         lowest_budget(self.objective)
         if self.keep:
             Keep.parse(self.keep)
+            self.search.searcher(len(self.objectives))
+            names = list(map(_name, self.objectives))
+            if len(set(names)) < len(names):
+                raise UsageError(f"objective is {names}; expected each once")
             self._require_levels()
 
     @property
     def budgets(self) -> list[str]:
         return [text.strip() for text in self.budget.split(",")]
+
+    @property
+    def objectives(self) -> tuple[OneObjective, ...]:
+        """All of them."""
+        return self.objective if isinstance(self.objective, tuple) else (self.objective,)
+
+    def at(self, values: Mapping[str, Any]) -> Settings:
+        """The settings at a point of ``search.space``: ``lr``, ``mask_share``, ``divisor``, and
+        ``blocks`` as names with + between."""
+        found = self
+        if (lr := values.get("lr")) is not None:
+            found = replace(found, fine_tune=replace(found.fine_tune, lr=lr))
+        if (share := values.get("mask_share")) is not None:
+            epochs = self.masks.epochs + self.fine_tune.epochs
+            of_masks = min(max(round(share * epochs), 1), epochs - 1)
+            found = replace(
+                found,
+                masks=replace(found.masks, epochs=of_masks),
+                fine_tune=replace(found.fine_tune, epochs=epochs - of_masks),
+            )
+        blocks = found.blocks
+        if (names := values.get("blocks")) is not None:
+            given = {type(block): block for block in blocks}
+            defaults = [BLOCKS[name] for name in names.split("+")]
+            blocks = tuple(given.get(type(block), block) for block in defaults)
+        if (divisor := values.get("divisor")) is not None:
+            blocks = tuple(
+                replace(b, divisor=divisor) if isinstance(b, Prune | LowRank) else b for b in blocks
+            )
+        return replace(found, blocks=blocks)
 
     @property
     def thins(self) -> bool:
@@ -96,9 +151,12 @@ class Settings:
         texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}
         if self.batch == Settings.batch:
             del texts["batch"]  # run folders from before this could be chosen go on
+        del texts["scheme"]  # the blocks that it returned are here
         del texts["search"]  # a study goes on with more samples, and by another searcher
         if self.keep:
-            texts["objective"] = _name(self.objective)
+            texts["objective"] = ", ".join(map(_name, self.objectives))
+            if not self.search.space.is_empty:
+                texts["space"] = repr(self.search.space)
             texts["held_out"] = repr(self.search.held_out)
             return texts
         del texts["keep"], texts["objective"]
@@ -118,7 +176,27 @@ class Settings:
             raise UsageError("trail beside keep; the samples of a search are such networks")
 
 
-def _name(value: str | Callable[..., Any]) -> str:
+def named_settings(
+    settings: Settings,
+    model: nn.Module,
+    example_inputs: Any,
+    surrogate: Surrogate,
+    table: LatencyTable,
+) -> Settings:
+    """The settings, their scheme called and their predicates asked.
+
+    Raises:
+        UsageError: a function fails, or accepts no layer.
+    """
+    blocks = named_blocks(
+        settings.blocks if settings.scheme is None else settings.scheme,
+        lambda: layers_of(model, trace(model, example_inputs), surrogate),
+        SchemeTarget(table.target, table),
+    )
+    return replace(settings, blocks=blocks, scheme=None)
+
+
+def _name(value: OneObjective) -> str:
     if isinstance(value, str):
         return value
     return str(getattr(value, "__qualname__", type(value).__qualname__))

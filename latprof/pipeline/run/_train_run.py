@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -149,6 +150,12 @@ class Training:
             _frozen(model), settings.coefficient, settings.temperature, deployment.task
         )
 
+    def at(self, settings: Settings) -> Training:
+        """The same run with other settings of its phases."""
+        found = copy.copy(self)
+        found.settings = settings
+        return found
+
     def train(self, comp: Compressor) -> Compression:
         """Both phases, and the network that they end in."""
         trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail, self.built)
@@ -170,9 +177,9 @@ class Training:
         if sample is None:
             return self.watcher.watch(self.folder, comp, self.left, metric)
         folder, number = sample
-        done = number * self.settings.fine_tune.steps(len(self.batches))
+        steps = self.settings.fine_tune.steps(len(self.batches))
         alone = replace(self.watcher, trackers=None)  # scalars are of one training
-        return alone.watch(folder, comp, self.left.later(done), metric)
+        return alone.watch(folder, comp, self.left.sample(number * steps, steps), metric)
 
     def masks(self, comp: Compressor, watch: Watch, on_tenth: Callable[[], object]) -> None:
         """The mask phase; ``on_tenth`` is called each tenth step until the masks are fixed."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from latprof.compress import Judgment
+from latprof.pipeline.search._front import front_of, middle_of
 from latprof.pipeline.search._sample import Sampling
 from latprof.report import metric_text
 from latprof.vocabulary import SampleResult
@@ -24,19 +25,27 @@ class Choice:
         number: of the sample.
         kept: it keeps the floor, judged again.
         note: how it was chosen, or what it would take.
+        front: of several objectives, numbers of the trade-offs.
     """
 
     number: int
     kept: bool
     note: str
+    front: tuple[int, ...] = ()
 
 
 def choose(
-    sampling: Sampling, samples: tuple[SampleResult, ...], on_stage: Callable[[str], None]
+    sampling: Sampling,
+    samples: tuple[SampleResult, ...],
+    originals: Sequence[float],
+    on_stage: Callable[[str], None],
 ) -> Choice:
-    """The best objective among the samples that pass and, judged again from their files, pass
-    again. Those within 5% of the best are timed in turns, where the objective is a time."""
-    left = {s.number: s for s in samples if s.passes}
+    """The best objective among the samples that pass by 1.28 standard errors and, judged again from
+    their files, pass again; where none does, the least reduced of those that pass at all. Those
+    within 5% of the best are timed in turns, where the objective is a time."""
+    if len(sampling.objectives) > 1:
+        return _trade_off(sampling, samples, originals, on_stage)
+    left = _candidates(sampling, samples)
     while left:
         number, note = _best(sampling, left, on_stage)
         on_stage(f"judging sample {number} again, from its files")
@@ -45,6 +54,36 @@ def choose(
             return Choice(number, True, note)
         del left[number]
     return _nothing(sampling, samples)
+
+
+def _trade_off(
+    sampling: Sampling,
+    samples: tuple[SampleResult, ...],
+    originals: Sequence[float],
+    on_stage: Callable[[str], None],
+) -> Choice:
+    """Of the front of those that may be chosen, the one whose objectives are best together."""
+    left = _candidates(sampling, samples)
+    names = " and ".join(objective.name for objective in sampling.objectives)
+    while left:
+        front = front_of(list(left.values()), sampling.maximized)
+        number = middle_of(front, originals, sampling.maximized)
+        on_stage(f"judging sample {number} again, from its files")
+        if sampling.floor.passes(sampling.judge_again(number)):
+            numbers = tuple(s.number for s in front)
+            note = f"best {names} together of {len(numbers)} trade-off(s); see front.csv"
+            return Choice(number, True, note, numbers)
+        del left[number]
+    return _nothing(sampling, samples)
+
+
+def _candidates(sampling: Sampling, samples: tuple[SampleResult, ...]) -> dict[int, SampleResult]:
+    """Samples that may be chosen, by number."""
+    passing = [s for s in samples if s.passes]
+    judged = {s.number: Judgment(s.metric, s.standard_error) for s in passing}
+    sure = [s for s in passing if sampling.floor.passes_surely(judged[s.number])]
+    least = sorted(passing, key=lambda s: s.progress)[:1]
+    return {s.number: s for s in sure or least}
 
 
 def _best(

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from latprof.compress import Judgment, Task
 from latprof.pipeline.run import Keep
 
-__all__ = ["Floor"]
+__all__ = ["CHOICE_ERRORS", "Floor"]
+
+#: Standard errors that the choice is to be above the floor. One lets a network pass by luck in one
+#: of six cases, and of several that are near the floor the luckiest would be chosen.
+CHOICE_ERRORS = 1.28
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Floor:
     def passes(self, judged: Judgment) -> bool:
         """Whether the figure less one standard error keeps the floor."""
         return self.excess(judged) - judged.standard_error >= 0
+
+    def passes_surely(self, judged: Judgment) -> bool:
+        """Whether it is so far above the floor that the best of several such may be chosen."""
+        return self.excess(judged) - CHOICE_ERRORS * judged.standard_error >= 0
 
     def would_take(self, judged: Judgment) -> float:
         """The floor that this figure would keep."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from latprof.compress import Compressor
@@ -36,9 +37,9 @@ class Levels:
                 return
             save_state(self._path(number), {"compressor": self._comp.state_dict()})
 
-    def take(self, progress: float) -> None:
-        """Bring the Compressor to this share of the way, its masks fixed there: from the state of
-        the last level above it, or of the first.
+    def take(self, ways: Sequence[float]) -> None:
+        """Bring the Compressor to this share of the way to each of its budgets, its masks fixed
+        there: from the state of the last level above all of them, or of the first.
 
         Raises:
             UsageError: no level was passed.
@@ -48,10 +49,12 @@ class Levels:
             raise UsageError(
                 f"the masks of {self._comp.method!r} passed no level; expected more epochs of masks"
             )
-        above = [number for number in passed if self._ways[number] <= progress]
+        above = [number for number in passed if self._ways[number] <= min(ways)]
         state = load_state(self._path(max(above, default=min(passed))), "cpu")
         self._comp.load_state_dict(state["compressor"])
-        self._comp.fix(progress)
+        deepest = max(ways)
+        with self._comp.goals.along([way / deepest for way in ways]):
+            self._comp.fix(deepest)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.state"

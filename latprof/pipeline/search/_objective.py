@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import nn
 
 from latprof.compress import Compressor
 from latprof.errors import ModelLoadError, UsageError
-from latprof.pipeline.run import OBJECTIVES, Settings
+from latprof.pipeline.run import OBJECTIVES, OneObjective, Settings
 from latprof.vocabulary import load_callable
 
 __all__ = ["Objective"]
@@ -33,16 +32,19 @@ class Objective:
     function: Callable[[nn.Module, Path], float] | None = None
 
     @classmethod
-    def of(cls, settings: Settings, folder: Path) -> Self:
-        """As the settings have it.
+    def all_of(cls, settings: Settings, folder: Path) -> tuple[Self, ...]:
+        """As the settings have them.
 
         Args:
             folder: where files and modules are looked for first.
 
         Raises:
-            UsageError: it does not import.
+            UsageError: one does not import.
         """
-        given = settings.objective
+        return tuple(cls._of(given, settings, folder) for given in settings.objectives)
+
+    @classmethod
+    def _of(cls, given: OneObjective, settings: Settings, folder: Path) -> Self:
         if isinstance(given, str) and given in OBJECTIVES:
             return cls(given, given == "throughput")
         if not isinstance(given, str):
@@ -82,7 +84,7 @@ class Objective:
         if self.name == "latency":
             return latency_s
         if self.name == "throughput":
-            return _rows(comp) / latency_s
+            return comp.graph.inputs.rows / latency_s
         if self.name == "bytes":
             return float(file.stat().st_size)
         goal = comp.goals.of(self.name)
@@ -102,10 +104,3 @@ class Objective:
                 f"objective {self.name} fails: {type(exc).__name__}: {exc}; expected "
                 "(network, file) -> number"
             ) from exc
-
-
-def _rows(comp: Compressor) -> int:
-    """Inputs of one call."""
-    inputs = comp.graph.inputs
-    tensors = [t for t in (*inputs.args, *inputs.kwargs.values()) if isinstance(t, torch.Tensor)]
-    return int(tensors[0].shape[0]) if tensors and tensors[0].ndim else 1

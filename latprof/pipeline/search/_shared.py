@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,8 @@ __all__ = ["SharedTrials"]
 
 #: The ends of a range, or values to choose from.
 Choices = tuple[float, float] | list[str | int | float | bool]
+#: Parameters whose range is searched by its logarithm.
+_LOGARITHMIC = ("lr",)
 
 #: Seconds between two looks at what other processes have finished.
 _POLL_S = 0.5
@@ -34,7 +36,7 @@ class SharedTrials:
         folder: gets ``study.journal``, ``study.lock`` and a folder per trial.
         homes: of the trials' folders, by number from 1.
         sampler: of the parameters.
-        maximized: its value is better the larger it is.
+        maximized: for each of its values, whether it is better the larger it is.
         storage: address of a database of Optuna, in place of the journal.
 
     Attributes:
@@ -47,7 +49,7 @@ class SharedTrials:
         homes: str,
         sampler: BaseSampler,
         *,
-        maximized: bool = False,
+        maximized: Sequence[bool] = (False,),
         storage: str | None = None,
     ) -> None:
         self._homes = folder / homes
@@ -62,7 +64,7 @@ class SharedTrials:
                     storage=storage or JournalStorage(JournalFileBackend(journal)),
                     study_name=_STUDY if storage is None else f"{_STUDY} {folder.name}",
                     sampler=sampler,
-                    direction="maximize" if maximized else "minimize",
+                    directions=["maximize" if larger else "minimize" for larger in maximized],
                     load_if_exists=True,
                 )
         finally:
@@ -122,6 +124,6 @@ def _suggest(trial: Trial, names: Mapping[str, Choices]) -> None:
     """Give the trial its parameters; one that has them keeps them."""
     for name, given in names.items():
         if isinstance(given, tuple):
-            trial.suggest_float(name, *given)
+            trial.suggest_float(name, *given, log=name in _LOGARITHMIC)
         else:
             trial.suggest_categorical(name, given)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.training import Plain, fake_surrogate
 
+from latprof.compress import Compressor
 from latprof.compress.cost._budget import Budget, FeasibleRange
 from latprof.compress.methods._schedule import Schedule
 from latprof.compress.methods._select import kept_importance, n_of_m, select
@@ -180,3 +182,24 @@ def test_selection_fits_the_budget_and_leaves_no_room(seed: int, share: float) -
         if counts[group] < sizes[group]:
             wider = counts + np.eye(4, dtype=int)[group]
             assert latency_s(wider) > budget_s
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "expected_s"),
+    [("500/s", 1, 2e-3), ("500/s", 16, 32e-3), ("1.5k/s", 3, 2e-3), ("pixel6=1e3 /s", 4, 4e-3)],
+)
+def test_a_throughput_is_what_a_batch_may_take(text: str, rows: int, expected_s: float) -> None:
+    budget = Budget.parse(text)
+    assert not budget.is_lowest
+    assert budget.at_batch(rows).resolve(FeasibleRange(1e-3, 1.0)) == pytest.approx(expected_s)
+
+
+def test_a_throughput_is_at_the_batch_of_the_example_inputs() -> None:
+    inputs = (torch.zeros(8, 16),)
+    surrogate = fake_surrogate(Plain(), inputs)
+    original_s = Compressor(Plain(), inputs, surrogate, "99%").original_cost
+    asked = 1.5 * 8 / original_s
+    comp = Compressor(Plain(), inputs, surrogate, f"{asked:.3f}/s")
+    assert comp.budget_cost == pytest.approx(original_s / 1.5, rel=1e-4)
+    with pytest.raises(UsageError, match="expected a latency like"):
+        Budget.parse("macs=500/s")

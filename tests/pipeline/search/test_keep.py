@@ -16,7 +16,9 @@ from latprof.compress import (
     Classification,
     DatasetBatches,
     Judgment,
+    LowRank,
     OneShot,
+    Prune,
     Regression,
     TensorBatches,
     judge,
@@ -26,6 +28,7 @@ from latprof.errors import UsageError
 from latprof.pipeline.run import Keep, RunFile, SearchSettings, Settings
 from latprof.pipeline.search._floor import Floor
 from latprof.pipeline.search._held_out import halves, hold_out
+from latprof.pipeline.search._search import parameters
 
 RUN = 'model = "zoo:mobilenet_v3_small"\ndata = "m:d"\ntable = "t"\nout = "o"\n'
 
@@ -85,6 +88,26 @@ def test_run_files_say_what_to_keep() -> None:
         ('keep = "-1%"\nmethod = "lc"', "pass no levels"),
         ('keep = "-1%"\nmethod = "paper"', "pass no levels"),
         ('keep = "-1%"\ntrail = 3', "trail beside keep"),
+        ('keep = "-1%"\nobjective = ["latency", "latency"]', "expected each once"),
+        ('keep = "-1%"\nobjective = []', "objective is ''; expected a string"),
+        (
+            'keep = "-1%"\nobjective = ["latency", "bytes"]\nsearch.by = "bracket"',
+            "by is 'bracket' with several objectives; expected gp",
+        ),
+        (
+            'keep = "-1%"\n[search]\nby = "dr-ucb"\n[search.space]\nlr = [1e-3, 1e-2]',
+            r"by is 'dr-ucb' with \[search.space\]; expected gp",
+        ),
+        ('keep = "-1%"\n[search]\nspace = 3', "search.space is 3; expected a"),
+        ('keep = "-1%"\n[search.space]\nepochs = [3]', "unknown key search.space.epochs; expected"),
+        ('keep = "-1%"\n[search.space]\nlr = 1e-3', "search.space.lr is 0.001; expected a list"),
+        ('keep = "-1%"\n[search.space]\nlr = [1e-2, 1e-3]', r"expected \[lowest, highest\]"),
+        ('keep = "-1%"\n[search.space]\nlr = ["a", "b"]', "lr is 'a'; expected a number above 0"),
+        ('keep = "-1%"\n[search.space]\nmask_share = [1.5]', "mask_share is 1.5; expected"),
+        ('keep = "-1%"\n[search.space]\ndivisor = [4, 4]', "expected each value once"),
+        ('keep = "-1%"\n[search.space]\ndivisor = [0]', "expected whole numbers >= 1"),
+        ('keep = "-1%"\n[search.space]\nblocks = ["prune"]', "blocks has 'prune'; expected lists"),
+        ('keep = "-1%"\n[search.space]\nblocks = [["shave"]]', "expected lists of prune, depth"),
     ],
 )
 def test_run_files_that_contradict_themselves_are_refused(lines: str, says: str) -> None:
@@ -100,6 +123,32 @@ def test_folders_of_before_go_on_and_more_samples_are_the_same_search() -> None:
         Settings(budget="lowest", keep="-1%", search=SearchSettings(samples=n)) for n in (3, 9)
     )
     assert few.to_text() == many.to_text()
+
+
+def test_several_objectives_and_a_space_of_a_run_file() -> None:
+    text = RUN + 'keep = "-1%"\nobjective = ["bytes", "latency", "throughput"]\n'
+    text += "[masks]\nepochs = 6\n[low_rank]\ndivisor = 2\n[prune]\nexclude = ['head']\n"
+    text += "[search.space]\nlr = [1e-3, 1e-2]\nmask_share = [0.2, 0.5]\ndivisor = [4, 8]\n"
+    text += 'blocks = [["prune"], ["prune", "low_rank"]]\n'
+    settings = RunFile.parse(text, Path("run.toml")).settings
+    assert settings.budgets == ["bytes=lowest", "lowest"]
+    assert settings.search.searcher(3) == "gp"
+    assert parameters(settings) == {
+        "progress_latency": (1e-3, 1.0),
+        "lr": (1e-3, 1e-2),
+        "mask_share": [0.2, 0.5],
+        "divisor": [4, 8],
+        "blocks": ["prune", "prune+low_rank"],
+    }
+    there = settings.at({"lr": 5e-3, "mask_share": 0.5, "divisor": 8, "blocks": "prune+low_rank"})
+    assert there.blocks == (Prune(divisor=8, exclude=("head",)), LowRank(divisor=8))
+    assert (there.masks.epochs, there.fine_tune.epochs, there.fine_tune.lr) == (4, 4, 5e-3)
+    assert settings.at({"mask_share": 0.01}).masks.epochs == 1
+    assert settings.at({"blocks": "prune"}).blocks == (Prune(exclude=("head",)),)
+    assert settings.at({}) == settings
+    assert "space" in settings.to_text()
+    assert settings.to_text()["objective"] == "bytes, latency, throughput"
+    assert SearchSettings().searcher(1) == "bracket"
 
 
 class Fixed(nn.Module):

@@ -23,11 +23,11 @@ from support.run import table
 from support.search import SEARCH, fake_search, noisy, trained
 
 from latprof.compress import judge
-from latprof.pipeline.run import SearchSettings, load_small
+from latprof.pipeline.run import SearchSettings, SearchSpace, load_small
 from latprof.report import write_report
 from latprof.vocabulary import RunResult, SampleResult, SearchResult
 
-SAMPLES, KILLS = 3, 7
+SAMPLES, KILLS = 3, 10
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,41 @@ def test_an_objective_of_ones_own(tmp_path: Path) -> None:
     assert {file.name for file in seen} == {"original.onnx", "1.onnx"}
 
 
+@pytest.mark.slow
+def test_several_objectives_end_in_trade_offs_and_a_space_in_phases_of_its_own(
+    tmp_path: Path,
+) -> None:
+    space = SearchSpace(lr=(1e-3, 4e-3), divisor=(4, 8))
+    folder = tmp_path / "run"
+    result = fake_search(
+        folder,
+        keep="5%",
+        objective=("latency", "bytes"),
+        budget="lowest, bytes=lowest",
+        search=SearchSettings(3, space=space),
+    )
+    search = searched(result)
+    assert [o.name for o in search.objectives] == ["latency", "bytes"]
+    original = trained()
+    for sample in search.samples:
+        file = folder / "samples" / f"{sample.number}.onnx"
+        assert sample.objectives == (sample.latency_s, file.stat().st_size)
+        assert set(sample.settings) == {"progress_bytes", "lr", "divisor"}
+        assert 1e-3 <= float(sample.settings["lr"]) <= 4e-3
+        _, counts = load_small(original, folder / f"samples/{sample.number}")
+        assert not any(count % int(sample.settings["divisor"]) for count in counts[:2])
+    phases = {f"divisor={sample.settings['divisor']}" for sample in search.samples}
+    assert {p.name for p in (folder / "phases").iterdir()} == phases
+    assert search.front
+    assert search.chosen in search.front
+    assert (folder / "front.csv").is_file()
+    page = html.unescape(write_report(folder).read_text())
+    assert "Trade-offs" in page
+    assert RunResult.load(folder / "result.json") == result
+
+
 def start(folder: Path) -> subprocess.Popen[str]:
-    """A process that searches, and prints a line a step."""
+    """A process that searches, and prints phase, step and share of the whole, a line a step."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, __file__, str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
@@ -187,22 +220,22 @@ def start(folder: Path) -> subprocess.Popen[str]:
 def test_killed_again_and_again_it_ends_with_the_same_samples(
     found: tuple[Path, RunResult], tmp_path: Path
 ) -> None:
-    generator, kills, code = random.Random(3), 0, -1
-    folder = tmp_path / "killed"
-    while code != 0:
+    generator, folder = random.Random(3), tmp_path / "killed"
+    shares = sorted(generator.uniform(0.0, 0.99) for _ in range(KILLS))
+    for share in shares:
         with start(folder) as child:
             assert child.stdout is not None
-            if kills < KILLS:
-                for _ in range(generator.randrange(1, 25)):
-                    child.stdout.readline()
-                time.sleep(generator.uniform(0.0, 1.0))
-                os.kill(child.pid, signal.SIGKILL)
-                kills += 1
-            else:
-                child.communicate()
-        code = child.returncode
-        assert code in (0, -signal.SIGKILL)
-    assert kills >= 3
+            reached = 0.0
+            while reached < share:
+                line = child.stdout.readline()
+                assert line, f"it ended before {share:.0%}"
+                reached = float(line.split()[2])
+            time.sleep(generator.uniform(0.0, 0.02))
+            os.kill(child.pid, signal.SIGKILL)
+        assert child.returncode == -signal.SIGKILL
+    with start(folder) as child:
+        child.communicate()
+    assert child.returncode == 0
     search = searched(RunResult.load(folder / "result.json"))
     assert figures(search.samples) == figures(searched(found[1]).samples)
     for number in range(1, SAMPLES + 1):
@@ -220,6 +253,7 @@ def test_two_processes_on_one_study_lose_and_repeat_nothing(tmp_path: Path) -> N
     table().save(folder / "table.parquet")
     pair = [start(folder), start(folder)]
     lines = [child.communicate()[0].splitlines() for child in pair]
+    lines = [[line.rpartition(" ")[0] for line in each] for each in lines]
     assert [child.returncode for child in pair] == [0, 0]
     search = searched(RunResult.load(folder / "result.json"))
     assert [s.number for s in search.samples] == list(range(1, SAMPLES + 1))
@@ -235,7 +269,7 @@ if __name__ == "__main__":
     Path(sys.argv[1]).mkdir(exist_ok=True)
     fake_search(
         Path(sys.argv[1]),
-        on_progress=lambda row: print(row["phase"], row["step"], flush=True),
+        on_progress=lambda row: print(row["phase"], row["step"], row["share"], flush=True),
         save_every_s=0.05,
         search=replace(SEARCH.search, samples=SAMPLES),
     )

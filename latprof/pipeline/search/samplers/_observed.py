@@ -7,10 +7,22 @@ from dataclasses import dataclass
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-__all__ = ["PROGRESS", "Observed", "describe_original", "describe_sample", "observed", "running"]
+__all__ = [
+    "MOVED",
+    "PROGRESS",
+    "Observed",
+    "describe_original",
+    "describe_sample",
+    "observed",
+    "progress_of",
+    "running",
+]
 
 #: The parameter: share of the way from the original (0) to the lowest that the masks reach (1).
 PROGRESS = "progress"
+#: The attribute of a trial that was taken elsewhere than at its parameter, for its widths would
+#: have been another's.
+MOVED = "moved"
 _EXCESS, _ERROR, _OBJECTIVE = "excess", "standard_error", "objective"
 
 
@@ -56,17 +68,22 @@ def observed(study: Study) -> list[Observed]:
     attrs = study.user_attrs
     found = [Observed(0.0, attrs[_EXCESS], attrs[_ERROR], attrs[_OBJECTIVE])]
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        attrs, value = trial.user_attrs, trial.value
-        assert value is not None
-        found.append(Observed(trial.params[PROGRESS], attrs[_EXCESS], attrs[_ERROR], value))
+        attrs, values = trial.user_attrs, trial.values
+        assert values is not None
+        found.append(Observed(progress_of(trial), attrs[_EXCESS], attrs[_ERROR], values[0]))
     return found
+
+
+def progress_of(trial: FrozenTrial) -> float:
+    """Where a sample is taken."""
+    return float(trial.user_attrs.get(MOVED, trial.params[PROGRESS]))
 
 
 def running(study: Study, trial: FrozenTrial) -> list[float]:
     """Where other samples are being taken now."""
     others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [
-        other.params[PROGRESS]
+        progress_of(other)
         for other in others
         if other.number != trial.number and PROGRESS in other.params
     ]
