@@ -49,6 +49,7 @@ class Graph:
         element_bytes: {parameter or buffer: bytes of each of its values}.
         attributes: {module: {attribute that holds a count of units, or ``attribute[i]`` of a
             tuple: group}}, as ``shrink`` sets them.
+        lookups: {weight of an embedding: (module, rows that it looks up) per call}.
     """
 
     groups: tuple[Group, ...]
@@ -62,6 +63,7 @@ class Graph:
     grouped: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     element_bytes: Mapping[str, int] = field(default_factory=dict)
+    lookups: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -135,6 +137,15 @@ class Graph:
                 for g, per_unit in op.mixing[side].items():
                     mixing[n, side, g] = per_unit
         return mixing, offset
+
+    def slices(self, name: str, dim: int) -> tuple[NDArray[np.float64], int]:
+        """Slices of a parameter along a dim: per unit of each group (G,), and how many stay."""
+        each = np.zeros(len(self.groups))
+        for g in self.prunable:
+            for part in (*g.readers, *g.writers):
+                if (part.name, part.dim) == (name, dim):
+                    each[g.index] += int((part.index >= 0).sum()) // g.size
+        return each, self.shapes[name][dim] - int(each @ np.array(self.sizes))
 
     def stats(self, counts: Sequence[int] | None = None) -> Stats:
         """MACs, parameters and activation bytes at these counts, for the traced batch."""

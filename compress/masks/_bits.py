@@ -13,6 +13,8 @@ __all__ = ["Bits"]
 
 #: Shares of the weight's range that are tried as the first clip range of each bit width.
 _SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
+#: Of a larger weight, every so many values stand for all when shares are compared.
+_MAX_COMPARED = 1 << 20
 
 
 class Bits(nn.Module):
@@ -95,6 +97,7 @@ def _range(weight: Tensor, bits: int, grid: str) -> Tensor:
     low, high = weight.min(), weight.max()
     whole = torch.stack([low, high if high > low else low + 1e-6])
     tried = [whole * share for share in _SHARES]
+    weight = weight.flatten()[:: max(1, weight.numel() // _MAX_COMPARED)]
     errors = [
         float((nearest(weight, ends[0], ends[1], bits, grid) - weight).square().sum())
         for ends in tried

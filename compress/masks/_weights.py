@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from latprof.compress.space import Option, Space
 
 __all__ = ["Factors", "Weights"]
 
+_NO_MASKS: Mapping[int, Tensor] = MappingProxyType({})
+
 
 class Factors(nn.Module):
-    """A weight as U diag(beta) V diag(mask)."""
+    """A weight as U diag(beta) V, with masks of the channels that it reads."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -30,16 +33,20 @@ class Factors(nn.Module):
         self.shape = weight.shape
         self.left, self.right = nn.Parameter(left), nn.Parameter(right)
 
-    def forward(self, beta: Tensor, mask: Tensor | None = None, *, defer: bool = False) -> Tensor:
+    def forward(
+        self, beta: Tensor, masks: Mapping[int, Tensor] = _NO_MASKS, *, defer: bool = False
+    ) -> Tensor:
         """
         Args:
             beta: of each rank, (rank,).
-            mask: of each input channel, (in,); None where nothing masks them.
+            masks: {dim of the weight: of each slice, (size of the dim,)}; of the first two dims.
             defer: leave a matrix to be multiplied out where it is used.
         """
         left: Tensor = self.left * beta.to(self.left.dtype)
         right: Tensor = self.right
-        if mask is not None:
+        if (mask := masks.get(0)) is not None:
+            left = left * mask.to(left.dtype)[:, None]
+        if (mask := masks.get(1)) is not None:
             each = mask.to(right.dtype)[:, None]
             right = (right.view(len(right), len(mask), -1) * each).flatten(1)
         if defer and len(self.shape) == 2:
@@ -87,8 +94,8 @@ class Weights(nn.Module):
         changed: dict[str, Tensor] = {}
         for option, factors in zip(self.space.ranks, self.factors, strict=True):
             name = option.layer.weight
-            mask = masks.pop((name, 1), None)
-            changed[name] = factors(scales[option.group.index], mask, defer=defer)
+            own = {dim: masks.pop((name, dim)) for dim in (0, 1) if (name, dim) in masks}
+            changed[name] = factors(scales[option.group.index], own, defer=defer)
         if defer:
             for name in self._narrow:
                 if (name, 1) in masks:

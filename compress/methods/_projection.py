@@ -90,8 +90,10 @@ class Projection:
                 count = min(count, int(alive.sum()))
             if option and option.n_of_m:
                 n, m = option.n_of_m
-                whole = importance.view(*option.layer.shape[:2], -1)
-                chosen = n_of_m(whole, m - round((m - n) * progress), m).nonzero().squeeze(1)
+                layer = option.layer
+                whole = layer.ordered(importance.view(layer.shape))
+                left = n_of_m(whole, m - round((m - n) * progress), m).view(whole.shape)
+                chosen = layer.restored(left).flatten().nonzero().squeeze(1)
             elif index in self._nested:
                 chosen = torch.arange(count, device=importance.device)
             else:

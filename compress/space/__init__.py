@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Quantize, Sparse
 from latprof.compress.space._counts import COUNTS, soft_counts
+from latprof.compress.space._layers import Layer, layers_of
+from latprof.compress.space._reach import Unreached, unreached
 from latprof.compress.space._residual import residual_blocks
 from latprof.compress.space._space import Option, Space, space_of
 
@@ -11,6 +13,7 @@ __all__ = [
     "COUNTS",
     "Block",
     "Depth",
+    "Layer",
     "LowRank",
     "Option",
     "Prune",
@@ -18,7 +21,10 @@ __all__ = [
     "Quantize",
     "Space",
     "Sparse",
+    "Unreached",
+    "layers_of",
     "residual_blocks",
     "soft_counts",
     "space_of",
+    "unreached",
 ]

@@ -67,7 +67,8 @@ class LowRank(Block):
     Args:
         init: also ``svd``: in proportion to the singular values of each weight.
         divisor: ranks are multiples of it.
-        layers: names or patterns of the linear and convolution layers it may factor.
+        layers: names or patterns of the layers it may factor: linear ones, convolutions that are
+            not grouped, transposed ones, embeddings.
     """
 
     divisor: int = 4
@@ -115,8 +116,10 @@ class Sparse(Block):
         pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels in one place of
             the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
             output and each place of the kernel, which is reached without a budget. It is chosen
-            over the input channels that stay, whose count is a multiple of M.
-        layers: names or patterns of the linear and convolution layers it may thin.
+            over the input channels that stay, whose count is a multiple of M. A grouped
+            convolution is thinned group by group.
+        layers: names or patterns of the layers it may thin, or of their parameters where a layer
+            has several, such as ``lstm.weight_hh_l0``.
     """
 
     pattern: str = "unstructured"
@@ -129,6 +132,11 @@ class Sparse(Block):
                 f"pattern is {self.pattern!r}; expected unstructured, blocks like 4x4, or N:M "
                 "with N < M like 2:4"
             )
+
+    @property
+    def is_patterned(self) -> bool:
+        """Whether zeros lie in tiles, or N of every M."""
+        return self.pattern != "unstructured"
 
     @property
     def block(self) -> tuple[int, int] | None:
@@ -156,7 +164,8 @@ class Quantize(Block):
         grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
             -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
             paper's, 2^b even steps between two learned ends, where zero may lie between two.
-        layers: names or patterns of the linear and convolution layers it may quantize.
+        layers: names or patterns of the layers it may quantize, or of their parameters where a
+            layer has several, such as ``lstm.weight_hh_l0``.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)

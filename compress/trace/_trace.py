@@ -63,6 +63,7 @@ def trace(
         buffers=frozenset(n for n, t in tensors.items() if not isinstance(t, nn.Parameter)),
         grouped=dict(tracer.grouped),
         element_bytes={name: t.element_size() for name, t in tensors.items()},
+        lookups=dict(tracer.lookups),
     )
     return probe_groups(model, graph) if probe else graph
 

@@ -24,6 +24,10 @@ from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from latprof.compress import Graph
+    from latprof.compress.space import Unreached
+
+#: Layers that one line names.
+_MOST_NAMES = 4
 
 
 @click.command("inspect", epilog=MODEL_HELP)
@@ -63,6 +67,7 @@ def command(
         _show_groups(graph, verbose)
         blocks = ", ".join(found.residual_blocks) or "none"
         click.echo(f"residual blocks that Depth may drop: {blocks}")
+        _show_unreached(found.unreached, verbose)
     _show_ops(found.workloads, found.latencies_s, every_op)
 
 
@@ -82,6 +87,17 @@ def _show_groups(graph: Graph, verbose: bool) -> None:
         rows,
         text=(0, 5),
     )
+
+
+def _show_unreached(unreached: Sequence[Unreached], verbose: bool) -> None:
+    """One line per block and reason, with the layers that it leaves."""
+    layers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in unreached:
+        layers[each.block, each.reason].append(each.layer)
+    for (block, reason), names in layers.items():
+        most = len(names) if verbose else _MOST_NAMES
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        click.echo(f"{block} leaves {', '.join(names[:most])}{more}: {reason}")
 
 
 def _show_ops(workloads: Sequence[Workload], latencies_s: Sequence[float], every_op: bool) -> None:

@@ -14,6 +14,7 @@ from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from latprof.compress import Graph
+    from latprof.compress.space import Unreached
 
 __all__ = ["Inspection", "inspect"]
 
@@ -29,6 +30,7 @@ class Inspection:
         residual_blocks: modules that Depth may drop.
         latencies_s: of each workload alone, seconds; empty without a table.
         warnings: of reading the file and the table, one line each.
+        unreached: layers that LowRank, Sparse or Quantize leave as they are, and why.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Inspection:
     residual_blocks: tuple[str, ...] = ()
     latencies_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    unreached: tuple[Unreached, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -59,6 +62,7 @@ class Inspection:
             "activation_bytes": self.activation_bytes,
             "ops": ops,
             "residual_blocks": list(self.residual_blocks),
+            "unreached": [vars(each) for each in self.unreached],
         }
         if self.latencies_s:
             figures["latency_s"] = sum(self.latencies_s)
@@ -80,7 +84,8 @@ def inspect(
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
 ) -> Inspection:
-    """The ops of ``model``, its channel groups, which of them can shrink, and why not the others.
+    """The ops of ``model``, its channel groups, which of them can shrink, and why not the others;
+    and the layers that other blocks do not reach, each with the reason.
 
     Args:
         model: MODEL string or exported file; see ``latprof.profile``.
@@ -98,6 +103,7 @@ def inspect(
         ['stem.conv', 'stage1.0.conv1']
     """
     graph, blocks, warnings = None, list[str](), tuple[str, ...]()
+    left: tuple[Unreached, ...] = ()
     if Path(model).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
@@ -107,12 +113,13 @@ def inspect(
             warnings = (f"{model}: {note}",)
     else:
         from latprof.compress import trace  # torch, which files do without
-        from latprof.compress.space import residual_blocks
+        from latprof.compress.space import residual_blocks, unreached
         from latprof.models import load_model
 
         module, example_inputs = load_model(model, trust=trust)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
+        left = unreached(module, graph)
         if graph.uncounted:
             warnings = (f"{model}: {graph.uncounted}",)
     latencies_s = tuple[float, ...]()
@@ -121,7 +128,7 @@ def inspect(
         predicted = surrogate.predict(workloads)
         latencies_s = tuple(map(float, predicted.latency_s))
         warnings += predicted.warnings
-    return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings)
+    return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings, left)
 
 
 def _groups(graph: Graph) -> list[dict[str, Any]]:

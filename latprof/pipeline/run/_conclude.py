@@ -65,7 +65,7 @@ def conclude(
             latency_s=original_s * share[name],
             predicted_s=_predicted_s(comp, files[name]),
             params=sum(p.numel() for p in model.parameters()),
-            macs=round(macs.exact(counts)),
+            macs=round(macs.exact(counts, comp.goals.paying(counts))),
             file=str(files[name]),
             non_zeros=sum(int(p.count_nonzero()) for p in model.parameters()),
             bytes=files[name].stat().st_size,
@@ -123,11 +123,13 @@ def _budgets(
     done: Compression, original_s: float, compressed: NetworkResult
 ) -> tuple[BudgetOutcome, ...]:
     comp, outcomes = done.comp, []
+    counts = comp.counts()
+    factored = comp.goals.paying(counts)
     for goal in comp.goals.each:
         is_latency = goal.cost is comp.cost_model
         follows = is_latency and not goal.budget.is_lowest
         limit = goal.budget.limit(original_s) if follows else goal.limit
-        reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
+        reached = compressed.latency_s if is_latency else goal.cost.exact(counts, factored)
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))
