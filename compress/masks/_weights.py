@@ -16,6 +16,7 @@ from latprof.compress.masks._bits import Bits
 from latprof.compress.masks._deferred import Masked, Product
 from latprof.compress.masks._recompute import recomputed_in
 from latprof.compress.masks._swap import Swap
+from latprof.compress.masks._tiles import Tiles
 from latprof.compress.shrink import gated, split
 from latprof.compress.space import Option, Space
 
@@ -74,6 +75,7 @@ class Weights(nn.Module):
             Bits(model.get_parameter(o.layer.weight), o.block.bits, o.block.grid)  # type: ignore[union-attr]
             for o in space.bits
         )
+        self.tiles = nn.ModuleList(Tiles(o) for o in space.sparse)
         for option in space.ranks:
             model.get_parameter(option.layer.weight).requires_grad_(False)
         self._narrow = [name for name in space.narrow if name not in others]
@@ -101,10 +103,10 @@ class Weights(nn.Module):
                 if (name, 1) in masks:
                     changed[name] = Masked(params[name], masks.pop((name, 1)))
         changed |= multiplied(params, masks)
-        for option in self.space.sparse:
+        for option, tiles in zip(self.space.sparse, self.tiles, strict=True):
             name = option.layer.weight
             weight = changed.get(name, params[name])
-            mask = option.per_weight(scales[option.group.index])
+            mask = tiles.per_weight(scales[option.group.index])  # type: ignore[operator]
             changed[name] = weight * mask.to(weight.dtype)
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             name = option.layer.weight
@@ -196,8 +198,17 @@ class Weights(nn.Module):
         errors: Tensor = self.bits[place].errors(weight)  # type: ignore[operator]
         return -torch.diff(errors, prepend=weight.square().sum()[None]).clamp_max(0)
 
+    def tiles_of(self, option: Option) -> Tiles:
+        """Of one of the layers under Sparse."""
+        tiles: Tiles = self.tiles[self.space.sparse.index(option)]  # type: ignore[assignment]
+        return tiles
+
+    def orders(self) -> list[Tensor]:
+        """What is chosen beside the masks: the order of channels in tiles."""
+        return [each for t in self.tiles if t.is_tiled for each in (t.rows, t.columns)]  # type: ignore[misc]
+
     def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
-        """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
+        """(the weight's shape) bool: weights that lie in channels that are kept.
 
         Args:
             keeps: per channel group, (size,) bool.
@@ -207,4 +218,4 @@ class Weights(nn.Module):
         for (name, dim), keep in self.space.graph.kept(keeps).items():
             if name == option.layer.weight:
                 alive &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
-        return option.units(alive).any(1)
+        return alive

@@ -31,7 +31,7 @@ def factored(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
                 f"{path} is {type(layer).__name__}; expected a linear layer, a convolution or an "
                 "embedding"
             )
-        left, right = split(layer.weight, rank)
+        left, right = split(layer.get_parameter("weight"), rank)
         pair = _pair(layer, left, right).train(layer.training)
         if not path:  # the model is this layer
             return pair
@@ -61,30 +61,31 @@ def _is_known(layer: nn.Module) -> bool:
 def _rank(reduce: nn.Module) -> int:
     """Units between the two."""
     outputs = 1 if isinstance(reduce, nn.Embedding) else 0
-    return reduce.weight.shape[outputs]  # type: ignore[union-attr, return-value]
+    return reduce.get_parameter("weight").shape[outputs]
 
 
 def _pair(layer: nn.Module, left: Tensor, right: Tensor) -> nn.Sequential:
     """Two layers whose product is the weight, ``left`` (first dim, rank) times ``right`` (rank,
     all others); the bias comes last. Of a weight whose first dim is of inputs ``left`` comes first,
     of others ``right``."""
+    rank = left.shape[1]
     if isinstance(layer, nn.Linear):
-        first, second = copy.deepcopy(layer), copy.deepcopy(layer)
-        first.out_features = second.in_features = left.shape[1]
-        first.weight, second.weight = _parameter(right), _parameter(left)
-    elif isinstance(layer, nn.Embedding):
-        first, second = copy.deepcopy(layer), _linear(right.T)
-        first.embedding_dim = left.shape[1]
-        first.weight = _parameter(left)
-    elif isinstance(layer, _ConvTransposeNd):
+        reduce, expand = copy.deepcopy(layer), copy.deepcopy(layer)
+        reduce.out_features = expand.in_features = rank
+        reduce.weight, expand.weight = _parameter(right), _parameter(left)
+        return _sequence(reduce, expand)
+    if isinstance(layer, nn.Embedding):
+        table = copy.deepcopy(layer)
+        table.embedding_dim, table.weight = rank, _parameter(left)
+        return _sequence(table, _linear(right.T))
+    if isinstance(layer, _ConvTransposeNd):
         return _transposed_pair(layer, left, right)
-    elif isinstance(layer, _ConvNd):
+    if isinstance(layer, _ConvNd):
         return _convolutions(layer, left, right)
-    else:  # GPT-2's Conv1D, whose weight is (inputs, outputs); one cannot be without a bias
-        first, second = _linear(left.T), copy.deepcopy(layer)
-        vars(second).update(nx=left.shape[1])
-        second.weight = _parameter(right)
-    return _sequence(first, second)
+    last = copy.deepcopy(layer)  # GPT-2's Conv1D, which has a bias always: (inputs, outputs)
+    vars(last).update(nx=rank)
+    last.weight = _parameter(right)
+    return _sequence(_linear(left.T), last)
 
 
 def _convolutions(layer: _ConvNd, left: Tensor, right: Tensor) -> nn.Sequential:

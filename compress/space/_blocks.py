@@ -115,8 +115,8 @@ class Sparse(Block):
     Args:
         pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels in one place of
             the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
-            output and each place of the kernel, which is reached without a budget. It is chosen
-            over the input channels that stay, whose count is a multiple of M. A grouped
+            output and each place of the kernel, which is reached without a budget. Both are chosen
+            over the channels that stay, whose counts are multiples of R, C or M. A grouped
             convolution is thinned group by group.
         layers: names or patterns of the layers it may thin, or of their parameters where a layer
             has several, such as ``lstm.weight_hh_l0``.

@@ -107,7 +107,6 @@ def layers_of(model: nn.Module, graph: Graph) -> list[Layer]:
         kind = _kind(module)
         if not kind:
             continue
-        convolution = isinstance(module, _ConvNd)
         mine = tuple(ops.get(path, ()))
         works = [graph.ops[n].workload for n in mine]
         layer = Layer(
@@ -116,7 +115,7 @@ def layers_of(model: nn.Module, graph: Graph) -> list[Layer]:
             mine,
             name,
             kind,
-            module.groups if convolution else 1,
+            module.groups if isinstance(module, _ConvNd) else 1,
             isinstance(module, _ConvTransposeNd) or is_conv1d(module),
             lookups=sum(
                 n for where, n in graph.lookups.get(_full(path, name), ()) if where == path

@@ -24,6 +24,8 @@ from latprof.workloads import Conv2d, MatMul, Workload
 
 __all__ = ["Option", "Residual", "Space", "space_of"]
 
+#: Output and input channels, each in the order in which tiles take them.
+_Order = tuple[Tensor, Tensor]
 #: Layers that a refusal names.
 _MOST_REASONS = 3
 
@@ -51,24 +53,28 @@ class Option:
         """Weights that one unit of zeros holds."""
         return self.tile[0] * self.tile[1]
 
-    def units(self, weight: Tensor) -> Tensor:
+    def units(self, weight: Tensor, order: _Order | None = None) -> Tensor:
         """The layer's weight, or a tensor like it, unit by unit: (size, weights_per_unit). A tile
-        lies in one place of a kernel."""
+        lies in one place of a kernel, over channels that are neighbors in ``order``."""
         if self.tile == (1, 1):
             return weight.reshape(-1, 1)
         (rows, columns), (out, inner) = self.tile, self.layer.channels
         ordered = self.layer.ordered(weight)
+        if order is not None:
+            ordered = ordered[order[0]][:, order[1]]
         whole = ordered.reshape(out // rows, rows, inner // columns, columns, -1)
         return whole.permute(0, 2, 4, 1, 3).reshape(self.group.size, -1)
 
-    def per_weight(self, units: Tensor) -> Tensor:
+    def per_weight(self, units: Tensor, order: _Order | None = None) -> Tensor:
         """Figures of units (size,) in the shape of the layer's weight."""
         if self.tile == (1, 1):
             return units.view(self.layer.shape)
         (rows, columns), (out, inner) = self.tile, self.layer.channels
         tiles = units.view(out // rows, 1, inner // columns, 1, -1)
-        whole = tiles.expand(-1, rows, -1, columns, -1)
-        return self.layer.restored(whole.reshape(out, inner, -1))
+        whole = tiles.expand(-1, rows, -1, columns, -1).reshape(out, inner, -1)
+        if order is not None:
+            whole = whole[order[0].argsort()][:, order[1].argsort()]
+        return self.layer.restored(whole)
 
 
 @dataclass(frozen=True)
