@@ -15,10 +15,11 @@ from latprof.compress.graph import multiplied
 from latprof.compress.masks._bits import Bits
 from latprof.compress.masks._deferred import Masked, Product
 from latprof.compress.masks._recompute import recomputed_in
+from latprof.compress.masks._scales import Scales
 from latprof.compress.masks._swap import Swap
 from latprof.compress.masks._tiles import Tiles
 from latprof.compress.shrink import gated, split
-from latprof.compress.space import Option, Space
+from latprof.compress.space import Option, Quantize, Space
 
 __all__ = ["Factors", "Weights"]
 
@@ -72,8 +73,15 @@ class Weights(nn.Module):
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
         self.bits = nn.ModuleList(
-            Bits(model.get_parameter(o.layer.weight), o.block.bits, o.block.grid)  # type: ignore[union-attr]
+            Bits(
+                model.get_parameter(o.layer.weight),
+                o.block.bits,
+                o.block.grid,
+                scales=Scales(o.layer, o.block.scales),
+                half=o.block.half,
+            )
             for o in space.bits
+            if isinstance(o.block, Quantize)
         )
         self.tiles = nn.ModuleList(Tiles(o) for o in space.sparse)
         for option in space.ranks:
@@ -177,10 +185,13 @@ class Weights(nn.Module):
         if not self.space.bits:
             return
         params = self.swap.parameters(model)
-        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
-        for option, bits in zip(self.space.bits, self.bits, strict=True):
+        channels = scales[: len(self.space.graph.groups)]
+        changed = self.space.graph.masked(params, channels)
+        keeps = [s.detach() != 0 for s in channels]
+        for option, bits in zip(self.space.bits, self._coded(), strict=True):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
-            bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
+            laid = bits.scales.is_blocked and bits.scales.lay(self.alive(option, keeps))
+            bits.refit(weight, scales[option.group.index], every=laid)
 
     @torch.no_grad()
     def spectra(self) -> dict[int, Tensor]:
@@ -204,8 +215,15 @@ class Weights(nn.Module):
         return tiles
 
     def orders(self) -> list[Tensor]:
-        """What is chosen beside the masks: the order of channels in tiles."""
-        return [each for t in self.tiles if t.is_tiled for each in (t.rows, t.columns)]  # type: ignore[misc]
+        """What is chosen beside the masks: the order of channels in tiles, and in blocks of a range
+        with those ranges."""
+        tiles = [t for t in self.tiles if isinstance(t, Tiles) and t.is_tiled]
+        tiled = [each for t in tiles for each in (t.rows, t.columns)]
+        blocked = (b for b in self._coded() if b.scales.is_blocked)
+        return tiled + [t for b in blocked for t in (b.scales.columns, b.begin, b.stretch)]
+
+    def _coded(self) -> list[Bits]:
+        return [b for b in self.bits if isinstance(b, Bits)]
 
     def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
         """(the weight's shape) bool: weights that lie in channels that are kept.

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantise, Quantize, Sparse
+from latprof.compress.space._blocks import (
+    SCALE_BLOCK,
+    Block,
+    Depth,
+    LowRank,
+    Prune,
+    Quantise,
+    Quantize,
+    Sparse,
+)
 from latprof.compress.space._counts import COUNTS, soft_counts
 from latprof.compress.space._layers import Layer, layers_of
 from latprof.compress.space._reach import Unreached, unreached
@@ -11,6 +20,7 @@ from latprof.compress.space._space import Option, Space, space_of
 
 __all__ = [
     "COUNTS",
+    "SCALE_BLOCK",
     "Block",
     "Depth",
     "Layer",

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from latprof.compress.space._counts import check_count
 from latprof.errors import UsageError
 
-__all__ = ["Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
+__all__ = ["SCALE_BLOCK", "Block", "Depth", "LowRank", "Prune", "Quantise", "Quantize", "Sparse"]
 
 _INITS = ("importance", "one", "uniform")
 #: Bits of a weight that files store: of integers, and of float16.
 _WIDTHS = frozenset({*range(1, 9), 16})
 _GRIDS = ("even", "integer", "symmetric")
+#: Inputs that share a step.
+SCALE_BLOCK = 32
+_SCALES = ("tensor", "channel", f"block-{SCALE_BLOCK}")
+_HALVES = ("float16", "bfloat16")
 #: Where the masks of ranks may start besides.
 _SVD = "svd"
 
@@ -159,18 +163,24 @@ class Quantize(Block):
     int8 saves in latency is a matter of the exported file: ``export_int8``.
 
     Args:
-        bits: ascending widths that a weight may have, 1 to 8, or 16, which is float16; it may also
+        bits: ascending widths that a weight may have, 1 to 8, or 16, which is ``half``; it may also
             stay as it is. A file stores 3 bits as 4, and 5 to 7 as 8.
         grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
             -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
             paper's, 2^b even steps between two learned ends, where zero may lie between two.
         layers: names or patterns of the layers it may quantize, or of their parameters where a
             layer has several, such as ``lstm.weight_hh_l0``.
+        scales: what has a step of its own: the whole ``tensor``; each output ``channel``, and each
+            row of an embedding; or ``block-32``, each 32 neighboring inputs of each output. From
+            2 bits on, of whole numbers of steps.
+        half: what 16 bits are: ``float16``, or ``bfloat16`` with the range of float32.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)
     layers: tuple[str, ...] = ("*",)
     grid: str = "integer"
+    scales: str = "tensor"
+    half: str = "float16"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +190,15 @@ class Quantize(Block):
             )
         if self.grid not in _GRIDS:
             raise UsageError(f"grid is {self.grid!r}; expected one of {', '.join(_GRIDS)}")
+        if self.scales not in _SCALES:
+            raise UsageError(f"scales is {self.scales!r}; expected one of {', '.join(_SCALES)}")
+        if self.half not in _HALVES:
+            raise UsageError(f"half is {self.half!r}; expected one of {', '.join(_HALVES)}")
+        if self.scales != "tensor" and (self.grid == "even" or self.bits[0] == 1):
+            raise UsageError(
+                f"scales is {self.scales!r} with grid {self.grid!r} and bits {self.bits}; expected "
+                "widths from 2 on and another grid than even, whose values are multiples of a scale"
+            )
 
 
 def _check_divisor(divisor: int) -> None:
