@@ -78,10 +78,15 @@ class Cost(nn.Module):
             saved = self.saved(torch.tensor(counts, dtype=torch.float32)).tolist()
         return [o.layer.path for o, s in zip(self.space.ranks, saved, strict=True) if s > 0]
 
-    def exact(self, counts: Sequence[int]) -> float:
-        """The figure at whole counts, where ``forward`` may be smooth between steps."""
+    def exact(self, counts: Sequence[int], factored: Sequence[str] | None = None) -> float:
+        """The figure at whole counts, where ``forward`` may be smooth between steps; with the
+        layers named in ``factored`` as two, by default those that pay."""
+        row = torch.tensor(counts, dtype=torch.float32)
+        taken = None
+        if factored is not None:
+            taken = torch.tensor([float(o.layer.path in factored) for o in self.space.ranks])
         with torch.no_grad():
-            return float(self(torch.tensor(counts, dtype=torch.float32)))
+            return float(self(row, taken))
 
     def feasible_range(self) -> FeasibleRange:
         """From every group at its minimum to every group at its full size."""
@@ -103,6 +108,7 @@ class _OpsCost(Cost):
     offset: Tensor
     places: Tensor
     owner: Tensor
+    looked_up: Tensor
 
     def __init__(
         self, space: Space, ops: Any, *, constant: float = 0.0, per_op: float = 0.0
@@ -121,10 +127,21 @@ class _OpsCost(Cost):
                 [mixing, [np.stack([mixing[n, 0], rank]), np.stack([rank, mixing[n, 1]])]]
             )
             offset = np.concatenate([offset, [[offset[n, 0], 0.0], [0.0, offset[n, 1]]]])
+        lookups = space.lookups()
+        for option, _ in lookups:
+            rank = np.zeros(len(space.groups))
+            rank[option.group.index] = 1.0
+            per_group, stays = space.graph.slices(option.layer.weight, 1)
+            mixing = np.concatenate(
+                [mixing, [np.stack([rank, np.pad(per_group, (0, extra.shape[2]))])]]
+            )
+            offset = np.concatenate([offset, [[0.0, stays]]])
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (N, 2, G)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (N, 2)
         of_option = {o.group.index: f for f, o in enumerate(space.ranks)}
         self.register_buffer("places", torch.tensor([p[0] for p in pairs], dtype=torch.int64))
+        looked_up = [of_option[option.group.index] for option, _ in lookups]
+        self.register_buffer("looked_up", torch.tensor(looked_up, dtype=torch.int64), False)
         self.register_buffer(
             "owner",
             torch.tensor([of_option[p[1].group.index] for p in pairs], dtype=torch.int64),
@@ -136,9 +153,12 @@ class _OpsCost(Cost):
         whole = self._left(each[..., : self.whole], counts).sum(-1) + self.constant
         saved = each.new_zeros((*each.shape[:-1], len(self.space.ranks)))
         if len(self.places):
-            two = each[..., self.whole :].unflatten(-1, (-1, 2)).sum(-1)
+            two = each[..., self.whole : self.whole + 2 * len(self.places)]
+            two = two.unflatten(-1, (-1, 2)).sum(-1)
             less = self._left(each[..., self.places] - two, counts, self.places)
             saved = saved.index_add(-1, self.owner, less)
+        if len(self.looked_up):  # an op more, and none less
+            saved = saved.index_add(-1, self.looked_up, -each[..., -len(self.looked_up) :])
         return whole, saved
 
 
@@ -151,14 +171,17 @@ class LatencyCost(_OpsCost):
         composition = surrogate.composition
         super().__init__(
             space,
-            surrogate.torch_module(_all_ops(space), alternatives=2 * len(space.pairs())),
+            surrogate.torch_module(
+                _all_ops(space), alternatives=2 * len(space.pairs()) + len(space.lookups())
+            ),
             constant=composition.constant_s,
             per_op=composition.per_op_s,
         )
         self.surrogate = surrogate
 
-    def exact(self, counts: Sequence[int]) -> float:
-        workloads = self.space.workloads(counts, self.paying(counts))
+    def exact(self, counts: Sequence[int], factored: Sequence[str] | None = None) -> float:
+        factored = self.paying(counts) if factored is None else factored
+        workloads = self.space.workloads(counts, factored)
         predicted = self.surrogate.predict_model(workloads)
         return float(predicted.latency_s) * float(self.correction)
 
@@ -171,8 +194,9 @@ class MacsCost(_OpsCost):
     def __init__(self, space: Space) -> None:
         super().__init__(space, _Macs(_all_ops(space)))
 
-    def exact(self, counts: Sequence[int]) -> float:
-        return float(sum(w.macs for w in self.space.workloads(counts, self.paying(counts))))
+    def exact(self, counts: Sequence[int], factored: Sequence[str] | None = None) -> float:
+        factored = self.paying(counts) if factored is None else factored
+        return float(sum(w.macs for w in self.space.workloads(counts, factored)))
 
 
 class _Macs(nn.Module):
@@ -199,6 +223,8 @@ class _Macs(nn.Module):
 
 
 def _all_ops(space: Space) -> list[Workload]:
-    """Every op whole, then the pairs that may stand for some."""
+    """Every op whole, then the pairs that may stand for some, then what lookups in a table of few
+    columns are multiplied by."""
     whole = space.graph.workloads()
-    return [*whole, *(w for _, _, first, second in space.pairs() for w in (first, second))]
+    pairs = (w for _, _, first, second in space.pairs() for w in (first, second))
+    return [*whole, *pairs, *(w for _, w in space.lookups())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor
 
 from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.export import CODE_BITS, node_bytes
-from latprof.compress.space import Option, Space
+from latprof.compress.space import SCALE_BLOCK, Option, Quantize, Space
 
 __all__ = ["FileBytesCost"]
 
 _FLOAT_BITS, _HALF_BITS = 32, 16
+#: What is known of each width, see ``_ladder``.
+_RUNGS = ("bits", "bitmap_bits", "dense", "bitmap", "per_scale", "per_channel")
 
 
 class FileBytesCost(WeightsCost):
@@ -32,9 +35,8 @@ class FileBytesCost(WeightsCost):
     constant: Tensor
     numbers: Tensor
     bits: Tensor
-    dense: Tensor
-    bitmap: Tensor
-    per_channel: Tensor
+    outputs: Tensor
+    per_block: Tensor
 
     def __init__(self, space: Space) -> None:
         super().__init__(space)
@@ -53,45 +55,83 @@ class FileBytesCost(WeightsCost):
         numbers = torch.tensor(sizes, dtype=torch.float32)
         self.register_buffer("numbers", numbers, persistent=False)  # (T,) bytes of each number
         ladders = [self._ladder(option) for option in space.bits]
-        for place, name in enumerate(("bits", "dense", "bitmap", "per_channel")):
-            rungs = torch.tensor([ladder[place] for ladder in ladders], dtype=torch.float32)
+        for name in _RUNGS:
+            rungs = torch.tensor([ladder[name] for ladder in ladders], dtype=torch.float32)
             self.register_buffer(name, rungs, persistent=False)  # (C, L + 2)
+        outputs = [option.layer.outputs_dim for option in space.bits]
+        self.register_buffer("outputs", torch.tensor(outputs, dtype=torch.int64), persistent=False)
+        per_block = [_has_blocks(option) for option in space.bits]
+        self.register_buffer("per_block", torch.tensor(per_block), persistent=False)
 
-    def _ladder(self, option: Option) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Of no width, each width, and the weight as it is: bits of a value; bytes besides the
-        values, without a bitmap and with one; bytes per output channel."""
+    def _ladder(self, option: Option) -> dict[str, list[float]]:
+        """Of no width, each width, and the weight as it is, without a bitmap and with one: bits of
+        a value, bytes of the decoding ops and tables, bytes per scale; bytes per output channel."""
+        block = option.block
+        assert isinstance(block, Quantize)
         folded = option.layer.path in self.space.norms.values()
-        bits, dense, bitmap, per_channel = [0.0], [0.0], [0.0], [0.0]
-        for width in option.block.bits:  # type: ignore[union-attr]
-            stored = _HALF_BITS if width == _HALF_BITS else min(b for b in CODE_BITS if b >= width)
-            grid = stored == CODE_BITS[-1] and option.block.grid != "even"  # type: ignore[union-attr]
-            values = "float16" if stored == _HALF_BITS else "grid" if grid else "table"
+        scaled = block.scales != "tensor"
+        found: dict[str, list[float]] = {name: [0.0] for name in _RUNGS}
+        for width in block.bits:
+            stored = _HALF_BITS if width == _HALF_BITS else _stored(width)
+            values = _values(block, width)
+            # Of integer grids some rows reach up, and some down: one zero for all takes a bit more.
+            both = width + 1 if values == "rows" and block.grid == "integer" else width
+            zeros = values == "rows" and _stored(both) != stored
             table = 4 * 2**width if values == "table" else 0
-            bits.append(stored)
-            dense.append(node_bytes(values, stored, bitmap=False, factors=folded) + table)
-            bitmap.append(node_bytes(values, stored, bitmap=True, factors=folded) + table)
-            per_channel.append(4.0 * folded)
-        last = node_bytes("float32", _FLOAT_BITS, bitmap=True)
-        return [*bits, _FLOAT_BITS], [*dense, 0], [*bitmap, last], [*per_channel, 0]
+            padded = values == "rows" and _has_blocks(option) and self._is_padded(option)
+            more = {"factors": folded, "padded": padded}
+            of_bitmap = stored if values != "rows" else _stored(both)
+            for name, value in {
+                "bits": stored,
+                "bitmap_bits": of_bitmap,
+                "dense": node_bytes(values, stored, bitmap=False, zeros=zeros, **more) + table,
+                "bitmap": node_bytes(values, min(of_bitmap, 16), bitmap=True, **more) + table,
+                "per_scale": (5.0 if zeros else 4.0) * scaled * (values == "rows"),
+                "per_channel": 4.0 * folded,
+            }.items():
+                found[name].append(float(value))
+        plain = {"bits": _FLOAT_BITS, "bitmap_bits": _FLOAT_BITS, "bitmap": self._plain_bitmap}
+        for name, rungs in found.items():
+            rungs.append(float(plain.get(name, 0)))
+        return found
+
+    def _is_padded(self, option: Option) -> bool:
+        inner = math.prod(option.layer.shape[1:])
+        return inner > SCALE_BLOCK and inner % SCALE_BLOCK != 0
 
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         dims, numel, left = self.sizes(counts)
         plain = self.numbers * numel
         dense, sparse = plain, self.numbers * left + numel / 8 + self._plain_bitmap
         if len(self.coded):
-            channels = dims[..., self.coded, 0]
-            bits, dense_more, bitmap_more, each = self._rungs(counts)
-            more = channels * each
+            at = self._rungs(counts)
             n, z = numel[..., self.coded], left[..., self.coded]
+            channels = dims[..., self.coded, :].gather(
+                -1, self.outputs.expand(*n.shape)[..., None]
+            )[..., 0]
+            stored, scales = self._rows(n, channels)
+            more = channels * at["per_channel"] + scales * at["per_scale"]
+            stored = torch.where(at["per_scale"] > 0, stored, n)
             # of one bit, zeros would be a third value
-            whole = torch.where(z < n, bits.clamp_min(2), bits) * n / 8 + dense_more + more
-            parted = bits * z / 8 + n / 8 + bitmap_more + more
+            bits = torch.where(z < n, at["bits"].clamp_min(2), at["bits"])
+            whole = bits * stored / 8 + at["dense"] + more
+            parted = at["bitmap_bits"] * z / 8 + stored / 8 + at["bitmap"] + more
             dense = dense.index_copy(-1, self.coded, whole.minimum(plain[..., self.coded]))
             sparse = sparse.index_copy(-1, self.coded, parted)
         size = torch.where(left < numel, sparse.minimum(dense), dense)
         saved = self.pairs_saved(dims, counts, self.numbers[self.places])
         whole_file = self._left(size, counts).sum(-1) + self.constant
         return whole_file, self._left(saved, counts, self.places)
+
+    def _rows(self, values: Tensor, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of weights of so many values and output channels (..., C): values in whole blocks, and
+        scales."""
+        inner = values / channels.clamp_min(1)
+        part = inner / SCALE_BLOCK
+        blocks = part + (part.ceil() - part).detach()
+        size = inner.clamp_max(SCALE_BLOCK)
+        padded = torch.where(self.per_block, channels * blocks * size, values)
+        return padded, torch.where(self.per_block, channels * blocks, channels)
 
     @property
     def _plain_bitmap(self) -> int:
@@ -103,13 +143,35 @@ class FileBytesCost(WeightsCost):
         state_dict.pop(f"{prefix}ladder", None)  # of older versions
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _rungs(self, counts: Tensor) -> list[Tensor]:
-        """Of each coded weight, (..., C): its bits, and the other figures of ``_ladder``."""
+    def _rungs(self, counts: Tensor) -> dict[str, Tensor]:
+        """Of each coded weight, (..., C): the figures of ``_ladder``."""
         place = counts[..., self.levels]
         below = place.detach().floor().long().clamp(0, self.bits.shape[1] - 2)
-        found = []
-        for ladder in (self.bits, self.dense, self.bitmap, self.per_channel):
-            rungs = ladder.expand(*below.shape, -1)
+        found = {}
+        for name in _RUNGS:
+            rungs = getattr(self, name).expand(*below.shape, -1)
             low, high = (rungs.gather(-1, (below + up)[..., None])[..., 0] for up in (0, 1))
-            found.append(low + (place - below) * (high - low))
+            found[name] = low + (place - below) * (high - low)
         return found
+
+
+def _values(block: Quantize, width: int) -> str:
+    """How a width is stored, as ``Encoding.values`` has it."""
+    if width == _HALF_BITS:
+        return block.half
+    if block.scales != "tensor":
+        return "rows"
+    grid = _stored(width) == CODE_BITS[-1] and block.grid != "even"
+    return "grid" if grid else "table"
+
+
+def _stored(width: int) -> int:
+    """Bits of a code; where codes do not do, of a number."""
+    return next((b for b in CODE_BITS if b >= width), _FLOAT_BITS)
+
+
+def _has_blocks(option: Option) -> bool:
+    """Whether a scale is that of a block of inputs."""
+    block = option.block
+    blocked = isinstance(block, Quantize) and block.scales == f"block-{SCALE_BLOCK}"
+    return blocked and not option.layer.inputs_first

@@ -49,7 +49,8 @@ class Goal:
 
 
 class Goals(nn.Module):
-    """All budgets together; the first decides which layers are factored. Without any, there is one
+    """All budgets together; the first decides which layers are factored, and the first of
+    parameters or bytes which embeddings are. Without any, there is one
     figure to lower and nothing to meet: latency, else bytes where zeros or bits are all that is
     saved, else MACs.
 
@@ -143,7 +144,8 @@ class Goals(nn.Module):
 
     def paying(self, counts: Sequence[int]) -> list[str]:
         """Paths of the layers that are factored at these counts."""
-        return self.each[0].cost.paying(counts)
+        taken = self._saves(torch.tensor(counts, dtype=torch.float32)).tolist()
+        return [o.layer.path for o, pays in zip(self.space.ranks, taken, strict=True) if pays]
 
     def ever_paying(self) -> list[str]:
         """Paths of the layers that cost less as two at some rank, at full widths."""
@@ -158,8 +160,20 @@ class Goals(nn.Module):
     def _factored(self, counts: Tensor) -> Tensor | None:
         if len(self.each) == 1 or not self.space.ranks:
             return None
-        with torch.no_grad():
-            return (self.each[0].cost.saved(counts) > 0).to(counts.dtype)
+        return self._saves(counts).to(counts.dtype)
+
+    @torch.no_grad()
+    def _saves(self, counts: Tensor) -> Tensor:
+        """(..., F) whether each layer costs less as two, for the first budget; a factored embedding
+        saves no latency, so that the first budget of weights decides about it."""
+        saves = self.each[0].cost.saved(counts) > 0
+        of_weights = (g for g in self.each[1:] if isinstance(g.cost, WeightsCost))
+        lookups = torch.tensor([bool(o.layer.lookups) for o in self.space.ranks])
+        if bool(lookups.any()) and not isinstance(self.each[0].cost, WeightsCost):
+            for goal in of_weights:
+                lookups = lookups.to(saves.device)
+                return torch.where(lookups, goal.cost.saved(counts).to(saves.device) > 0, saves)
+        return saves
 
 
 def _nothing_to_meet(space: Space, latencies: Mapping[str, Latency]) -> Budget:

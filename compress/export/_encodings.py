@@ -1,9 +1,10 @@
 """How a weight may be stored in fewer bytes, and how many those are.
 
 Two questions are answered for each tensor. Where its values come from: ``float32``, ``float16``
-(where every value is one), or codes of 1, 2, 4 or 8 bits into a table of its distinct values.
-And whether its zeros are stored: with a ``bitmap`` of one bit per weight, the values are those of
-the non-zeros alone. All give back each value exactly.
+or ``bfloat16`` (where every value is one), codes of 1, 2, 4 or 8 bits into a table of its distinct
+values, or such codes of whole steps, each output channel or block of 32 inputs with a step of its
+own. And whether its zeros are stored: with a ``bitmap`` of one bit per weight, the values are those
+of the non-zeros alone. All give back each value exactly.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from latprof.compress.export._grids import RowGrid, row_grids
+
 __all__ = ["CODE_BITS", "Encoding", "Floats", "best_encoding", "node_bytes", "payload_bytes"]
 
 Floats = NDArray[np.float32]
@@ -22,9 +25,14 @@ Floats = NDArray[np.float32]
 CODE_BITS = (1, 2, 4, 8)
 #: Bytes of names, shapes and decoding ops in an ONNX file, by kind of values; a bitmap, and factors
 #: per output channel, add theirs. Measured of networks of twenty layers; names differ.
-_NODE_BYTES = {"float32": 0, "float16": 27, "grid": 69, "table": 145, "table8": 67}
+_NODE_BYTES = {
+    "float32": 0, "float16": 27, "bfloat16": 27, "grid": 69, "table": 145, "table8": 67,
+    "rows": 230, "rows8": 105,
+}  # fmt: skip
 _BITMAP_BYTES, _BITMAP_OF_CODES_BYTES = 245, 285
 _FACTOR_BYTES = 43
+#: Of ``rows``: a zero per row, and rows that are longer than the weight's.
+_ZEROS_BYTES, _PADDED_BYTES = 44, 61
 #: Distances from a rounded scale that are tried, in units of its last place.
 _NEAR = range(-4, 5)
 
@@ -34,13 +42,16 @@ class Encoding:
     """One way to store a tensor.
 
     Args:
-        values: ``float32``, ``float16``, ``table`` (codes into ``table``) or ``grid`` (codes of 8
-            bits; a value is (code - zero) * scale).
+        values: ``float32``, ``float16``, ``bfloat16``, ``table`` (codes into ``table``), ``grid``
+            (codes of 8 bits; a value is (code - zero) * scale) or ``rows`` (the same with a scale
+            per row, and 1 to 8 bits).
         bitmap: the zeros are left out.
         data: the values or codes that are stored, flat.
         bits: of a value.
         table: of ``table``, the distinct values, ascending.
-        zero, scale: of ``grid``.
+        zero, scale: of ``grid``; of ``rows`` its zero.
+        rows: of ``rows``, how they lie, and their scales.
+        zeros: of ``rows``, a zero per row where one for all does not do, (S,).
     """
 
     values: str
@@ -50,6 +61,8 @@ class Encoding:
     table: Floats | None = None
     zero: int = 0
     scale: float = 1.0
+    rows: RowGrid | None = None
+    zeros: NDArray[np.uint8] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -57,33 +70,46 @@ class Encoding:
         return self.values == "float32" and not self.bitmap
 
     def __str__(self) -> str:
-        values = self.values if self.values.startswith("float") else f"{self.bits}-bit codes"
+        values = self.values if "float" in self.values else f"{self.bits}-bit codes"
+        if self.rows is not None:
+            values += f" with {self.rows.scale.size} scales"
         return f"{values} of the non-zeros" if self.bitmap else values
 
 
-def payload_bytes(weights: float, stored: float, bits: float, table: int = 0) -> float:
+def payload_bytes(weights: float, stored: float, bits: float, table: float = 0) -> float:
     """Bytes of the numbers alone.
 
     Args:
         weights: of the tensor.
         stored: values that are stored; fewer than ``weights`` with a bitmap.
         bits: of each.
-        table: distinct values.
+        table: distinct values, or scales.
     """
     bitmap = weights / 8 if stored < weights else 0.0
     return bitmap + stored * bits / 8 + 4 * table
 
 
-def node_bytes(values: str, bits: int, *, bitmap: bool, factors: bool = False) -> int:
+def node_bytes(
+    values: str,
+    bits: int,
+    *,
+    bitmap: bool,
+    factors: bool = False,
+    zeros: bool = False,
+    padded: bool = False,
+) -> int:
     """Bytes of the ops that decode a tensor, about.
 
     Args:
         values, bits, bitmap: as ``Encoding`` has them.
         factors: it is multiplied by a factor per output channel afterwards.
+        zeros: each row has a zero of its own.
+        padded: rows are filled up to whole blocks.
     """
-    kind = "table8" if values == "table" and bits == 8 else values
-    zeros = _BITMAP_BYTES if values == "float32" else _BITMAP_OF_CODES_BYTES
-    return _NODE_BYTES[kind] + zeros * bitmap + _FACTOR_BYTES * factors
+    kind = f"{values}8" if values in ("table", "rows") and bits == CODE_BITS[-1] else values
+    of_bitmap = _BITMAP_BYTES if values == "float32" else _BITMAP_OF_CODES_BYTES
+    more = _FACTOR_BYTES * factors + _ZEROS_BYTES * zeros + _PADDED_BYTES * padded
+    return _NODE_BYTES[kind] + of_bitmap * bitmap + more
 
 
 def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
@@ -95,15 +121,31 @@ def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
     """
     flat = np.ascontiguousarray(weight, np.float32).ravel()
     options = [(each, _bytes(each, flat.size, factors)) for each in _encodings(flat)]
-    return min(options, key=lambda option: option[1])
+    best = min(options, key=lambda option: option[1])
+    if best[0].values in ("float32", "float16", "bfloat16") or best[0].bits == CODE_BITS[-1]:
+        rows = (e for g in row_grids(weight) for e in _of_rows(g))
+        best = min([best, *((e, _bytes(e, flat.size, factors)) for e in rows)], key=lambda o: o[1])
+    return best
 
 
 def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
-    table = 0 if encoding.table is None else encoding.table.size
+    table: float = 0 if encoding.table is None else encoding.table.size
     stored = encoding.data.size if encoding.bitmap else weights
+    if encoding.rows is not None:
+        weights = encoding.rows.steps.size
+        stored = encoding.data.size
+        zeros = 0 if encoding.zeros is None else encoding.zeros.size
+        table = encoding.rows.scale.size + zeros / 4
+        if encoding.bitmap:  # all places are told, also where nothing is stored
+            stored = min(stored, weights - 1)
     size = payload_bytes(weights, stored, encoding.bits, table)
     nodes = node_bytes(
-        encoding.values, encoding.bits, bitmap=encoding.bitmap, factors=bool(factors)
+        encoding.values,
+        encoding.bits,
+        bitmap=encoding.bitmap,
+        factors=bool(factors),
+        zeros=encoding.zeros is not None,
+        padded=encoding.rows is not None and encoding.rows.is_padded,
     )
     return size + nodes + 4 * factors
 
@@ -118,6 +160,8 @@ def _encodings(flat: Floats) -> Iterator[Encoding]:
             half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
             yield Encoding("float16", bitmap, half, 16)
+        if not (values.view(np.uint32) & 0xFFFF).any():
+            yield Encoding("bfloat16", bitmap, (values.view(np.uint32) >> 16).astype(np.uint16), 16)
         table = _distinct(values)
         if table is None:
             continue
@@ -128,6 +172,32 @@ def _encodings(flat: Floats) -> Iterator[Encoding]:
             steps, scale = grid
             shifted = (steps - steps[0]).astype(np.uint8)[codes]
             yield Encoding("grid", bitmap, shifted, 8, None, -int(steps[0]), float(scale))
+
+
+def _of_rows(grid: RowGrid) -> Iterator[Encoding]:
+    """All codes, or those of the non-zeros."""
+    steps = grid.steps
+    low, high = int(steps.min(initial=0)), int(steps.max(initial=0))
+    least = steps.min(1).clip(max=0)  # (S,)
+    spread = int((steps.max(1).clip(min=0) - least).max())
+    together, apart = _code_bits(high - low), _code_bits(spread)
+    if apart is None:
+        return
+    if together == apart:
+        codes = (steps - low).astype(np.uint8)
+        yield Encoding("rows", False, codes.ravel(), together, None, -low, 1.0, grid)
+    else:
+        codes = (steps - least[:, None]).astype(np.uint8)
+        zeros = (-least).astype(np.uint8)
+        yield Encoding("rows", False, codes.ravel(), apart, None, 0, 1.0, grid, zeros)
+    kept = steps[steps != 0]
+    if together is not None and 0 < kept.size < steps.size:
+        codes = (kept - low).astype(np.uint8)
+        yield Encoding("rows", True, codes, together, None, -low, 1.0, grid)
+
+
+def _code_bits(steps: int) -> int | None:
+    return next((b for b in CODE_BITS if steps < 2**b), None)
 
 
 def _distinct(values: Floats) -> Floats | None:

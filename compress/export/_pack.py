@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latprof.compress.export._encodings import Encoding, Floats, best_encoding
+from latprof.compress.export._grids import RowGrid
 from latprof.errors import ExportError, UsageError
 from latprof.vocabulary import require
 
@@ -140,7 +141,9 @@ class _Writer:
         name, shape = tensor.name, list(weight.shape)
         self.graph.initializer.remove(tensor)
         last = name if factors is None else self._name()
-        if encoding.bitmap:
+        if encoding.rows is not None:
+            self._rows(encoding, encoding.rows, last)
+        elif encoding.bitmap:
             self._scatter(encoding, shape, np.flatnonzero(stored), last)
         else:
             self._dense(encoding, shape, last)
@@ -158,9 +161,9 @@ class _Writer:
 
     def _values(self, e: Encoding, data: NDArray[Any], out: str) -> None:
         """Values of 8 bits and more, of the shape of ``data``."""
-        held = self._hold(data)
+        held = self._halves(data) if e.values == "bfloat16" else self._hold(data)
         types = self.onnx.TensorProto
-        if e.values == "float16":
+        if e.values in ("float16", "bfloat16"):
             self._op("Cast", [held], out, to=types.FLOAT)
         elif e.values == "grid":
             codes = self._op("Cast", [held], to=types.FLOAT)
@@ -170,13 +173,58 @@ class _Writer:
             codes = self._op("Cast", [held], to=types.INT32)
             self._op("Gather", [self._hold(e.table), codes], out)
 
+    def _rows(self, e: Encoding, grid: RowGrid, out: str) -> None:
+        """Whole steps, row by row, times the step of each."""
+        rows, n = grid.steps.shape
+        steps = self._name()
+        if e.bitmap:
+            self._scatter(e, [rows, n], np.flatnonzero(grid.steps), steps)
+        else:
+            codes = self._name()
+            if e.bits >= 8:
+                held = self._hold(e.data.reshape(rows, n))
+                self._op("Cast", [held], codes, to=self.onnx.TensorProto.FLOAT)
+            else:
+                packed = self._unpacked(e.data, e.bits)
+                whole = self._op("Cast", [packed], to=self.onnx.TensorProto.FLOAT)
+                self._shaped(whole, [rows, n], e.data.size * e.bits % 8 != 0, codes)
+            if e.zeros is None:
+                self._op("Sub", [codes, self._hold(np.float32(e.zero))], steps)
+            else:
+                held = self._hold(e.zeros[:, None])
+                offset = self._op("Cast", [held], to=self.onnx.TensorProto.FLOAT)
+                self._op("Sub", [codes, offset], steps)
+        values = self._op("Mul", [steps, self._hold(grid.scale[:, None])])
+        first, *rest = grid.shape
+        if grid.is_padded:
+            inner = int(np.prod(rest))
+            flat = self._op("Reshape", [values, self._hold(np.array([first, -1]))])
+            ends = [self._hold(np.array([end])) for end in (0, inner, 1)]
+            values = self._op("Slice", [flat, *ends])
+        shape = self._hold(np.array(grid.shape, np.int64))
+        if not grid.axis:
+            self._op("Reshape", [values, shape], out)
+            return
+        moved = self._op("Reshape", [values, shape])
+        self._op("Transpose", [moved], out, perm=[1, 0, *range(2, len(grid.shape))])
+
+    def _halves(self, bits: NDArray[Any]) -> str:
+        """Name of an initializer of bfloat16, given by its bits."""
+        name, kind = self._name(), self.onnx.TensorProto.BFLOAT16
+        raw = bits.astype("<u2").tobytes()
+        tensor = self.onnx.helper.make_tensor(name, kind, bits.shape, raw, raw=True)
+        self.graph.initializer.append(tensor)
+        return name
+
     def _scatter(self, e: Encoding, shape: list[int], at: NDArray[Any], out: str) -> None:
         """The stored values where the bitmap says, and zeros elsewhere."""
         if e.values == "float32":
             values = self._hold(np.concatenate([np.zeros(1, np.float32), e.data]))
         else:
             stored = self._name()
-            if e.bits >= 8:
+            if e.rows is not None:
+                self._few_steps(e, stored)
+            elif e.bits >= 8:
                 self._values(e, e.data, stored)
             else:
                 flat = self._flat(self._unpacked(e.data, e.bits))
@@ -190,6 +238,13 @@ class _Writer:
         number = self._op("CumSum", [here, self._hold(np.array(0))])
         place = self._op("Mul", [number, here])  # 0, where a zero stands, but for the non-zeros
         self._shaped(self._op("Gather", [values, place]), shape, size % 8 != 0, out)
+
+    def _few_steps(self, e: Encoding, out: str) -> None:
+        """Whole steps of the non-zeros, flat."""
+        byte = e.bits >= 8
+        codes = self._hold(e.data) if byte else self._flat(self._unpacked(e.data, e.bits))
+        whole = self._op("Cast", [codes], to=self.onnx.TensorProto.FLOAT)
+        self._op("Sub", [whole, self._hold(np.float32(e.zero))], out)
 
     def _unpacked(self, codes: NDArray[Any], bits: int) -> str:
         """Codes that share bytes, the first in the lowest bits: int32, (bytes, codes per byte)."""

@@ -52,6 +52,7 @@ class Graph:
             tuple: group}}, as ``shrink`` sets them.
         memory: the activations that are held at once, op by op.
         shortcuts: layers that are alone on one side of an addition, beside a longer way.
+        lookups: {weight of an embedding: (module, rows that it looks up) per call}.
     """
 
     groups: tuple[Group, ...]
@@ -67,6 +68,7 @@ class Graph:
     element_bytes: Mapping[str, int] = field(default_factory=dict)
     memory: tuple[MemoryStep, ...] = ()
     shortcuts: frozenset[str] = frozenset()
+    lookups: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
     _placed: dict[torch.device, list[tuple[str, int, int | Tensor]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -140,6 +142,15 @@ class Graph:
                 for g, per_unit in op.mixing[side].items():
                     mixing[n, side, g] = per_unit
         return mixing, offset
+
+    def slices(self, name: str, dim: int) -> tuple[NDArray[np.float64], int]:
+        """Slices of a parameter along a dim: per unit of each group (G,), and how many stay."""
+        each = np.zeros(len(self.groups))
+        for g in self.prunable:
+            for part in (*g.readers, *g.writers):
+                if (part.name, part.dim) == (name, dim):
+                    each[g.index] += int((part.index >= 0).sum()) // g.size
+        return each, self.shapes[name][dim] - int(each @ np.array(self.sizes))
 
     def stats(self, counts: Sequence[int] | None = None) -> Stats:
         """MACs, parameters and activation bytes at these counts, for the traced batch."""

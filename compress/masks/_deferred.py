@@ -40,6 +40,9 @@ class Deferred(Tensor):
         if of_layer and func in (functional.linear, functional.conv2d):
             input, weight, *rest = args
             return func(*weight.cheapest(input), *rest, **kwargs)
+        if of_layer and func is functional.embedding:
+            indices, weight, *rest = args
+            return weight.rows(indices, *rest, **kwargs)
         args, kwargs = pytree.tree_map_only(Deferred, lambda d: d.whole(), (args, kwargs))
         return func(*args, **kwargs)
 
@@ -50,6 +53,10 @@ class Deferred(Tensor):
     @abstractmethod
     def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """An input and a weight of which the layer computes what it does of ``input`` and this."""
+
+    def rows(self, indices: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """What ``functional.embedding`` looks up in the weight."""
+        return functional.embedding(indices, self.whole(), *args, **kwargs)
 
 
 class Masked(Deferred):
@@ -77,6 +84,12 @@ class Product(Deferred):
     def whole(self) -> Tensor:
         left, right = self.parts
         return left @ right
+
+    def rows(self, indices: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        left, right = self.parts
+        if indices.numel() >= len(left):
+            return super().rows(indices, *args, **kwargs)
+        return functional.embedding(indices, left, *args, **kwargs) @ right
 
     def cheapest(self, input: Tensor) -> tuple[Tensor, Tensor]:
         left, right = self.parts

@@ -16,20 +16,23 @@ __all__ = ["clip", "nearest"]
 _HALF_BITS = 16
 
 
-def nearest(weight: Tensor, lower: Tensor, upper: Tensor, bits: int, grid: str) -> Tensor:
+def nearest(
+    weight: Tensor, lower: Tensor, upper: Tensor, bits: int, grid: str, half: str = "float16"
+) -> Tensor:
     """Of each weight, the nearest number of the grid.
 
     Args:
         weight: of any shape.
-        lower, upper: ends of the range, (); an integer grid holds zero, and ends within half a
-            step of them.
-        bits: width; 16 is float16, which has no range, and 1 is the two ends of the range on any
-            grid (of ``symmetric``, -s and s).
+        lower, upper: ends of the range, () or of a shape that broadcasts; an integer grid holds
+            zero, and ends within half a step of them.
+        bits: width; 16 is that of ``half``, which has no range, and 1 is the two ends of the range
+            on any grid (of ``symmetric``, -s and s).
         grid: ``integer``, ``symmetric`` or ``even``.
+        half: ``float16`` or ``bfloat16``.
     """
     if bits == _HALF_BITS:
-        half = weight.to(torch.float16).to(weight.dtype)
-        return weight + (half - weight).detach()
+        rounded = weight.to(getattr(torch, half)).to(weight.dtype)
+        return weight + (rounded - weight).detach()
     if grid == "symmetric":
         upper = torch.maximum(-lower, upper)
         lower = -upper

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,15 +15,19 @@ from latprof.compress.graph import multiplied
 from latprof.compress.masks._bits import Bits
 from latprof.compress.masks._deferred import Masked, Product
 from latprof.compress.masks._recompute import recomputed_in
+from latprof.compress.masks._scales import Scales
 from latprof.compress.masks._swap import Swap
+from latprof.compress.masks._tiles import Tiles
 from latprof.compress.shrink import gated, split
-from latprof.compress.space import Option, Space
+from latprof.compress.space import Option, Quantize, Space
 
 __all__ = ["Factors", "Weights"]
 
+_NO_MASKS: Mapping[int, Tensor] = MappingProxyType({})
+
 
 class Factors(nn.Module):
-    """A weight as U diag(beta) V diag(mask)."""
+    """A weight as U diag(beta) V, with masks of the channels that it reads."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -30,16 +35,20 @@ class Factors(nn.Module):
         self.shape = weight.shape
         self.left, self.right = nn.Parameter(left), nn.Parameter(right)
 
-    def forward(self, beta: Tensor, mask: Tensor | None = None, *, defer: bool = False) -> Tensor:
+    def forward(
+        self, beta: Tensor, masks: Mapping[int, Tensor] = _NO_MASKS, *, defer: bool = False
+    ) -> Tensor:
         """
         Args:
             beta: of each rank, (rank,).
-            mask: of each input channel, (in,); None where nothing masks them.
+            masks: {dim of the weight: of each slice, (size of the dim,)}; of the first two dims.
             defer: leave a matrix to be multiplied out where it is used.
         """
         left: Tensor = self.left * beta.to(self.left.dtype)
         right: Tensor = self.right
-        if mask is not None:
+        if (mask := masks.get(0)) is not None:
+            left = left * mask.to(left.dtype)[:, None]
+        if (mask := masks.get(1)) is not None:
             each = mask.to(right.dtype)[:, None]
             right = (right.view(len(right), len(mask), -1) * each).flatten(1)
         if defer and len(self.shape) == 2:
@@ -64,9 +73,17 @@ class Weights(nn.Module):
             Factors(model.get_parameter(o.layer.weight)) for o in space.ranks
         )
         self.bits = nn.ModuleList(
-            Bits(model.get_parameter(o.layer.weight), o.block.bits, o.block.grid)  # type: ignore[union-attr]
+            Bits(
+                model.get_parameter(o.layer.weight),
+                o.block.bits,
+                o.block.grid,
+                scales=Scales(o.layer, o.block.scales),
+                half=o.block.half,
+            )
             for o in space.bits
+            if isinstance(o.block, Quantize)
         )
+        self.tiles = nn.ModuleList(Tiles(o) for o in space.sparse)
         for option in space.ranks:
             model.get_parameter(option.layer.weight).requires_grad_(False)
         self._narrow = [name for name in space.narrow if name not in others]
@@ -87,17 +104,17 @@ class Weights(nn.Module):
         changed: dict[str, Tensor] = {}
         for option, factors in zip(self.space.ranks, self.factors, strict=True):
             name = option.layer.weight
-            mask = masks.pop((name, 1), None)
-            changed[name] = factors(scales[option.group.index], mask, defer=defer)
+            own = {dim: masks.pop((name, dim)) for dim in (0, 1) if (name, dim) in masks}
+            changed[name] = factors(scales[option.group.index], own, defer=defer)
         if defer:
             for name in self._narrow:
                 if (name, 1) in masks:
                     changed[name] = Masked(params[name], masks.pop((name, 1)))
         changed |= multiplied(params, masks)
-        for option in self.space.sparse:
+        for option, tiles in zip(self.space.sparse, self.tiles, strict=True):
             name = option.layer.weight
             weight = changed.get(name, params[name])
-            mask = option.per_weight(scales[option.group.index])
+            mask = tiles.per_weight(scales[option.group.index])  # type: ignore[operator]
             changed[name] = weight * mask.to(weight.dtype)
         for option, bits in zip(self.space.bits, self.bits, strict=True):
             name = option.layer.weight
@@ -168,10 +185,13 @@ class Weights(nn.Module):
         if not self.space.bits:
             return
         params = self.swap.parameters(model)
-        changed = self.space.graph.masked(params, scales[: len(self.space.graph.groups)])
-        for option, bits in zip(self.space.bits, self.bits, strict=True):
+        channels = scales[: len(self.space.graph.groups)]
+        changed = self.space.graph.masked(params, channels)
+        keeps = [s.detach() != 0 for s in channels]
+        for option, bits in zip(self.space.bits, self._coded(), strict=True):
             weight = changed.get(option.layer.weight, params[option.layer.weight])
-            bits.refit(weight, scales[option.group.index])  # type: ignore[operator]
+            laid = bits.scales.is_blocked and bits.scales.lay(self.alive(option, keeps))
+            bits.refit(weight, scales[option.group.index], every=laid)
 
     @torch.no_grad()
     def spectra(self) -> dict[int, Tensor]:
@@ -189,8 +209,24 @@ class Weights(nn.Module):
         errors: Tensor = self.bits[place].errors(weight)  # type: ignore[operator]
         return -torch.diff(errors, prepend=weight.square().sum()[None]).clamp_max(0)
 
+    def tiles_of(self, option: Option) -> Tiles:
+        """Of one of the layers under Sparse."""
+        tiles: Tiles = self.tiles[self.space.sparse.index(option)]  # type: ignore[assignment]
+        return tiles
+
+    def orders(self) -> list[Tensor]:
+        """What is chosen beside the masks: the order of channels in tiles, and in blocks of a range
+        with those ranges."""
+        tiles = [t for t in self.tiles if isinstance(t, Tiles) and t.is_tiled]
+        tiled = [each for t in tiles for each in (t.rows, t.columns)]
+        blocked = (b for b in self._coded() if b.scales.is_blocked)
+        return tiled + [t for b in blocked for t in (b.scales.columns, b.begin, b.stretch)]
+
+    def _coded(self) -> list[Bits]:
+        return [b for b in self.bits if isinstance(b, Bits)]
+
     def alive(self, option: Option, keeps: Sequence[Tensor]) -> Tensor:
-        """(size,) bool: units of a sparse weight that lie, in part, in channels that are kept.
+        """(the weight's shape) bool: weights that lie in channels that are kept.
 
         Args:
             keeps: per channel group, (size,) bool.
@@ -200,4 +236,4 @@ class Weights(nn.Module):
         for (name, dim), keep in self.space.graph.kept(keeps).items():
             if name == option.layer.weight:
                 alive &= keep.view([-1 if d == dim else 1 for d in range(len(shape))])
-        return option.units(alive).any(1)
+        return alive

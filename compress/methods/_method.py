@@ -157,7 +157,7 @@ class MaskedSelection(Selection):
         return self.alpha.new_zeros(())
 
     def chosen(self) -> list[Tensor]:
-        return [self.alpha]
+        return [self.alpha, *self.parts.weights.orders()]
 
     def end(self) -> None:
         self.masks.commit()
@@ -189,6 +189,7 @@ class MaskedSelection(Selection):
         """
         parts = self.parts
         parts.projection(self.masks, importances, progress, margin, revived=revived)
-        broadcast(self.alpha)  # processes on different machines may round differently
+        for tensor in self.chosen():  # processes on different machines may round differently
+            broadcast(tensor)
         parts.weights.refit(parts.model, self.scales())
         parts.projection.warn(self.counts())

@@ -86,18 +86,25 @@ class Projection:
         for index, (alpha, start, importance, count) in enumerate(parts):
             if option := self._sparse.get(index):  # channels come first, and have been chosen
                 alive = self.weights.alive(option, [a != 0 for a in channels]).to(importance.device)
-                importance = importance.masked_fill(~alive, -1.0)
-                count = min(count, int(alive.sum()))
+                tiles = self.weights.tiles_of(option)
+                scale, importance = tiles.lay(alive, alpha / start, importance)
+                if tiles.is_tiled:
+                    alpha.copy_(start * scale)
+                count = min(count, int((importance >= 0).sum()))
             if option and option.n_of_m:
                 n, m = option.n_of_m
-                whole = importance.view(*option.layer.shape[:2], -1)
-                chosen = n_of_m(whole, m - round((m - n) * progress), m).nonzero().squeeze(1)
+                layer = option.layer
+                whole = layer.ordered(importance.view(layer.shape))
+                left = n_of_m(whole, m - round((m - n) * progress), m).view(whole.shape)
+                chosen = layer.restored(left).flatten().nonzero().squeeze(1)
             elif index in self._nested:
                 chosen = torch.arange(count, device=importance.device)
             else:
                 chosen = importance.argsort(descending=True)[:count]
             share = self._revived[index] if revived is None else revived
             kept = torch.where(alpha != 0, alpha, share * start)[chosen]
+            if share == 1:  # masks are 0 or their start, and of new tiles may lie between
+                kept = start[chosen]
             if index in self._gates and progress >= 1:  # in time for the rest to get used to it
                 kept = start[chosen]
             alpha.zero_()

@@ -43,7 +43,7 @@ def energies(parts: Parts) -> list[Tensor]:
         if index in of_ranks:
             found.append(of_ranks[index].float().square())
         elif option in space.sparse:
-            found.append(option.units(weight).square().sum(1))
+            found.append(weights.tiles_of(option).units(weight).square().sum(1))
         else:
             place = space.bits.index(option)
             found.append(weights.error_reductions(place, weight))

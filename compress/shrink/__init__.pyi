@@ -11,6 +11,7 @@ from ._compare_models import is_half as is_half
 from ._compare_models import proof_inputs as proof_inputs
 from ._compare_models import random_inputs as random_inputs
 from ._compare_models import repeat_fault as repeat_fault
+from ._factored import is_conv1d as is_conv1d
 from ._factored import split as split
 from ._recalibrate import recalibrate as recalibrate
 from ._recipe import load_shrunk as load_shrunk
@@ -20,7 +21,6 @@ from ._saved import is_saved as is_saved
 from ._saved import load_saved as load_saved
 from ._saved import save_shrunk as save_shrunk
 from ._shrink import cut as cut
-from ._shrink import is_conv1d as is_conv1d
 from ._shrink import masked_forward as masked_forward
 from ._shrink import shrink as shrink
 from ._skip import gated as gated

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from latprof.compress.graph import Graph, Inputs, copy_model
 from latprof.compress.shrink._compare_models import compare_models, proof_inputs
-from latprof.compress.shrink._factored import factored
+from latprof.compress.shrink._factored import factored, is_conv1d
 from latprof.compress.shrink._skip import gated, without
 from latprof.errors import ShrinkError, UsageError
 
@@ -169,17 +169,12 @@ def _resize(module: nn.Module, prefix: str, graph: Graph) -> None:
         module.num_channels, module.num_groups = shape[0], shape[0] // each
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = shape
-    elif isinstance(module, nn.Embedding):
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         module.num_embeddings, module.embedding_dim = shape
     elif isinstance(module, nn.PReLU):
         module.num_parameters = shape[0]
     elif is_conv1d(module):
         vars(module).update(nx=shape[0], nf=shape[1])
-
-
-def is_conv1d(module: nn.Module) -> bool:
-    """True for the linear layer that GPT-2 calls Conv1D."""
-    return {"nf", "nx"} <= vars(module).keys()
 
 
 def masked_forward(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from latprof.compress.space._layer_info import LayerInfo
 
 __all__ = [
+    "SCALE_BLOCK",
+    "AcceptedNames",
     "Block",
     "Depth",
     "LowRank",
@@ -25,6 +27,13 @@ __all__ = [
     "Which",
 ]
 
+
+class AcceptedNames(tuple[str, ...]):
+    """Layers that a predicate accepted: those among them that a block cannot reach are left."""
+
+    __slots__ = ()
+
+
 #: What a layer is chosen by.
 Predicate = Callable[["LayerInfo"], bool]
 #: Names and patterns (fnmatch) of modules, or a predicate.
@@ -34,6 +43,10 @@ _INITS = ("importance", "one", "uniform")
 #: Bits of a weight that files store: of integers, and of float16.
 _WIDTHS = frozenset({*range(1, 9), 16})
 _GRIDS = ("even", "integer", "symmetric")
+#: Inputs that share a step.
+SCALE_BLOCK = 32
+_SCALES = ("tensor", "channel", f"block-{SCALE_BLOCK}")
+_HALVES = ("float16", "bfloat16")
 #: Where the masks of ranks may start besides.
 _SVD = "svd"
 
@@ -103,8 +116,8 @@ class LowRank(Block):
     Args:
         init: also ``svd``: in proportion to the singular values of each weight.
         divisor: ranks are multiples of it.
-        layers: names or patterns of the linear and convolution layers it may factor, or a predicate
-            of LayerInfo.
+        layers: names or patterns of the layers it may factor, or a predicate of LayerInfo: linear
+            ones, convolutions that are not grouped, transposed ones, embeddings.
     """
 
     divisor: int = 4
@@ -152,10 +165,11 @@ class Sparse(Block):
     Args:
         pattern: ``unstructured``; ``RxC``, blocks of R output by C input channels in one place of
             the kernel; or ``N:M``, at most N of every M neighboring input channels, for each
-            output and each place of the kernel, which is reached without a budget. It is chosen
-            over the input channels that stay, whose count is a multiple of M.
-        layers: names or patterns of the linear and convolution layers it may thin, or a predicate
-            of LayerInfo.
+            output and each place of the kernel, which is reached without a budget. Both are chosen
+            over the channels that stay, whose counts are multiples of R, C or M. A grouped
+            convolution is thinned group by group.
+        layers: names or patterns of the layers it may thin, or of their parameters where a layer
+            has several, such as ``lstm.weight_hh_l0``; or a predicate of LayerInfo.
     """
 
     pattern: str = "unstructured"
@@ -168,6 +182,11 @@ class Sparse(Block):
                 f"pattern is {self.pattern!r}; expected unstructured, blocks like 4x4, or N:M "
                 "with N < M like 2:4"
             )
+
+    @property
+    def is_patterned(self) -> bool:
+        """Whether zeros lie in tiles, or N of every M."""
+        return self.pattern != "unstructured"
 
     @property
     def block(self) -> tuple[int, int] | None:
@@ -190,18 +209,24 @@ class Quantize(Block):
     int8 saves in latency is a matter of the exported file: ``export_int8``.
 
     Args:
-        bits: ascending widths that a weight may have, 1 to 8, or 16, which is float16; it may also
+        bits: ascending widths that a weight may have, 1 to 8, or 16, which is ``half``; it may also
             stay as it is. A file stores 3 bits as 4, and 5 to 7 as 8.
         grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
             -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
             paper's, 2^b even steps between two learned ends, where zero may lie between two.
-        layers: names or patterns of the linear and convolution layers it may quantize, or a
-            predicate of LayerInfo.
+        layers: names or patterns of the layers it may quantize, or of their parameters where a
+            layer has several, such as ``lstm.weight_hh_l0``; or a predicate of LayerInfo.
+        scales: what has a step of its own: the whole ``tensor``; each output ``channel``, and each
+            row of an embedding; or ``block-32``, each 32 neighboring inputs of each output. From
+            2 bits on, of whole numbers of steps.
+        half: what 16 bits are: ``float16``, or ``bfloat16`` with the range of float32.
     """
 
     bits: tuple[int, ...] = (1, 2, 4, 8, 16)
     layers: Which = ("*",)
     grid: str = "integer"
+    scales: str = "tensor"
+    half: str = "float16"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -211,6 +236,15 @@ class Quantize(Block):
             )
         if self.grid not in _GRIDS:
             raise UsageError(f"grid is {self.grid!r}; expected one of {', '.join(_GRIDS)}")
+        if self.scales not in _SCALES:
+            raise UsageError(f"scales is {self.scales!r}; expected one of {', '.join(_SCALES)}")
+        if self.half not in _HALVES:
+            raise UsageError(f"half is {self.half!r}; expected one of {', '.join(_HALVES)}")
+        if self.scales != "tensor" and (self.grid == "even" or self.bits[0] == 1):
+            raise UsageError(
+                f"scales is {self.scales!r} with grid {self.grid!r} and bits {self.bits}; expected "
+                "widths from 2 on and another grid than even, whose values are multiples of a scale"
+            )
 
 
 def _check_divisor(divisor: int) -> None:

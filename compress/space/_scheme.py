@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latprof.compress.space._blocks import Block, Depth, Predicate, Prune, Which
+from latprof.compress.space._blocks import AcceptedNames, Block, Depth, Predicate, Prune, Which
 from latprof.compress.space._layer_info import LayerInfo, Layers
 from latprof.errors import UsageError
 from latprof.tables import LatencyTable, Payoff
@@ -110,7 +110,7 @@ def _named(block: Block, found: Layers) -> Block:
                 f"{type(block).__name__}: {name}={_name(given)} accepts no {what}; "
                 "latprof.layers lists them"
             )
-        changes: dict[str, Any] = {name: tuple(chosen)}
+        changes: dict[str, Any] = {name: AcceptedNames(chosen)}
         block = dataclasses.replace(block, **changes)
     return block
 

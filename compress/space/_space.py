@@ -4,49 +4,39 @@ layer, residual blocks."""
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from latprof.compress.graph import Graph, Group
-from latprof.compress.space._blocks import Block, Depth, LowRank, Prune, Quantize, Sparse, Which
+from latprof.compress.space._blocks import (
+    AcceptedNames,
+    Block,
+    Depth,
+    LowRank,
+    Prune,
+    Quantize,
+    Sparse,
+    Which,
+)
+from latprof.compress.space._layers import Layer, weighted_layers
 from latprof.compress.space._norms import folded_norms
+from latprof.compress.space._reach import chosen_by, refusal
 from latprof.compress.space._residual import residual_blocks
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
 
-__all__ = ["Layer", "Option", "Residual", "Space", "space_of"]
+__all__ = ["Option", "Residual", "Space", "space_of"]
 
-
-@dataclass(frozen=True)
-class Layer:
-    """A linear or ungrouped convolution layer with a weight of its own.
-
-    Args:
-        path: module.
-        shape: of its weight, output channels first.
-        ops: positions among the graph's measured ops; several where the module runs more often.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    ops: tuple[int, ...]
-
-    @property
-    def weight(self) -> str:
-        """Name of its parameter."""
-        return f"{self.path}.weight" if self.path else "weight"  # a model may be one layer
-
-    @property
-    def full_rank(self) -> int:
-        """Of the weight as a matrix (out, in * area)."""
-        return min(self.shape[0], math.prod(self.shape[1:]))
+#: Output and input channels, each in the order in which tiles take them.
+_Order = tuple[Tensor, Tensor]
+#: Layers that a refusal names.
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -72,18 +62,28 @@ class Option:
         """Weights that one unit of zeros holds."""
         return self.tile[0] * self.tile[1]
 
-    def units(self, weight: Tensor) -> Tensor:
+    def units(self, weight: Tensor, order: _Order | None = None) -> Tensor:
         """The layer's weight, or a tensor like it, unit by unit: (size, weights_per_unit). A tile
-        lies in one place of a kernel."""
-        (rows, columns), (out, inner) = self.tile, self.layer.shape[:2]
-        whole = weight.reshape(out // rows, rows, inner // columns, columns, -1)
+        lies in one place of a kernel, over channels that are neighbors in ``order``."""
+        if self.tile == (1, 1):
+            return weight.reshape(-1, 1)
+        (rows, columns), (out, inner) = self.tile, self.layer.channels
+        ordered = self.layer.ordered(weight)
+        if order is not None:
+            ordered = ordered[order[0]][:, order[1]]
+        whole = ordered.reshape(out // rows, rows, inner // columns, columns, -1)
         return whole.permute(0, 2, 4, 1, 3).reshape(self.group.size, -1)
 
-    def per_weight(self, units: Tensor) -> Tensor:
+    def per_weight(self, units: Tensor, order: _Order | None = None) -> Tensor:
         """Figures of units (size,) in the shape of the layer's weight."""
-        (rows, columns), (out, inner) = self.tile, self.layer.shape[:2]
+        if self.tile == (1, 1):
+            return units.view(self.layer.shape)
+        (rows, columns), (out, inner) = self.tile, self.layer.channels
         tiles = units.view(out // rows, 1, inner // columns, 1, -1)
-        return tiles.expand(-1, rows, -1, columns, -1).reshape(self.layer.shape)
+        whole = tiles.expand(-1, rows, -1, columns, -1).reshape(out, inner, -1)
+        if order is not None:
+            whole = whole[order[0].argsort()][:, order[1].argsort()]
+        return self.layer.restored(whole)
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,24 @@ class Space:
             for n in option.layer.ops
         ]
 
+    def lookups(self) -> list[tuple[Option, MatMul]]:
+        """Per embedding that may be factored, the product that its rows then go through, at full
+        size."""
+        return [
+            (o, MatMul(m=o.layer.lookups, k=o.group.size, n=o.layer.shape[1]))
+            for o in self.ranks
+            if o.layer.lookups
+        ]
+
     def workloads(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[Workload]:
         """Every op at these counts (G,); the layers named in ``factored`` as two."""
-        return [w for became in self.ops(counts, factored) for w in became]
+        found = [w for became in self.ops(counts, factored) for w in became]
+        for option, product in self.lookups():
+            if option.layer.path in factored:
+                per_group, stays = self.graph.slices(option.layer.weight, 1)
+                width = int(per_group @ np.array(counts[: len(self.graph.groups)])) + stays
+                found.append(product.with_channels(counts[option.group.index], width))
+        return found
 
     def ops(self, counts: Sequence[int], factored: Sequence[str] = ()) -> list[list[Workload]]:
         """The same, per op of the original what it has become: none, one, or two."""
@@ -228,33 +243,30 @@ def space_of(
     prune = next((b for b in blocks if isinstance(b, Prune)), None)
     graph = trace(_names(prune.exclude) if prune else ("*",))
     graph = graph.aligned(prune.divisor) if prune else graph
-    layers = _layers(model, graph)
+    layers = weighted_layers(model, graph)
     options: list[Option] = []
     for block in blocks:
         if not isinstance(block, (LowRank, Quantize, Sparse)):
             continue
-        before = len(options)
-        for layer in layers:
-            if any(fnmatch.fnmatch(layer.path, p) for p in _names(block.layers)):
-                index = len(graph.groups) + len(options)
-                options += filter(None, [_option(block, layer, index)])
-        if len(options) == before:
-            raise UsageError(
-                f"{type(block).__name__} finds no layer under {', '.join(_names(block.layers))}; "
-                "expected linear or ungrouped convolution layers; latprof inspect lists them"
-            )
+        named = [layer for layer in layers if chosen_by(block, layer)]
+        reached = [layer for layer in named if not refusal(block, layer)]
+        if not reached:
+            raise UsageError(_nothing_reached(block, named))
+        _check_named(block, named)
+        for layer in reached:
+            options.append(_option(block, layer, len(graph.groups) + len(options)))
     graph = _whole_groups(graph, options)
     residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
-    low_rank = {o.layer.path for o in options if isinstance(o.block, LowRank)}
+    low_rank = {o.layer.weight for o in options if isinstance(o.block, LowRank)}
     for option in options:
-        if option.layer.path in low_rank and not isinstance(option.block, LowRank):
+        if option.layer.weight in low_rank and not isinstance(option.block, LowRank):
             raise UsageError(
-                f"{option.layer.path} is under LowRank and {type(option.block).__name__}; a "
+                f"{option.layer.title} is under LowRank and {type(option.block).__name__}; a "
                 "product of factors has no zeros and no grid: expected one per layer, see layers="
             )
     of_group = [prune or blocks[0] for _ in graph.groups] + [o.block for o in options]
     of_group += [b for b in blocks if isinstance(b, Depth) for _ in residuals]
-    narrow = _narrow(layers, graph)
+    narrow = _narrow(model, layers, graph)
     return Space(graph, tuple(options), residuals, narrow, folded_norms(model)), of_group
 
 
@@ -265,15 +277,22 @@ def _names(which: Which) -> tuple[str, ...]:
 
 
 def _whole_groups(graph: Graph, options: Sequence[Option]) -> Graph:
-    """The graph, the inputs of layers under N:M left in multiples of M."""
-    of_weight = {o.layer.weight: o.n_of_m[1] for o in options if o.n_of_m}
+    """The graph, the channels of layers under N:M or tiles left in whole multiples."""
+    multiples: dict[tuple[str, int], int] = {}
+    for option in options:
+        if option.layer.groups > 1:
+            continue  # it loses whole groups
+        (rows, columns), weight = option.tile, option.layer.weight
+        columns = option.n_of_m[1] if option.n_of_m else columns
+        outputs = option.layer.outputs_dim
+        multiples |= {(weight, outputs): rows, (weight, 1 - outputs): columns}
     groups = []
     for g in graph.groups:
         every = [1]
         for part in (*g.readers, *g.writers):
-            if part.dim == 1 and (m := of_weight.get(part.name)):
-                inputs = int((part.index >= 0).sum()) // g.size  # of each unit
-                every.append(m // math.gcd(m, inputs))
+            if (multiple := multiples.get((part.name, part.dim))) is not None:
+                each = int((part.index >= 0).sum()) // g.size  # channels of each unit
+                every.append(multiple // math.gcd(multiple, each))
         divisor = math.lcm(g.divisor, *every)
         if g.prunable and divisor > g.divisor and g.size >= divisor:
             g = dataclasses.replace(g, divisor=divisor, minimum=max(g.minimum, divisor))
@@ -300,52 +319,57 @@ def _residuals(
     )
 
 
-def _layers(model: nn.Module, graph: Graph) -> list[Layer]:
-    ops: dict[str, list[int]] = {}
-    for n, op in enumerate(graph.ops):
-        ops.setdefault(op.module, []).append(n)
-    names = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    layers = []
-    for path, module in model.named_modules():
-        plain = type(module) is nn.Linear or (
-            type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
-        )
-        works = [graph.ops[n].workload for n in ops.get(path, [])]
-        tied = plain and names[id(module.weight)] > 1  # what one user of it does, all would
-        if plain and not tied and works and all(isinstance(w, (Conv2d, MatMul)) for w in works):
-            layers.append(Layer(path, tuple(module.weight.shape), tuple(ops[path])))
-    return layers
+def _nothing_reached(block: LowRank | Quantize | Sparse, named: Sequence[Layer]) -> str:
+    """One line on why."""
+    name, under = type(block).__name__, ", ".join(_names(block.layers))
+    if not named:
+        return f"{name} finds no layer under {under}; expected names of layers with weights"
+    why = [f"{layer.title}: {refusal(block, layer)}" for layer in named]
+    more = f" and {len(why) - _MOST_REASONS} more" if len(why) > _MOST_REASONS else ""
+    return f"{name} reaches no layer under {under}: {'; '.join(why[:_MOST_REASONS])}{more}"
 
 
-def _narrow(layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
+def _check_named(block: LowRank | Quantize | Sparse, named: Sequence[Layer]) -> None:
+    """Refuse a layer that is asked for by its whole name and cannot be reached."""
+    given = _names(block.layers)
+    if isinstance(given, AcceptedNames):
+        return
+    for layer in named:
+        if {layer.path, layer.weight} & set(given) and (reason := refusal(block, layer)):
+            raise UsageError(
+                f"{type(block).__name__} cannot reach {layer.title}: {reason}; "
+                "leave it out of layers="
+            )
+
+
+def _narrow(model: nn.Module, layers: Sequence[Layer], graph: Graph) -> tuple[str, ...]:
     """Weights of linear layers, and of convolutions of one place."""
     ops = graph.workloads()
+    plain = [
+        la
+        for la in layers
+        if la.ops and not la.whole and type(model.get_submodule(la.path)) in (nn.Linear, nn.Conv2d)
+    ]
 
     def wide(op: Workload) -> bool:
         return isinstance(op, Conv2d) and op.h_out * op.w_out > 1
 
-    return tuple(la.weight for la in layers if not any(wide(ops[n]) for n in la.ops))
+    return tuple(la.weight for la in plain if not any(wide(ops[n]) for n in la.ops))
 
 
-def _option(block: LowRank | Quantize | Sparse, layer: Layer, index: int) -> Option | None:
-    """None where the layer is too small for the block."""
+def _option(block: LowRank | Quantize | Sparse, layer: Layer, index: int) -> Option:
+    """Of a layer that the block reaches."""
     if isinstance(block, LowRank):
-        size, divisor, minimum = layer.full_rank, block.divisor, block.divisor
-        if size < 2 * divisor:
-            return None
-        name = f"{layer.path}/rank"
+        name, size, divisor = f"{layer.title}/rank", layer.full_rank, block.divisor
+        minimum = divisor
     elif isinstance(block, Quantize):
-        name, size, divisor, minimum = f"{layer.path}/bits", len(block.bits) + 1, 1, 1
+        name, size, divisor, minimum = f"{layer.title}/bits", len(block.bits) + 1, 1, 1
     else:
         rows, columns = block.block or (1, 1)
-        out, inner = layer.shape[0], math.prod(layer.shape[1:])
-        channels = layer.shape[1]
-        if out % rows or channels % columns or (block.n_of_m and channels % block.n_of_m[1]):
-            return None
-        size, divisor, minimum = out * inner // (rows * columns), 1, 1
+        size, divisor, minimum = math.prod(layer.shape) // (rows * columns), 1, 1
         if block.n_of_m:
             minimum = size * block.n_of_m[0] // block.n_of_m[1]
-        name = f"{layer.path}/{'weights' if rows * columns == 1 else 'blocks'}"
+        name = f"{layer.title}/{'weights' if rows * columns == 1 else 'blocks'}"
     group = Group(index, name, size, 1, minimum, divisor, True, "", (), ())
     return Option(block, layer, group)
 

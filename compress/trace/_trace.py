@@ -68,6 +68,7 @@ def trace(
         element_bytes={name: t.element_size() for name, t in tensors.items()},
         memory=memory,
         shortcuts=shortcut_layers(program),
+        lookups=dict(tracer.lookups),
     )
     return probe_groups(model, graph) if probe else graph
 

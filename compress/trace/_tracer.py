@@ -48,6 +48,7 @@ class Tracer(ParameterLabels):
         self.ops: list[Op] = []
         self.held = HeldTensors()
         self.grouped: dict[str, int] = {}  # weight -> channels of a group that goes as a whole
+        self.lookups: dict[str, list[tuple[str, int]]] = {}  # embedding -> (module, rows) per call
         self.fixed = False  # whether the current call depends on no input
         self._later: list[tuple[int, Resolve]] = []
         self._boxes: list[tuple[LabelArray, str]] = []

@@ -24,6 +24,10 @@ from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from latprof.compress import Graph, Layers
+    from latprof.compress.space import Unreached
+
+#: Layers that one line names.
+_MOST_NAMES = 4
 
 
 @click.command("inspect", epilog=MODEL_HELP)
@@ -67,6 +71,8 @@ def command(
         click.echo(f"residual blocks that Depth may drop: {blocks}")
     if found.layers is not None and (every_layer or found.latencies_s):
         _show_layers(found.layers, verbose)
+    if found.graph is not None:
+        _show_unreached(found.unreached, verbose)
     _show_ops(found.workloads, found.latencies_s, every_op)
 
 
@@ -99,6 +105,17 @@ def _show_layers(layers: Layers, verbose: bool) -> None:
         [row[:shown] for row in layers.rows()],
         text=(0, 1, 2, *range(5, shown)),
     )
+
+
+def _show_unreached(unreached: Sequence[Unreached], verbose: bool) -> None:
+    """One line per block and reason, with the layers that it leaves."""
+    layers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in unreached:
+        layers[each.block, each.reason].append(each.layer)
+    for (block, reason), names in layers.items():
+        most = len(names) if verbose else _MOST_NAMES
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        click.echo(f"{block} leaves {', '.join(names[:most])}{more}: {reason}")
 
 
 def _show_ops(workloads: Sequence[Workload], latencies_s: Sequence[float], every_op: bool) -> None:

@@ -14,6 +14,7 @@ from latprof.workloads import Workload
 
 if TYPE_CHECKING:
     from latprof.compress import Graph, Layers
+    from latprof.compress.space import Unreached
 
 __all__ = ["Inspection", "inspect"]
 
@@ -30,6 +31,7 @@ class Inspection:
         latencies_s: of each workload alone, seconds; empty without a table.
         warnings: of reading the file and the table, one line each.
         layers: as ``latprof.layers`` has them; None for a file.
+        unreached: layers that LowRank, Sparse or Quantize leave as they are, and why.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Inspection:
     latencies_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     layers: Layers | None = None
+    unreached: tuple[Unreached, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -61,6 +64,7 @@ class Inspection:
             "activation_bytes": self.activation_bytes,
             "ops": ops,
             "residual_blocks": list(self.residual_blocks),
+            "unreached": [vars(each) for each in self.unreached],
         }
         if self.latencies_s:
             figures["latency_s"] = sum(self.latencies_s)
@@ -84,7 +88,8 @@ def inspect(
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
 ) -> Inspection:
-    """A model's ops and layers, its channel groups, which of them can shrink, why not the others.
+    """A model's ops and layers, its channel groups, which of them can shrink, why not the others;
+    and the layers that other blocks do not reach, each with the reason.
 
     Args:
         model: MODEL string or exported file; see ``latprof.profile``.
@@ -103,6 +108,7 @@ def inspect(
     """
     graph, blocks, warnings = None, list[str](), tuple[str, ...]()
     surrogate, found = None, None
+    left: tuple[Unreached, ...] = ()
     if table is not None:
         surrogate = fit(table) if isinstance(table, LatencyTable) else fit_file(table)
     if Path(model).suffix in (".onnx", ".tflite"):
@@ -114,13 +120,14 @@ def inspect(
             warnings = (f"{model}: {note}",)
     else:
         from latprof.compress import trace  # torch, which files do without
-        from latprof.compress.space import layers_of, residual_blocks
+        from latprof.compress.space import layers_of, residual_blocks, unreached
         from latprof.models import load_model
 
         module, example_inputs = load_model(model, trust=trust)[:2]
         graph = trace(module, example_inputs, exclude=tuple(exclude))
         workloads, blocks = graph.workloads(), residual_blocks(module, graph)
         found = layers_of(module, graph, surrogate, blocks)
+        left = unreached(module, graph)
         if graph.uncounted:
             warnings = (f"{model}: {graph.uncounted}",)
     latencies_s = tuple[float, ...]()
@@ -128,7 +135,9 @@ def inspect(
         predicted = surrogate.predict(workloads)
         latencies_s = tuple(map(float, predicted.latency_s))
         warnings += predicted.warnings
-    return Inspection(model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings, found)
+    return Inspection(
+        model, tuple(workloads), graph, tuple(blocks), latencies_s, warnings, found, left
+    )
 
 
 def _groups(graph: Graph) -> list[dict[str, Any]]:

@@ -70,7 +70,7 @@ def conclude(
             latency_s=original_s * share[name],
             predicted_s=_predicted_s(comp, files[name]),
             params=sum(p.numel() for p in model.parameters()),
-            macs=round(MacsCost(spaces.get(name, comp.space)).exact(counts)),
+            macs=round(_macs(comp, spaces.get(name, comp.space), counts)),
             file=str(files[name]),
             non_zeros=sum(int(p.count_nonzero()) for p in model.parameters()),
             bytes=files[name].stat().st_size,
@@ -103,6 +103,11 @@ def conclude(
     return result
 
 
+def _macs(comp: Compressor, space: Space, counts: list[int]) -> float:
+    """Of a network of this space, which may be another than the compressor's."""
+    return MacsCost(space).exact(counts, comp.goals.paying(counts) if space is comp.space else None)
+
+
 def _classes(
     deployment: Deployment, original: nn.Module, small: nn.Module, test: Any
 ) -> tuple[ClassResult, ...]:
@@ -131,11 +136,13 @@ def _budgets(
     done: Compression, original_s: float, compressed: NetworkResult
 ) -> tuple[BudgetOutcome, ...]:
     comp, outcomes = done.comp, []
+    counts = comp.counts()
+    factored = comp.goals.paying(counts)
     for goal in comp.goals.each:
         is_latency = goal.cost is comp.cost_model
         follows = is_latency and not goal.budget.is_lowest
         limit = goal.budget.limit(original_s) if follows else goal.limit
-        reached = compressed.latency_s if is_latency else goal.cost.exact(comp.counts())
+        reached = compressed.latency_s if is_latency else goal.cost.exact(counts, factored)
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped
         if goal.budget.kind == "memory" and compressed.memory_bytes is not None:

@@ -89,7 +89,7 @@ class Objective:
             return float(file.stat().st_size)
         goal = comp.goals.of(self.name)
         assert goal is not None
-        return goal.cost.exact(counts)
+        return goal.cost.exact(counts, comp.goals.paying(counts))
 
     def best(self, values: Mapping[int, float]) -> list[int]:
         """The keys of the values, from the best."""

@@ -70,6 +70,10 @@ BLOCKS = [
     (Quantize(bits=(1, 8), grid="symmetric"),),
     (Quantize(bits=(3, 6), grid="even"),),
     (Prune(), Sparse(), Quantize(bits=(4, 8))),
+    (Quantize(bits=(4, 8), grid="symmetric", scales="channel"),),
+    (Quantize(bits=(2, 8, 16), scales="channel", half="bfloat16"),),
+    (Prune(), Quantize(bits=(4, 8), scales="block-32")),
+    (Prune(), Sparse(), Quantize(bits=(3, 8), grid="symmetric", scales="block-32")),
 ]
 
 

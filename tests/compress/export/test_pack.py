@@ -29,6 +29,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 Array = NDArray[np.float32]
 
 
+def _steps(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """One for each channel along the first dim, or the second."""
+    along = [1] * len(shape)
+    dim = int(random.integers(min(2, len(shape))))
+    along[dim] = shape[dim]
+    return random.uniform(1e-3, 1e3, along).astype(np.float32)
+
+
 @st.composite
 def weights(draw: st.DrawFn) -> Array:
     """Of any shape: on a grid, of few values, of half precision, with zeros, or none of these."""
@@ -45,6 +53,7 @@ def weights(draw: st.DrawFn) -> Array:
                 normal.astype(np.float16).astype(np.float32),
                 random.choice(few, shape),
                 codes.astype(np.float32) * np.float32(random.uniform(1e-6, 1e3)),
+                codes.astype(np.float32) * _steps(random, shape),
             ]
         )
     )

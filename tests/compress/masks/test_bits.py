@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +14,8 @@ from latprof.compress import Quantise, Quantize
 from latprof.compress.export import CODE_BITS, best_encoding
 from latprof.compress.masks._bits import Bits
 from latprof.compress.masks._grids import clip, nearest
+from latprof.compress.masks._scales import Scales
+from latprof.compress.space import Layer
 from latprof.errors import UsageError
 
 numbers = st.floats(-3, 3, width=32)
@@ -53,6 +58,62 @@ def test_zero_is_on_the_grids_of_runtimes(
     assert encoding.bits <= min(b for b in CODE_BITS if b >= bits)
     if encoding.bits == 8:
         assert encoding.values == "grid"  # a scale and a zero point tell it all, exactly
+
+
+@pytest.mark.parametrize("scales", ["channel", "block-32"])
+@pytest.mark.parametrize("shape", [(24, 80), (24, 16, 3, 3), (16, 1, 3, 3)])
+@pytest.mark.parametrize("grid", ["integer", "symmetric"])
+@pytest.mark.parametrize("kept", [1, 2])
+def test_each_row_has_a_step_of_its_own(
+    scales: str, shape: tuple[int, ...], grid: str, kept: int
+) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(shape) * torch.logspace(-2, 2, shape[0]).view(-1, *(1 for _ in shape[1:]))
+    rows = Scales(Layer("", shape), scales)
+    bits = Bits(weight, (4, 8), grid, scales=rows)
+    beta = torch.tensor([1.0, float(kept > 1), 0.0])
+    with torch.no_grad():
+        found = bits(weight, beta)
+    width = (4, 8)[kept - 1]
+    assert all(len(row.unique()) <= 2**width for row in rows.rows(found))
+    error = (found - weight).flatten(1).abs().amax(1) / weight.flatten(1).abs().amax(1)
+    assert float(error.max()) < 0.5  # however small a channel is
+    encoding, _ = best_encoding(np.tile(found.numpy(), (40, *(1 for _ in shape[1:]))))
+    assert encoding.values in ("rows", "table")  # a short weight has few values
+
+
+@pytest.mark.parametrize("shape", [(8, 80), (8, 50, 3, 3)])
+def test_blocks_are_those_of_the_inputs_that_stay(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(shape)
+    alive = torch.ones(shape, dtype=torch.bool)
+    alive[:, ::3] = False
+    rows = Scales(Layer("", shape), "block-32")
+    assert torch.equal(rows.back(rows.rows(weight)), weight)
+    assert rows.lay(alive)
+    assert not rows.lay(alive)
+    assert torch.equal(rows.back(rows.rows(weight)), weight)
+    left = weight[:, alive.flatten(2).any(2)[0] if len(shape) > 2 else alive[0]].flatten(1)
+    whole = left.shape[1] // 32 * 32
+    blocks = rows.rows(weight).view(len(weight), -1, 32).flatten(1)[:, :whole]
+    assert torch.equal(blocks, left[:, :whole])
+
+
+def test_bfloat16_is_the_other_half() -> None:
+    weight = torch.randn(50) * 1e30
+    found = nearest(weight, torch.tensor(0.0), torch.tensor(1.0), 16, "integer", "bfloat16")
+    assert torch.equal(found, weight.bfloat16().float())
+    assert best_encoding(found.numpy())[0].values == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"scales": "row"}, {"half": "int16"}, {"scales": "channel", "bits": (1, 8)},
+     {"scales": "channel", "bits": (4,), "grid": "even"}],
+)  # fmt: skip
+def test_scales_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Quantize(**wrong)
 
 
 def test_sixteen_bits_are_float16() -> None:

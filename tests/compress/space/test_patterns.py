@@ -22,7 +22,7 @@ pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 X = torch.zeros(1, 3, 6, 6)
-LAYERS = ("wide", "point", "hidden", "head")
+LAYERS = ("wide", "grouped", "point", "hidden", "head")
 
 
 class Net(nn.Module):
@@ -31,7 +31,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.wide = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(24, 40, 3, padding=1)
-        self.grouped = nn.Conv2d(40, 40, 3, padding=1, groups=4)
+        self.grouped = nn.Conv2d(40, 40, 3, padding=1, groups=5)
         self.point = nn.Conv2d(40, 16, 1)
         self.hidden, self.head = nn.Linear(16 * 9, 32), nn.Linear(32, 8)
 
@@ -90,21 +90,49 @@ def test_n_of_m_holds_of_the_channels_that_stay(
     )
 
 
+def broken(weight: NDArray[np.float32], rows: int, columns: int) -> int:
+    """Tiles of a weight that are neither all zeros nor without any."""
+    out, inner = weight.shape[:2]
+    tiles = weight.reshape(out // rows, rows, inner // columns, columns, -1) != 0
+    each = tiles.sum((1, 3))
+    return int(((each > 0) & (each < rows * columns)).sum())
+
+
 @pytest.mark.parametrize("pattern", ["2x4", "4x1", "1x4"])
-def test_a_tile_lies_in_one_place_of_the_kernel(pattern: str) -> None:
+@pytest.mark.parametrize("blocks", [(), (Prune(divisor=2),)])
+def test_tiles_hold_of_the_channels_that_stay(
+    tmp_path: Path, pattern: str, blocks: tuple[Prune, ...]
+) -> None:
+    """Each lies in one place of a kernel, and in one group of a grouped convolution."""
     torch.manual_seed(0)
-    block = Sparse(pattern=pattern, layers=LAYERS)
-    comp = Compressor(Net(), X, None, "params=50%", blocks=[block], steps=1)
-    loss = comp(torch.randn(8, *X.shape[1:])).square().mean() + comp.penalty()
-    loss.backward()
-    comp.step()
-    small = comp.shrink()
     rows, columns = map(int, pattern.split("x"))
+    block = Sparse(pattern=pattern, layers=LAYERS)
+    budget = ["macs=70%", "params=30%"] if blocks else "params=50%"
+    comp = Compressor(Net(), X, None, budget, blocks=[*blocks, block], steps=12)
+    assert {o.layer.path for o in comp.space.sparse} == set(LAYERS)
+    optimizer = torch.optim.AdamW(comp.parameters(), lr=1e-3)
+    while not comp.fixed:
+        loss = comp(torch.randn(8, *X.shape[1:])).square().mean() + comp.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        comp.step()
+    small = comp.eval().shrink()
+    x = torch.randn(4, *X.shape[1:])
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), comp(x), rtol=1e-4, atol=1e-5)
+    plain = export(small, X, tmp_path / "plain.onnx")
+    held = {t.name: t for t in onnx.load(str(plain)).graph.initializer}
     for path in LAYERS:
-        weight = small.get_parameter(f"{path}.weight").detach()
-        out, inner = weight.shape[:2]
-        tiles = weight.reshape(out // rows, rows, inner // columns, columns, -1) != 0
-        assert set(tiles.sum((1, 3)).unique().tolist()) <= {0, rows * columns}, path
+        weight = small.get_parameter(f"{path}.weight").detach().numpy()
+        assert broken(weight, rows, columns) == 0, path
+        assert broken(onnx.numpy_helper.to_array(held[f"{path}.weight"]), rows, columns) == 0
+    if blocks:
+        assert small.wide.in_channels < 24
+    again = Compressor(Net(), X, None, budget, blocks=[*blocks, block], steps=12).eval()
+    again.load_state_dict(comp.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(x), comp(x))
 
 
 def test_of_what_does_not_stay_n_of_m_are_counted_too() -> None:
