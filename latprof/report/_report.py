@@ -150,7 +150,7 @@ def _layers(rows: Sequence[LayerResult]) -> list[str]:
         before, after = ("x".join(map(str, pair)) for pair in (row.before, row.after))
         figures = ["discarded", format_s(row.predicted_s), ""]
         if row.latency_s is not None:
-            error = f"{row.predicted_s / row.latency_s - 1:+.1%}"
+            error = f"{row.predicted_s / row.latency_s - 1:+z.1%}"
             figures = [format_s(row.latency_s), format_s(row.predicted_s), error]
         body.append([row.module, row.op, before, after, *figures])
     table = f"<details><summary>every op</summary>{_cells(head, body)}</details>"

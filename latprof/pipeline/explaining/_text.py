@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["ending", "label", "lines_of", "summary"]
 
 _MOST_NAMES = 3
+#: Of the whole; what goes between ops and is below it is not measurable.
+_LEAST_REST = 0.0005
 
 
 def summary(result: WhyResult) -> str:
     """The whole, the sum of its ops, and the rest by its name."""
-    rest = result.between_s
+    rest_s, share = result.between_s, result.between_s / result.latency_s
+    between = f"{format_s(rest_s)} ({share:.1%})" if share >= _LEAST_REST else "nothing measurable"
     text = (
         f"{format_s(result.latency_s)} a call; {len(result.ops)} ops take "
-        f"{format_s(result.ops_s)}, and {format_s(rest)} ({rest / result.latency_s:.1%}) goes "
-        "between them"
+        f"{format_s(result.ops_s)}, and {between} goes between them"
     )
     if result.profiler_s:
         text += f"; {format_s(result.profiler_s)} of the profiler's own are taken off"
