@@ -71,11 +71,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict, the option that is its advice, and what both come from."""
+    """A verdict, the option that is its advice, what both come from, and what it saves."""
 
     verdict: Verdict
     option: Option
     trial: Trial
+    saves_s: float
 
 
 def trials(model: Model, ops: Sequence[RunOp], whole_s: float, folder: Path) -> list[Trial]:
@@ -160,6 +161,7 @@ def findings(
             ),
             option,
             trial,
+            saves_s,
         )  # fmt: skip
 
 

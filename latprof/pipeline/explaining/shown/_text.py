@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from latprof.vocabulary import format_s
 
 if TYPE_CHECKING:
+    from latprof.pipeline.explaining._result import OpShare, WhyResult
     from latprof.pipeline.explaining._verdict import Verdict
-    from latprof.pipeline.explaining._why import OpShare, WhyResult
 
 __all__ = ["ending", "label", "lines_of", "summary"]
 
@@ -48,13 +48,15 @@ def lines_of(verdict: Verdict) -> list[str]:
     """Advice and figures, one line each."""
     kept = "" if verdict.keeps_outputs else "; its outputs change, so check the accuracy"
     lines = [f"try: {verdict.advice}{kept}", verdict.measured]
-    if verdict.nodes:  # a setting is measured on the whole file at once
+    if verdict.saves_s is None:
+        return [*lines, "observed only: what it would save was not measured"]
+    if verdict.predicted:
         lines.append(verdict.predicted)
     if verdict.checked is None:
         return [*lines, "not checked on the whole file: --check measures it"]
     found = verdict.checked
     does = "saves" if found.saves_s >= 0 else "costs"
-    where = "checked" if verdict.nodes else "whole file"
+    where = "checked" if verdict.predicted else "whole file"
     saved_s = format_s(abs(found.saves_s))
     text = f"{where}: {does} {saved_s} +- {format_s(found.error_s)}"
     if found.max_rel_error is not None:
