@@ -33,6 +33,7 @@ _MOST_OPS = 15
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the runtime."
 )
+@click.option("--max-s", type=float, help="Seconds it may take, about; fewer things are tried.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the graph.")
 @click.option(
     "--model-explorer",

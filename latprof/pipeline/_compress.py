@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -30,6 +31,7 @@ from latprof.pipeline.run import (
     is_one_of_several,
     join_processes,
     locked,
+    with_advice,
 )
 from latprof.surrogate import fit
 from latprof.vocabulary import RunResult, replace_file, require
@@ -211,6 +213,28 @@ def _from_file(path: Path, keys: Mapping[str, Any]) -> tuple[RunFile, Callable[[
 
 def _compress(
     job: Job,
+    on_progress: Progress,
+    on_stage: Callable[[str], None],
+    settings: Mapping[str, str],
+) -> RunResult:
+    config, start_s = job.config, time.monotonic()
+    result = _trained(job, tensorboard, on_progress, on_stage, settings)
+    if not config.settings.why:
+        return result
+
+    given = {**config.device_settings, **settings}
+
+    def open_with(threads: int, changed: dict[str, Any]) -> Device:
+        target = replace(job.table.target, threads=threads)
+        return open_target(config.device, target, **{**given, **changed})
+
+    took_s = time.monotonic() - start_s
+    return with_advice(result, config.out, open_with, took_s, on_stage)
+
+
+def _trained(
+    job: Job,
+    tensorboard: bool,
     on_progress: Progress,
     on_stage: Callable[[str], None],
     settings: Mapping[str, str],

@@ -1,6 +1,7 @@
 from ._figures import (
     NAMES as NAMES,
 )
+from ._figures import advice_lines as advice_lines
 from ._figures import (
     columns as columns,
 )
@@ -30,6 +31,7 @@ from ._slack import slack_text as slack_text
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "advice_lines",
     "latency_slack",
     "log_place",
     "lost_classes_text",

@@ -11,6 +11,7 @@ from typing import Any
 from latprof.report import _plots
 from latprof.report._figures import (
     CLASS_COLUMNS,
+    advice_lines,
     class_rows,
     columns,
     conditions,
@@ -51,6 +52,7 @@ def write_report(folder: Path) -> Path:
         *map(_budget, result.budgets),
         *(_search_verdict(result) if result.search else []),
         _table(result),
+        *(_advice(result) if result.advice else []),
         *(_search(result) if result.search else []),
         "<h2>Accuracy against measured latency</h2>",
         _plots.svg(_plots.accuracy_against_latency(result)),
@@ -99,6 +101,16 @@ def _search(result: RunResult) -> list[str]:
         f"<h2>{metric} against the objective</h2>",
         _plots.svg(search_figure(result)),
         _cells(SAMPLE_COLUMNS, sample_rows(result)),
+    ]
+
+
+def _advice(result: RunResult) -> list[str]:
+    """What ``why`` said of the file at the end of the run."""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in advice_lines(result))
+    file = html.escape(result.compressed.file)
+    return [
+        f"<h2>What slows the file</h2><ol>{items}</ol>",
+        f"<p>All of it: <code>latprof why {file}</code></p>",
     ]
 
 

@@ -2,6 +2,7 @@ from ._result import OpShare as OpShare
 from ._result import WhyResult as WhyResult
 from ._verdict import Verdict as Verdict
 from ._verdict import VerdictCheck as VerdictCheck
+from ._why import explain as explain
 from ._why import why as why
 from .shown import ending as ending
 from .shown import label as label
@@ -14,6 +15,7 @@ __all__ = [
     "VerdictCheck",
     "WhyResult",
     "ending",
+    "explain",
     "label",
     "lines_of",
     "summary",

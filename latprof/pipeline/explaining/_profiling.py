@@ -19,12 +19,16 @@ ALONE = 0.98
 
 
 def profiled(
-    device: Device, path: Path, on_share: Callable[[float], None]
+    device: Device, path: Path, on_share: Callable[[float], None], *, brief: bool = False
 ) -> tuple[OpProfile, list[float]]:
-    """(the profile, seconds of its ops without what the profiler adds)."""
-    profiles = []
-    for done in range(_PROCESSES):
-        on_share(done / _PROCESSES)
+    """(the profile, seconds of its ops without what the profiler adds).
+
+    Args:
+        brief: of one process.
+    """
+    profiles, processes = [], 1 if brief else _PROCESSES
+    for done in range(processes):
+        on_share(done / processes)
         profiles.append(device.profile_ops(path, measure_s=_PROFILE_S))
     alone = [p for p in profiles if p.core_share >= ALONE]
     best = min(alone or profiles, key=lambda p: p.whole_s + p.ops_s)

@@ -47,6 +47,7 @@ def saved_by(
     whole_s: float,
     copies: Sequence[Path],
     on_share: Callable[[float], None],
+    max_s: float = _MAX_S,
 ) -> list[Saved]:
     """Of each copy, all in turns with the whole file."""
     if not copies:
@@ -55,7 +56,7 @@ def saved_by(
         device,
         [whole, *copies],
         lambda c: max(c.ratio_errors) <= _CONVERGED,
-        max_s=_MAX_S,
+        max_s=min(max_s, _MAX_S),
         on_round=on_share,
     )
     return [

@@ -16,7 +16,7 @@ from latprof.pipeline.explaining._why_onnx import explain_onnx
 from latprof.pipeline.explaining._why_tflite import explain_tflite
 from latprof.tables import LatencyTable
 
-__all__ = ["why"]
+__all__ = ["explain", "why"]
 
 _Explain = Callable[[Path, Setup], WhyResult]
 #: {suffix: (runtime, what explains such a file)}.
@@ -33,6 +33,7 @@ def why(
     table: str | Path | LatencyTable | None = None,
     check: bool = False,
     threads: int = 1,
+    max_s: float | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     **settings: Any,
 ) -> WhyResult:
@@ -51,6 +52,8 @@ def why(
         check: apply each advice to a copy of the file, and measure it against the file in turns;
             of a .tflite file that is always done.
         threads: of the runtime.
+        max_s: seconds that this may take, about: then ops are not timed alone, settings are not
+            tried, and fewer verdicts are; None: as long as it takes, half a minute to some minutes.
         on_progress: called with what is being done, and the share of the whole that is over.
         settings: of the device or the runtime, by name.
 
@@ -67,16 +70,37 @@ def why(
         ('a convolution has 97 channels', 0.00187)
     """
     path = Path(file)
+    runtime, _ = _explained(path)
+    figures = TableFigures(table) if table is not None else None
+
+    def open_with(count: int, changed: dict[str, Any]) -> Device:
+        return open_device(device, runtime=runtime, threads=count, **{**settings, **changed})
+
+    return explain(
+        path, open_with, threads, figures=figures, check=check, max_s=max_s, on_progress=on_progress
+    )
+
+
+def explain(
+    path: Path,
+    open_with: Callable[[int, dict[str, Any]], Device],
+    threads: int,
+    *,
+    figures: TableFigures | None = None,
+    check: bool = False,
+    max_s: float | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> WhyResult:
+    """As ``why``, on a device that ``open_with`` opens: (threads, settings that differ)."""
+    _, explain_file = _explained(path)
+    with tempfile.TemporaryDirectory(prefix="latprof-") as folder:
+        setup = Setup(open_with, threads, figures, check, max_s, Path(folder), on_progress)
+        return explain_file(path, setup)
+
+
+def _explained(path: Path) -> tuple[str, _Explain]:
     if path.suffix not in _EXPLAINED:
         raise UsageError(
             f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite, which why explains"
         )
-    runtime, explain = _EXPLAINED[path.suffix]
-    figures = TableFigures(table) if table is not None else None
-
-    def open_with(count: int, changed: dict[str, str]) -> Device:
-        return open_device(device, runtime=runtime, threads=count, **{**settings, **changed})
-
-    with tempfile.TemporaryDirectory(prefix="latprof-") as folder:
-        setup = Setup(open_with, threads, figures, check, Path(folder), on_progress)
-        return explain(path, setup)
+    return _EXPLAINED[path.suffix]

@@ -30,19 +30,20 @@ def explain_onnx(file: Path, setup: Setup) -> WhyResult:
     figures, report = setup.figures, setup.report
     with setup.open() as opened:
         whole = save_model(model.proto, setup.folder / "whole.onnx")
-        profile, seconds = profiled(opened, whole, report("profiling ops"))
+        profile, seconds = profiled(opened, whole, report("profiling ops"), brief=setup.brief)
         ops, whole_s = run_ops(model, profile, seconds), profile.whole_s
         known = figures.alone(workloads_of(ops)) if figures else {}
         tried = trials(model, ops, whole_s, setup.folder)
         jobs = [job for trial in tried for job in trial.jobs]
-        jobs += [w for w in workloads_of(ops, _LEAST_ALONE * whole_s) if w not in known]
-        times = time_alone(opened, jobs, report("timing ops alone"))
+        if not setup.brief:
+            jobs += [w for w in workloads_of(ops, _LEAST_ALONE * whole_s) if w not in known]
+        times = time_alone(opened, jobs, report("timing ops alone"), setup.left_s / 2)
         known |= {w: Alone(times.seconds(w), "device") for w in workloads_of(ops) if w in times}
         call_s = float(opened.environment().get("dispatch_s", 0.0))
         promising = [one.trial for one in findings(tried, times, whole_s, call_s)]
         # Timed anew: the best of many by chance would not be so twice, nor as good.
         again = [job for trial in promising for job in trial.jobs]
-        times = time_alone(opened, again, report("timing what promises most"))
+        times = time_alone(opened, again, report("timing what promises most"), setup.left_s)
         found = sorted(findings(promising, times, whole_s, call_s), key=lambda one: -one.saves_s)
         verdicts = [one.verdict for one in found]
         if setup.check and found:
@@ -50,12 +51,13 @@ def explain_onnx(file: Path, setup: Setup) -> WhyResult:
             verdicts[: len(checked)] = check_findings(
                 opened, model, whole, whole_s, checked, report("checking advice")
             )
-        report("trying settings")(0.0)
-        verdicts += [
-            v
-            for v in settings_verdicts(opened, whole, ops, setup.open_with)
-            if v.stake_s >= LEAST_SHARE * whole_s or v.cause == "threads"
-        ]
+        if not setup.brief:
+            report("trying settings")(0.0)
+            verdicts += [
+                v
+                for v in settings_verdicts(opened, whole, ops, setup.open_with)
+                if v.stake_s >= LEAST_SHARE * whole_s or v.cause == "threads"
+            ]
         shares = tuple(share_of(op, whole_s, known, figures) for op in ops)
         fallen = list(fallen_ops(profile, ops, opened.target.delegate))
         verdicts += observations(ops, shares, whole_s, verdicts, fallen)

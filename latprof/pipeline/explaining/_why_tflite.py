@@ -39,7 +39,7 @@ _LEAST_SHARE = 0.01
 #: A saving is one above so many of its standard errors.
 _SURE = 3.0
 #: Copies that are measured, those whose ops take longest.
-_MOST_COPIES = 8
+_MOST_COPIES, _MOST_BRIEFLY = 8, 3
 
 
 def explain_tflite(path: Path, setup: Setup) -> WhyResult:
@@ -48,16 +48,18 @@ def explain_tflite(path: Path, setup: Setup) -> WhyResult:
     workloads = tflite_op_workloads(path)
     figures, report = setup.figures, setup.report
     with setup.open() as opened:
-        profile, seconds = profiled(opened, path, report("profiling ops"))
+        profile, seconds = profiled(opened, path, report("profiling ops"), brief=setup.brief)
         whole_s = profile.whole_s
         ops = run_tflite_ops(file, profile.ops, seconds, workloads)
         known = figures.alone(workloads_of(ops)) if figures else {}
-        jobs = [w for w in workloads_of(ops, _LEAST_SHARE * whole_s) if w not in known]
-        times = time_alone(opened, jobs, report("timing ops alone"))
-        known |= {w: Alone(times.seconds(w), "device") for w in workloads_of(ops) if w in times}
+        if not setup.brief:
+            jobs = [w for w in workloads_of(ops, _LEAST_SHARE * whole_s) if w not in known]
+            times = time_alone(opened, jobs, report("timing ops alone"))
+            known |= {w: Alone(times.seconds(w), "device") for w in workloads_of(ops) if w in times}
         verdicts = _verdicts(opened, file, path, ops, profile, setup)
-        report("trying settings")(0.0)
-        verdicts += settings_verdicts(opened, path, ops, setup.open_with)
+        if not setup.brief:
+            report("trying settings")(0.0)
+            verdicts += settings_verdicts(opened, path, ops, setup.open_with)
         shares = tuple(share_of(op, whole_s, known, figures) for op in ops)
         verdicts += observations(ops, shares, whole_s, verdicts)
         return WhyResult(
@@ -91,7 +93,7 @@ def _verdicts(
         ),
         key=takes.seconds,
         reverse=True,
-    )[:_MOST_COPIES]
+    )[: _MOST_BRIEFLY if setup.brief else _MOST_COPIES]
     made = []
     for number, one in enumerate(tried):
         assert one.apply is not None
@@ -101,8 +103,9 @@ def _verdicts(
         if runs(device, copy):
             made.append((one, copy))
     saved = saved_by(
-        device, path, profile.whole_s, [c for _, c in made], setup.report("checking advice")
-    )
+        device, path, profile.whole_s, [c for _, c in made], setup.report("checking advice"),
+        setup.left_s,
+    )  # fmt: skip
     best: dict[str, tuple[float, Verdict]] = {}
     inputs = file.random_inputs()
     for (one, copy), found in zip(made, saved, strict=True):

@@ -32,6 +32,7 @@ class Settings:
             is what the masks pass on their way; empty: ``budget`` is met.
         objective: of a search; a name, or (network, file) -> number.
         search: how it samples.
+        why: the file that a run ends with is explained, where that takes a small part of its time.
     """
 
     budget: str = "60%"
@@ -49,6 +50,7 @@ class Settings:
     keep: str = ""
     objective: str | Callable[..., Any] = "latency"
     search: SearchSettings = field(default_factory=SearchSettings)
+    why: bool = True
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -91,6 +93,7 @@ class Settings:
         texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}
         if self.batch == Settings.batch:
             del texts["batch"]  # run folders from before this could be chosen go on
+        del texts["why"]  # nothing is trained otherwise
         del texts["search"]  # a study goes on with more samples, and by another searcher
         if self.keep:
             texts["objective"] = _name(self.objective)
