@@ -19,7 +19,7 @@ import numpy as np
 from latprof.devices.agent.runtimes._base import Refused, fill
 from latprof.devices.agent.runtimes._profile_turns import Run, quietest, take_turns
 
-__all__ = ["profile_tflite"]
+__all__ = ["profile_file", "profile_tflite"]
 
 #: Before this version, functions of these names take other arguments.
 _FIRST_VERSION = (2, 3)
@@ -77,6 +77,20 @@ def profile_tflite(
         nodes = max(1, path.stat().st_size // _NODE_BYTES)
         pairs = take_turns(plain, profiled.call, seconds, min(nodes, 1000))
         return {**quietest(profiled.runs, pairs, "LiteRT"), "graph": ""}
+
+
+def profile_file(
+    path: str, *, threads: int, xnnpack: bool, runs: int
+) -> list[tuple[str, str, str, float]]:
+    """(name, op, provider, mean seconds) of each op, over some runs.
+
+    Raises:
+        Refused: as ``profile_tflite``.
+    """
+    profiled = _Profiled(_library(), Path(path), threads, xnnpack)
+    for _ in range(runs):
+        profiled.call()
+    return [(*key, sum(run[key] for run in profiled.runs) / runs) for key in profiled.runs[0]]
 
 
 def _library() -> Any:

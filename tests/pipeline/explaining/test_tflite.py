@@ -102,6 +102,18 @@ def test_what_a_delegate_fused_counts_to_the_op_before(tmp_path: Path) -> None:
     assert [len(op.nodes) for op in ops] == [2, 0, 1]
 
 
+def test_parts_that_a_delegate_runs_in_one_go_have_their_ops(tmp_path: Path) -> None:
+    path = SLOW_TFLITE["activation"][0](tmp_path / "slow.tflite")
+    file = load_tflite_file(path)
+    ran = [
+        OpTime(f"[{file.name(0)}]:3", "TfLiteGpuDelegateV2", "GPU", 1.0),
+        OpTime(f"[{file.name(1)}]:1", "RELU6", "builtin", 2.0),
+        OpTime(f"[{file.name(2)}]:4", "TfLiteGpuDelegateV2", "GPU", 3.0),
+    ]
+    ops = run_tflite_ops(file, ran, [1.0, 2.0, 3.0], [None] * 3)
+    assert [op.nodes for op in ops] == [(file.name(n),) for n in range(3)]
+
+
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such file"):
         latprof.why(tmp_path / "model.tflite")

@@ -69,6 +69,10 @@ def run_tflite_ops(
     inside = [i for i, op in enumerate(ran) if op.provider != "builtin"]
     outside = {number for found in owners for number in found}
     rest = [number for number in range(len(file.ops)) if number not in outside]
+    parts = [i for i in inside if ran[i].op.startswith("TfLite")]
+    if parts:
+        _give_parts(file, ran, parts, rest, owners)
+        rest = []
     matched = _align([ran[i].op for i in inside], [file.kinds[number] for number in rest])
     last: int | None = None
     for number, which in zip(rest, matched, strict=True):
@@ -87,6 +91,24 @@ def run_tflite_ops(
             )
         )  # fmt: skip
     return made
+
+
+def _give_parts(
+    file: TfliteFile,
+    ran: Sequence[OpTime],
+    parts: Sequence[int],
+    rest: Sequence[int],
+    owners: list[list[int]],
+) -> None:
+    """To each part of the graph that a delegate runs in one go, the ops of the file up to those
+    that make its results."""
+    numbers = {file.name(number): number for number in range(len(file.ops))}
+    left = list(rest)
+    for i in parts:
+        made = ran[i].name.partition("]:")[0].removeprefix("[").split(", ")
+        last = max((numbers[name] for name in made if name in numbers), default=-1)
+        owners[i] = left if i == parts[-1] else [n for n in left if n <= last]
+        left = [n for n in left if n not in owners[i]]
 
 
 def _number(op: OpTime, count: int) -> int | None:
