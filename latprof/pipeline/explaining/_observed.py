@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -18,6 +19,9 @@ _LEAST_SHARE = 0.01
 #: Weights of so many bytes are beyond the caches of one core, and an op that takes so many times
 #: as long inside the model as alone waits for them.
 _MIN_WEIGHTS, _MIN_RATIO = 2 << 20, 1.3
+#: So many ops in a row, each at most so many times the cheapest op of the file, are bound by the
+#: calls of ops; no profiler here tells less than a microsecond.
+_MIN_ROW, _MAX_TIMES, _MIN_S = 8, 2.0, 1e-6
 
 
 def observation(
@@ -46,7 +50,7 @@ def observations(
         fallen: of ``fallen_ops``.
     """
     told = {node for verdict in verdicts for node in verdict.nodes}
-    found = [*fallen, *_cold_weights(ops, shares)]
+    found = [*fallen, *_cold_weights(ops, shares), *_small_rows(ops)]
     least_s = _LEAST_SHARE * whole_s
     return [v for v in found if v.takes_s >= least_s and not (v.nodes and set(v.nodes) <= told)]
 
@@ -91,4 +95,22 @@ def _cold_weights(ops: Sequence[RunOp], shares: Sequence[OpShare]) -> Iterator[V
             op.nodes,
             op.seconds,
             keeps=False,
+        )
+
+
+def _small_rows(ops: Sequence[RunOp]) -> Iterator[Verdict]:
+    """Many ops in a row that compute next to nothing."""
+    least_s = max(min((op.seconds for op in ops), default=0.0), _MIN_S)
+    for small, row in itertools.groupby(ops, lambda op: op.seconds <= _MAX_TIMES * least_s):
+        some = list(row)
+        if not small or len(some) < _MIN_ROW:
+            continue
+        most_s = max(op.seconds for op in some)
+        yield observation(
+            "launch-bound",
+            f"{len(some)} ops in a row take {format_s(most_s)} at most each, and the cheapest op "
+            f"of the file takes {format_s(least_s)}: most of that is the call",
+            "do their work in fewer ops",
+            tuple(dict.fromkeys(name for op in some for name in op.nodes)),
+            sum(op.seconds for op in some),
         )

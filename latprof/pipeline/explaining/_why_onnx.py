@@ -55,7 +55,7 @@ def explain_onnx(file: Path, setup: Setup) -> WhyResult:
             report("trying settings")(0.0)
             verdicts += [
                 v
-                for v in settings_verdicts(opened, whole, ops, setup.open_with)
+                for v in settings_verdicts(opened, whole, ops, setup.open_with, check=setup.check)
                 if v.stake_s >= LEAST_SHARE * whole_s or v.cause == "threads"
             ]
         shares = tuple(share_of(op, whole_s, known, figures) for op in ops)

@@ -23,7 +23,9 @@ QUICK = ("dead_branch",)
 def consistent(found: WhyResult) -> None:
     assert found.ops_s <= found.latency_s * (1 + 1e-3) or found.profiler_s > 0
     assert sum(op.share for op in found.ops) == pytest.approx(found.ops_s / found.latency_s)
-    saved = [verdict.saves_s for verdict in found.verdicts if verdict.cause != "threads"]
+    tried = [verdict for verdict in found.verdicts if verdict.saves_s is not None]
+    assert list(found.verdicts[: len(tried)]) == tried  # what was only observed comes last
+    saved = [verdict.stake_s for verdict in tried if verdict.cause != "threads"]
     assert saved == sorted(saved, reverse=True)
     assert all(saves_s >= 0.01 * found.latency_s for saves_s in saved)
     json.dumps(found.to_dict(), allow_nan=False)
