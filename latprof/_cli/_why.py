@@ -54,9 +54,9 @@ def command(
 ) -> None:
     """Why is FILE slow on DEVICE?
 
-    What each op of an .onnx or .tflite file takes inside it, by the runtime's own profiler, and
-    what slows it, largest first: each verdict says what was measured, what is predicted and what
-    to try.
+    What each op of an .onnx, .tflite or .pt2 file takes inside it, by the runtime's own profiler,
+    and what slows it, largest first: each verdict says what was measured, what is predicted and
+    what to try.
     """
     with progress("profiling", 100) as update:
         result = latprof.why(

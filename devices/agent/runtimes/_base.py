@@ -82,8 +82,8 @@ class Runtime(ABC):
     def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
         """Fields of the answer to ``profile``: what each op takes inside the model."""
         raise Refused(
-            f"{type(self).__name__} cannot say what each op takes; ONNX Runtime and LiteRT on a "
-            "CPU can"
+            f"{type(self).__name__} cannot say what each op takes; ONNX Runtime, LiteRT and "
+            "torch on a CPU can"
         )
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from latprof.devices import Job
 from latprof.pipeline.explaining import causes
 from latprof.pipeline.explaining._alone import AloneTimes
-from latprof.pipeline.explaining._merge import merge_candidates
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._verdict import Verdict
-from latprof.pipeline.explaining.causes import Candidate, Option
+from latprof.pipeline.explaining.causes import Candidate, Option, merge_candidates
 from latprof.pipeline.explaining.graph import (
     Edit,
     Model,

@@ -13,6 +13,7 @@ from latprof.pipeline.explaining._result import WhyResult
 from latprof.pipeline.explaining._roofline import TableFigures
 from latprof.pipeline.explaining._setup import Setup
 from latprof.pipeline.explaining._why_onnx import explain_onnx
+from latprof.pipeline.explaining._why_pt2 import explain_pt2
 from latprof.pipeline.explaining._why_tflite import explain_tflite
 from latprof.tables import LatencyTable
 
@@ -22,6 +23,7 @@ _Explain = Callable[[Path, Setup], WhyResult]
 #: {suffix: (runtime, what explains such a file)}.
 _EXPLAINED: dict[str, tuple[str, _Explain]] = {
     ".onnx": ("onnxruntime", explain_onnx),
+    ".pt2": ("torch", explain_pt2),
     ".tflite": ("tflite", explain_tflite),
 }
 
@@ -41,12 +43,13 @@ def why(
 
     Op times are those of the runtime's own profiler, in fresh processes. What may be slow is timed
     on the device beside what to do instead; it is a verdict where that saves 1% of the whole or
-    more. What cannot be tried is told with what it takes, as an observation. No torch is needed.
+    more. What cannot be tried is told with what it takes, as an observation. No torch is needed
+    but for .pt2.
 
     Args:
-        file: .onnx or .tflite.
-        device: one that runs ONNX Runtime or LiteRT: ``local``, ``ssh:HOST``, and for .tflite a
-            phone, ``adb:SERIAL``.
+        file: .onnx, .tflite, or .pt2, of which there are op times and observations only.
+        device: one that runs ONNX Runtime, LiteRT or torch: ``local``, ``ssh:HOST``, and for
+            .tflite a phone, ``adb:SERIAL``.
         table: latency table of the target, for ops alone and their roofline; without one, ops are
             timed alone on the device.
         check: apply each advice to a copy of the file, and measure it against the file in turns;
@@ -58,7 +61,7 @@ def why(
         settings: of the device or the runtime, by name.
 
     Raises:
-        UsageError: neither .onnx nor .tflite, or a device that cannot tell what ops take.
+        UsageError: another suffix, or a device that cannot tell what ops take.
         ModelLoadError: no such file, or not a model.
         TargetMismatchError: the table is of another target.
         WorkloadError: the runtime refuses the file, or cannot tell what its ops take.
@@ -101,6 +104,7 @@ def explain(
 def _explained(path: Path) -> tuple[str, _Explain]:
     if path.suffix not in _EXPLAINED:
         raise UsageError(
-            f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite, which why explains"
+            f"{path}: suffix is {path.suffix!r}; expected .onnx, .pt2 or .tflite, which why "
+            "explains"
         )
     return _EXPLAINED[path.suffix]

@@ -74,3 +74,20 @@ def test_parts_of_a_delegate_are_told_apart() -> None:
 def test_a_profile_that_lacks_runs_is_refused() -> None:
     with pytest.raises(Exception, match="does not hold the ops of every run"):
         quietest([], [Pair(1.0, 1.0)], "it")
+
+
+def test_torch_says_what_the_nodes_of_a_program_take(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.Flatten()
+    )
+    program = torch.export.export(net.eval(), (torch.randn(1, 3, 12, 12),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    with open_device("local", runtime="torch") as device:
+        found = device.profile_ops(tmp_path / "model.pt2", measure_s=0.05)
+    assert [(op.name, op.op) for op in found.ops] == [
+        ("conv2d", "aten::conv2d"), ("relu", "aten::relu"), ("conv2d_1", "aten::conv2d"),
+        ("flatten", "aten::flatten"),
+    ]  # fmt: skip
+    assert {op.provider for op in found.ops} == {"eager"}
+    assert found.whole_s > 0
