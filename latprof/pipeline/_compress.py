@@ -16,6 +16,7 @@ from latprof.compress.masks import from_first
 from latprof.compress.train import check_trainable, model_inputs
 from latprof.devices import Device, open_target
 from latprof.errors import UsageError
+from latprof.pipeline.explaining import with_advice
 from latprof.pipeline.run import (
     Deployment,
     DeviceOfFirst,
@@ -31,7 +32,6 @@ from latprof.pipeline.run import (
     is_one_of_several,
     join_processes,
     locked,
-    with_advice,
 )
 from latprof.surrogate import fit
 from latprof.vocabulary import RunResult, replace_file, require
@@ -218,8 +218,8 @@ def _compress(
     settings: Mapping[str, str],
 ) -> RunResult:
     config, start_s = job.config, time.monotonic()
-    result = _trained(job, tensorboard, on_progress, on_stage, settings)
-    if not config.settings.why:
+    result = _trained(job, on_progress, on_stage, settings)
+    if not config.settings.why or not is_first():
         return result
 
     given = {**config.device_settings, **settings}
@@ -234,7 +234,6 @@ def _compress(
 
 def _trained(
     job: Job,
-    tensorboard: bool,
     on_progress: Progress,
     on_stage: Callable[[str], None],
     settings: Mapping[str, str],

@@ -1,3 +1,4 @@
+from ._advice import with_advice as with_advice
 from ._result import OpShare as OpShare
 from ._result import WhyResult as WhyResult
 from ._verdict import Verdict as Verdict
@@ -20,4 +21,5 @@ __all__ = [
     "lines_of",
     "summary",
     "why",
+    "with_advice",
 ]

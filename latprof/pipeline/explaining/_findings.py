@@ -8,7 +8,6 @@ from pathlib import Path
 
 from latprof.devices import Job
 from latprof.pipeline.explaining import causes
-from latprof.pipeline.explaining._alone import AloneTimes
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._verdict import Verdict
 from latprof.pipeline.explaining.causes import Candidate, Option, merge_candidates
@@ -20,6 +19,7 @@ from latprof.pipeline.explaining.graph import (
     save_model,
     slice_model,
 )
+from latprof.pipeline.explaining.timed import AloneTimes
 
 __all__ = ["LEAST_SHARE", "Finding", "Trial", "changed_file", "findings", "trials"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from latprof.pipeline.explaining._alone import time_alone
 from latprof.pipeline.explaining._check import check_findings
 from latprof.pipeline.explaining._findings import LEAST_SHARE, findings, trials
 from latprof.pipeline.explaining._observed import fallen_ops, observations, ranked
@@ -15,6 +14,7 @@ from latprof.pipeline.explaining._roofline import Alone
 from latprof.pipeline.explaining._settings import settings_verdicts
 from latprof.pipeline.explaining._setup import Setup
 from latprof.pipeline.explaining.graph import load_file, save_model
+from latprof.pipeline.explaining.timed import time_alone
 
 __all__ = ["explain_onnx"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from latprof.compress.read import tflite_op_workloads
 from latprof.devices import Device, OpProfile
-from latprof.pipeline.explaining._alone import time_alone
 from latprof.pipeline.explaining._observed import observation, observations, ranked
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._profiling import ALONE, profiled, share_of, workloads_of
@@ -17,7 +16,6 @@ from latprof.pipeline.explaining._roofline import Alone
 from latprof.pipeline.explaining._settings import settings_verdicts
 from latprof.pipeline.explaining._setup import Setup
 from latprof.pipeline.explaining._verdict import Verdict
-from latprof.pipeline.explaining._whole import checked, runs, saved_by
 from latprof.pipeline.explaining.tflite import (
     TfliteCandidate,
     TfliteEdit,
@@ -32,6 +30,7 @@ from latprof.pipeline.explaining.tflite import (
     round_trips,
     run_tflite_ops,
 )
+from latprof.pipeline.explaining.timed import checked, runs, saved_by, time_alone
 
 __all__ = ["explain_tflite"]
 

@@ -1,4 +1,3 @@
-from ._advice import with_advice as with_advice
 from ._conclude import conclude as conclude
 from ._deployment import Deployment as Deployment
 from ._deployment import first_inputs as first_inputs
@@ -55,5 +54,4 @@ __all__ = [
     "recalibrated",
     "require_same_run",
     "run_fingerprint",
-    "with_advice",
 ]

@@ -11,7 +11,9 @@ from typing import Any
 
 from latprof.devices import Device
 from latprof.errors import LatprofError
-from latprof.pipeline.explaining import WhyResult, ending, explain
+from latprof.pipeline.explaining._result import WhyResult
+from latprof.pipeline.explaining._why import explain
+from latprof.pipeline.explaining.shown import ending
 from latprof.vocabulary import AdviceResult, RunResult, format_duration, load_json, save_json
 
 __all__ = ["with_advice"]

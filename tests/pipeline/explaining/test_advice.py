@@ -15,7 +15,8 @@ from support.slow_files import SLOW_FILES
 from latprof import RunResult, Target
 from latprof.devices import Device, open_device
 from latprof.errors import DeviceLostError
-from latprof.pipeline.run import Settings, with_advice
+from latprof.pipeline.explaining import with_advice
+from latprof.pipeline.run import Settings
 from latprof.report import advice_lines, write_report
 from latprof.vocabulary import AdviceResult, BudgetOutcome, NetworkResult, checksum
 
