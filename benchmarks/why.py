@@ -78,7 +78,7 @@ def row(name: str, path: Path) -> dict[str, Any]:
                 "outputs": verdict.checked.max_rel_error,
             }
             for verdict in found.verdicts
-            if verdict.checked is not None
+            if verdict.checked is not None and verdict.saves_s is not None
         ],
         "wall_s": time.monotonic() - start_s,
     }

@@ -128,7 +128,7 @@ class Device(Closing):
         """
         raise UsageError(
             f"{self.target.runtime} on {self.target.device} cannot say what each op of a file "
-            "takes; expected ONNX Runtime on this machine or over ssh"
+            "takes; expected ONNX Runtime, LiteRT or torch on a CPU, here or over ssh"
         )
 
     def usage(self, path: Path, *, measure_s: float) -> Usage:

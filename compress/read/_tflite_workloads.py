@@ -23,7 +23,7 @@ from latprof.workloads import (
     softmax_workload,
 )
 
-__all__ = ["tflite_workloads", "transposes"]
+__all__ = ["tflite_op_workloads", "tflite_workloads", "transposes"]
 
 _UNARY = {
     "ELU": "relu", "GELU": "gelu", "HARD_SWISH": "hard_swish", "LEAKY_RELU": "relu",
@@ -64,6 +64,19 @@ def transposes(path: Path) -> int:
         return sum(
             op.name == "TRANSPOSE" and sum(n > 1 for n in op.made) > 1 for op in model.operators(0)
         )
+
+
+def tflite_op_workloads(path: Path) -> list[Workload | None]:
+    """Of each op of the first subgraph, in its order, the largest workload; None where it has
+    none.
+
+    Raises:
+        ModelLoadError: not a TFLite model that runs.
+    """
+    model = load_tflite(path, {})
+    with reading(path):
+        found = [_workloads(op) or () for op in model.operators(0)]
+        return [max(some, key=lambda w: w.macs) if some else None for some in found]
 
 
 def _read(

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from latprof.devices._device import Array, Device, Job, Reading, refused_sentinel
+from latprof.devices._op_profile import OpProfile
+from latprof.devices._op_table import read_op_table
 from latprof.devices._usage import Usage
 from latprof.devices._waiting import WaitBudget
 from latprof.devices.adb._bench import FOLDER, Bench
-from latprof.devices.adb._benchmark_model import check_run, command_line, parse_memory
+from latprof.devices.adb._benchmark_model import check_run, command_line, parse_memory, parse_run
 from latprof.devices.adb._jobs import Jobs, existing
 from latprof.devices.adb._knobs import Knobs, clean_up
 from latprof.devices.adb._numerics import io_flags, read_layout, split_outputs
@@ -57,6 +59,10 @@ _NO_USAGE = {
     "process, and need minutes",
 }
 _NO_MEMORY = {"memory": "this benchmark_model prints no memory footprint; TFLite's since 2020 does"}
+_NO_OPS = (
+    "LiteRT's benchmark_model does not print what ops take; to see it, give TFLite's with "
+    "--benchmark-model PATH"
+)
 
 
 class AdbDevice(Device):
@@ -138,20 +144,35 @@ class AdbDevice(Device):
         keys = [f"i{i}" for i in range(len(values))]  # the tool takes any names, in order
         with self._dropping():
             self._reconnect()
-            transport = self._live
             files = [("model", path.read_bytes()), *zip(keys, values, strict=True)]
             names = self._bench.hold(files)
-            command = command_line(
-                names["model"], threads=self._threads, measure_s=0, warmup_s=0,
-                limit_s=self._settings.limit_s,
-                flags=[*self._jobs.flags, *io_flags(layout, keys, names)],
-            )  # fmt: skip
-            answer = transport.run(
-                f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
-                silence_s=self._settings.limit_s,
-            )
-            check_run(answer.output, answer.code, delegate=self._jobs.delegate)
-            return split_outputs(layout, transport.pull(f"{FOLDER}/outputs"))
+            self._once(names["model"], io_flags(layout, keys, names))
+            return split_outputs(layout, self._live.pull(f"{FOLDER}/outputs"))
+
+    def profile_ops(self, path: Path, *, measure_s: float) -> OpProfile:
+        if self._tool.litert:
+            raise UsageError(_NO_OPS)
+        with self._dropping():
+            self._reconnect()
+            name = self._bench.hold([("model", existing(path).read_bytes())])["model"]
+            # The tool's mean holds both, so that what the profiler adds is known.
+            whole = parse_run(self._once(name, measure_s=measure_s), 0)
+            text = self._once(name, ["--enable_op_profiling=true"], measure_s)
+        ops = read_op_table(text, self._jobs.delegate)
+        return OpProfile(ops, whole.mean_us * 1e-6, b"")
+
+    def _once(self, name: str, flags: Sequence[str] = (), measure_s: float = 0.0) -> str:
+        """What the tool prints in one process with one of the phone's files."""
+        command = command_line(
+            name, threads=self._threads, measure_s=measure_s, warmup_s=measure_s / 2,
+            limit_s=self._settings.limit_s, flags=[*self._jobs.flags, *flags],
+        )  # fmt: skip
+        answer = self._live.run(
+            f"cd {quote(FOLDER)} && rm -f outputs && taskset {self._cluster.mask} {command}",
+            silence_s=self._settings.limit_s,
+        )
+        check_run(answer.output, answer.code, delegate=self._jobs.delegate)
+        return str(answer.output)
 
     def sustain(self, path: Path, *, measure_s: float) -> Generator[Reading]:
         with self._dropping():

@@ -33,6 +33,7 @@ _MOST_OPS = 15
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the runtime."
 )
+@click.option("--max-s", type=float, help="Seconds it may take, about; fewer things are tried.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the graph.")
 @click.option(
     "--model-explorer",
@@ -53,8 +54,9 @@ def command(
 ) -> None:
     """Why is FILE slow on DEVICE?
 
-    What each op of an ONNX file takes inside it, by ONNX Runtime's own profiler, and what slows
-    it, largest first: each verdict says what was measured, what is predicted and what to try.
+    What each op of an .onnx, .tflite or .pt2 file takes inside it, by the runtime's own profiler,
+    and what slows it, largest first: each verdict says what was measured, what is predicted and
+    what to try.
     """
     with progress("profiling", 100) as update:
         result = latprof.why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,6 +16,7 @@ from latprof.compress.masks import from_first
 from latprof.compress.train import check_trainable, model_inputs
 from latprof.devices import Device, open_target
 from latprof.errors import UsageError
+from latprof.pipeline.explaining import with_advice
 from latprof.pipeline.run import (
     Deployment,
     DeviceOfFirst,
@@ -214,6 +216,27 @@ def _from_file(path: Path, keys: Mapping[str, Any]) -> tuple[RunFile, Callable[[
 
 
 def _compress(
+    job: Job,
+    on_progress: Progress,
+    on_stage: Callable[[str], None],
+    settings: Mapping[str, str],
+) -> RunResult:
+    config, start_s = job.config, time.monotonic()
+    result = _trained(job, on_progress, on_stage, settings)
+    if not config.settings.why or not is_first():
+        return result
+
+    given = {**config.device_settings, **settings}
+
+    def open_with(threads: int, changed: dict[str, Any]) -> Device:
+        target = replace(job.table.target, threads=threads)
+        return open_target(config.device, target, **{**given, **changed})
+
+    took_s = time.monotonic() - start_s
+    return with_advice(result, config.out, open_with, took_s, on_stage)
+
+
+def _trained(
     job: Job,
     on_progress: Progress,
     on_stage: Callable[[str], None],

@@ -1,6 +1,7 @@
 from ._figures import (
     NAMES as NAMES,
 )
+from ._figures import advice_lines as advice_lines
 from ._figures import (
     columns as columns,
 )
@@ -34,6 +35,7 @@ from ._sustained import sustained_markdown as sustained_markdown
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "advice_lines",
     "front_columns",
     "front_rows",
     "latency_slack",

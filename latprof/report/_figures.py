@@ -97,6 +97,19 @@ def verdict(outcome: BudgetOutcome) -> tuple[str, str]:
     )
 
 
+def advice_lines(result: RunResult) -> list[str]:
+    """What slows the compressed file most, a sentence each."""
+    lines = []
+    for one in result.advice:
+        kept = "" if one.keeps_outputs else " (its outputs change)"
+        if one.saves_s is None:
+            lines.append(f"{one.words}: {format_s(one.takes_s)}; {one.advice}{kept}.")
+        else:
+            saves = f"predicted to save {format_s(one.saves_s)} of {format_s(one.takes_s)}"
+            lines.append(f"{one.words}; {one.advice}{kept}: {saves}.")
+    return lines
+
+
 def _share(ratio: float) -> str:
     """In percent, with the digits that tell it from the whole."""
     return f"{ratio:.1%}" if abs(ratio - 1) >= 0.0005 or ratio == 1 else f"{ratio:.4%}"

@@ -11,6 +11,7 @@ from typing import Any
 from latprof.report import _plots
 from latprof.report._figures import (
     CLASS_COLUMNS,
+    advice_lines,
     class_rows,
     columns,
     conditions,
@@ -59,6 +60,7 @@ def write_report(folder: Path) -> Path:
         *map(_budget, result.budgets),
         *(_search_verdict(result) if result.search else []),
         _table(result),
+        *(_advice(result) if result.advice else []),
         *(_search(result) if result.search else []),
         *(_front(result) if result.search and result.search.front else []),
         "<h2>Accuracy against measured latency</h2>",
@@ -120,6 +122,16 @@ def _front(result: RunResult) -> list[str]:
     ]
 
 
+def _advice(result: RunResult) -> list[str]:
+    """What ``why`` said of the file at the end of the run."""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in advice_lines(result))
+    file = html.escape(result.compressed.file)
+    return [
+        f"<h2>What slows the file</h2><ol>{items}</ol>",
+        f"<p>All of it: <code>latprof why {file}</code></p>",
+    ]
+
+
 def _table(result: RunResult) -> str:
     rows = [figure_row(network, result) for network in result.networks]
     load = conditions(result)
@@ -168,7 +180,7 @@ def _layers(rows: Sequence[LayerResult]) -> list[str]:
         before, after = ("x".join(map(str, pair)) for pair in (row.before, row.after))
         figures = ["discarded", format_s(row.predicted_s), ""]
         if row.latency_s is not None:
-            error = f"{row.predicted_s / row.latency_s - 1:+.1%}"
+            error = f"{row.predicted_s / row.latency_s - 1:+z.1%}"
             figures = [format_s(row.latency_s), format_s(row.predicted_s), error]
         body.append([row.module, row.op, before, after, *figures])
     table = f"<details><summary>every op</summary>{_cells(head, body)}</details>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latprof.vocabulary._advice import AdviceResult
 from latprof.vocabulary._cache import cache_dir
 from latprof.vocabulary._callables import importable, load_callable, load_object
 from latprof.vocabulary._checks import check_number
@@ -34,6 +35,7 @@ from latprof.vocabulary._units import (
 __all__ = [
     "SHRUNK",
     "STATUSES",
+    "AdviceResult",
     "BudgetOutcome",
     "ClassResult",
     "Closing",

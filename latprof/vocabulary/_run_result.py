@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from latprof.errors import UsageError
+from latprof.vocabulary._advice import AdviceResult
 from latprof.vocabulary._class_result import ClassResult
 from latprof.vocabulary._files import replace_file
 from latprof.vocabulary._json_files import checksum
@@ -156,6 +157,7 @@ class RunResult:
         search: its samples, where the best network that keeps its accuracy was asked for.
         classes: of a classification: each class before and after.
         missing: {``memory`` or ``energy``: why the target does not tell it}.
+        advice: what slows the compressed file most; empty where that was not looked into.
 
     Example:
         >>> result = latprof.compress("run.toml")      # doctest: +SKIP
@@ -178,6 +180,7 @@ class RunResult:
     search: SearchResult | None = None
     classes: tuple[ClassResult, ...] = ()
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    advice: tuple[AdviceResult, ...] = ()
 
     def __post_init__(self) -> None:
         names = [n.name for n in self.networks]
@@ -294,6 +297,7 @@ class RunResult:
                 search=SearchResult.from_dict(found) if (found := data.get("search")) else None,
                 classes=tuple(ClassResult(**c) for c in data.get("classes", ())),
                 missing=dict(data.get("missing", {})),
+                advice=tuple(AdviceResult(**a) for a in data.get("advice", ())),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise UsageError(f"not a run's result: {type(exc).__name__}: {exc}") from exc

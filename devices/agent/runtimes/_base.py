@@ -89,7 +89,10 @@ class Runtime(ABC):
 
     def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
         """Fields of the answer to ``profile``: what each op takes inside the model."""
-        raise Refused(f"{type(self).__name__} cannot say what each op takes; ONNX Runtime can")
+        raise Refused(
+            f"{type(self).__name__} cannot say what each op takes; ONNX Runtime, LiteRT and "
+            "torch on a CPU can"
+        )
 
 
 def fill(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._tflite_profile import profile_tflite
 from latprof.workloads import Workload
 
 try:
@@ -38,6 +39,7 @@ class TfliteRuntime(Runtime):
         resolvers = _tflite.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self._options = {"num_threads": threads, "experimental_op_resolver_type": resolver}
+        self._threads, self._xnnpack = threads, xnnpack
         self.version = _VERSION
         self.delegate = "XNNPACK" if xnnpack else "none"
         self.settings = {}
@@ -53,6 +55,10 @@ class TfliteRuntime(Runtime):
             return _Interpreter(interpreter)
         except (RuntimeError, ValueError) as exc:
             raise Refused(" ".join(str(exc).split())[:300]) from exc
+
+    def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
+        plain = self.model(source)
+        return profile_tflite(source, plain.call, seconds, self._threads, self._xnnpack)
 
 
 class _Interpreter(Prepared):

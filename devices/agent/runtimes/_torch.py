@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
+from latprof.devices.agent.runtimes._torch_profile import profile_module
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 __all__ = ["TorchRuntime", "build"]
@@ -55,11 +56,19 @@ class TorchRuntime(Runtime):
         return _Module(self._compile(module.to(dtype).eval()), inputs)
 
     def model(self, source: str | bytes) -> Prepared:
+        module, inputs = self._program(source)
+        return _Module(self._compile(module), inputs)
+
+    def profile(self, source: str | bytes, seconds: float) -> dict[str, Any]:
+        module, inputs = self._program(source)
+        plain = _Module(self._compile(module), inputs)
+        return profile_module(module, plain.call, seconds, self.delegate)
+
+    def _program(self, source: str | bytes) -> tuple[nn.Module, dict[str, Tensor]]:
         program = torch.export.load(io.BytesIO(source) if isinstance(source, bytes) else source)
         args, kwargs = program.example_inputs or ((), {})
         names = program.graph_signature.user_inputs
-        inputs = dict(zip(names, (*args, *kwargs.values()), strict=True))
-        return _Module(self._compile(program.module()), inputs)
+        return program.module(), dict(zip(names, (*args, *kwargs.values()), strict=True))
 
     def _compile(self, module: nn.Module) -> Callable[..., Any]:
         return torch.compile(module) if self._compiled else module

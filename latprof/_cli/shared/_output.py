@@ -22,6 +22,7 @@ from rich.text import Text
 
 from latprof.report import (
     SAMPLE_COLUMNS,
+    advice_lines,
     columns,
     conditions,
     figure_row,
@@ -137,6 +138,10 @@ def print_run(result: RunResult) -> None:
         note(warning)
     file = result.compressed.file
     click.echo(f"deploy {file}; check it with: latprof verify {file} --table TABLE")
+    if lines := advice_lines(result):
+        click.echo(f"what slows it; all of it: latprof why {file}")
+        for number, line in enumerate(lines, start=1):
+            click.echo(f"{number}. {line}")
 
 
 @contextmanager

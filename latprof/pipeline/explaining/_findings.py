@@ -8,11 +8,9 @@ from pathlib import Path
 
 from latprof.devices import Job
 from latprof.pipeline.explaining import causes
-from latprof.pipeline.explaining._alone import AloneTimes
-from latprof.pipeline.explaining._merge import merge_candidates
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._verdict import Verdict
-from latprof.pipeline.explaining.causes import Candidate, Option
+from latprof.pipeline.explaining.causes import Candidate, Option, merge_candidates
 from latprof.pipeline.explaining.graph import (
     Edit,
     Model,
@@ -21,6 +19,7 @@ from latprof.pipeline.explaining.graph import (
     save_model,
     slice_model,
 )
+from latprof.pipeline.explaining.timed import AloneTimes
 
 __all__ = ["LEAST_SHARE", "Finding", "Trial", "changed_file", "findings", "trials"]
 
@@ -71,11 +70,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict, the option that is its advice, and what both come from."""
+    """A verdict, the option that is its advice, what both come from, and what it saves."""
 
     verdict: Verdict
     option: Option
     trial: Trial
+    saves_s: float
 
 
 def trials(model: Model, ops: Sequence[RunOp], whole_s: float, folder: Path) -> list[Trial]:
@@ -160,6 +160,7 @@ def findings(
             ),
             option,
             trial,
+            saves_s,
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,20 +18,23 @@ __all__ = ["settings_verdicts"]
 _ROUNDS, _PASSES, _PASS_S = 6, 3, 0.05
 #: The layout is tried without where moving into it and out of it takes this part of the time.
 _LEAST_REORDERS = 0.03
+#: Fused ops are tried apart where they take this part of the time.
+_LEAST_FUSED = 0.03
 #: One thread is as good as several where it takes at most this many times as long.
 _AS_GOOD = 1.03
 #: A saving is one above so many of its standard errors.
 _SURE = 3.0
-_Opener = Callable[[int, dict[str, str]], Device]
+_Opener = Callable[[int, dict[str, Any]], Device]
 
 
 def settings_verdicts(
-    device: Device, path: Path, ops: Sequence[RunOp], open_with: _Opener
+    device: Device, path: Path, ops: Sequence[RunOp], open_with: _Opener, *, check: bool = False
 ) -> Iterator[Verdict]:
     """Each setting is tried beside the one that was asked for, in turns.
 
     Args:
         open_with: (threads, settings) to a device.
+        check: also whether ops are dearer fused, which is rare.
     """
     threads = device.target.threads
     if threads > 1:
@@ -48,6 +52,17 @@ def settings_verdicts(
         advice = "run it without that layout (graph=extended)"
         if old_s - new_s > _SURE * error_s:
             yield _verdict("layout", words, advice, moved_s, (new_s, error_s), old_s)
+    fused = [op for op in ops if len(op.nodes) > 1]
+    fused_s = sum(op.seconds for op in fused)
+    onnx = device.target.runtime == "onnxruntime"
+    if check and onnx and fused_s >= _LEAST_FUSED * whole_s:
+        with open_with(threads, {"graph": "basic"}) as other:
+            old_s, new_s, error_s = _in_turns(device, other, path)
+        kinds = ", ".join(sorted({op.op for op in fused})[:3])
+        words = f"{len(fused)} ops ({kinds}) do the work of several each"
+        if old_s - new_s > _SURE * error_s:
+            advice = "run it without such fusions (graph=basic)"
+            yield _verdict("fusion", words, advice, fused_s, (new_s, error_s), old_s)
 
 
 def _verdict(

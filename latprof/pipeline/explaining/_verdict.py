@@ -38,7 +38,8 @@ class Verdict:
         takes_s: what the ops concerned take inside the model, measured.
         alone_s, instead_s: the nodes alone, and what was tried in their place, both measured;
             None where nothing has to run in their place.
-        saves_s: predicted saving in the whole file.
+        saves_s: saving in the whole file: predicted, or measured where ``checked`` says the same;
+            None where nothing was tried, so that this is only an observation of ``takes_s``.
         keeps_outputs: whether the file computes the same after it, but for rounding.
         checked: None where it was not tried on the whole file.
     """
@@ -50,7 +51,7 @@ class Verdict:
     takes_s: float
     alone_s: float | None
     instead_s: float | None
-    saves_s: float
+    saves_s: float | None
     keeps_outputs: bool
     checked: VerdictCheck | None = None
 
@@ -63,8 +64,16 @@ class Verdict:
         return text
 
     @property
+    def stake_s(self) -> float:
+        """What it saves, or else what it takes."""
+        return self.takes_s if self.saves_s is None else self.saves_s
+
+    @property
     def predicted(self) -> str:
-        """What is predicted, in one line."""
+        """What is predicted, in one line; "" where it was measured on the whole file at once, or
+        nothing was tried."""
+        if self.saves_s is None or (self.checked and self.checked.saves_s == self.saves_s):
+            return ""
         return f"predicted: saves {format_s(self.saves_s)}"
 
     def to_dict(self) -> dict[str, Any]:

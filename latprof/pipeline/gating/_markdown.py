@@ -40,7 +40,7 @@ def _row(check: LimitCheck, result: GateResult) -> str:
     else:
         old = _plain(Path(result.against).name)
         limit = f"not {check.limit:.1%} slower than {old}"
-        measured = f"{check.measured:+.1%} +- {check.error:.1%}"
+        measured = f"{check.measured:+z.1%} +- {check.error:.1%}"
     return f"| {limit} | {measured} | **{check.verdict}** | {check.confidence:.1%} |"
 
 

@@ -36,7 +36,7 @@ _OLD_KEYS = {"quantise": "quantize"}
 _TEXT = ("model", "data", "table", "out")
 _SIMPLE = (
     *("device", "method", "weights", "budget", "keep", "objective", "scheme", "batch"),
-    *("int8", "save_every_s", "seed", "trail", "test", "classes", "trackers"),
+    *("int8", "why", "save_every_s", "seed", "trail", "test", "classes", "trackers"),
     *TASK_KEYS,
 )
 _SECTIONS = (
@@ -146,7 +146,9 @@ class RunFile:
             _text(key, raw.get(key))
         distillation = raw.get("distillation", {})
         _refuse_unknown("distillation.", distillation, {"coefficient", "temperature"})
-        given = {k: raw[k] for k in ("save_every_s", "seed", "trail", "int8", "batch") if k in raw}
+        given = {
+            k: raw[k] for k in ("save_every_s", "seed", "trail", "int8", "batch", "why") if k in raw
+        }
         given |= distillation
         if "budget" in raw:
             given["budget"] = _budget(raw["budget"])

@@ -52,6 +52,7 @@ class Settings:
             is what the masks pass on their way; empty: ``budget`` is met.
         objective: of a search; a name, or (network, file) -> number; or several of them.
         search: how it samples.
+        why: the file that a run ends with is explained, where that takes a small part of its time.
     """
 
     budget: str = "60%"
@@ -70,6 +71,7 @@ class Settings:
     objective: OneObjective | tuple[OneObjective, ...] = "latency"
     search: SearchSettings = field(default_factory=SearchSettings)
     scheme: Scheme | None = None
+    why: bool = True
 
     def __post_init__(self) -> None:
         for text in self.budgets:
@@ -152,6 +154,7 @@ class Settings:
         if self.batch == Settings.batch:
             del texts["batch"]  # run folders from before this could be chosen go on
         del texts["scheme"]  # the blocks that it returned are here
+        del texts["why"]  # nothing is trained otherwise
         del texts["search"]  # a study goes on with more samples, and by another searcher
         if self.keep:
             texts["objective"] = ", ".join(map(_name, self.objectives))

@@ -13,8 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.slow_files import SLOW_FILES
 
 from latprof.pipeline.explaining._findings import _FINDERS
-from latprof.pipeline.explaining._merge import merge_candidates
-from latprof.pipeline.explaining.causes import Candidate, pack_4_bits
+from latprof.pipeline.explaining.causes import Candidate, merge_candidates, pack_4_bits
 from latprof.pipeline.explaining.graph import Edit, Model, copied, load_file, slice_model
 
 

@@ -12,9 +12,9 @@ from support.slow_files import SLOW_FILES
 
 from latprof.devices import OpTime, open_device
 from latprof.errors import ModelLoadError, UsageError, WorkloadError
-from latprof.pipeline.explaining._alone import AloneTimes
 from latprof.pipeline.explaining._ops import correct_for_profiler, run_ops
 from latprof.pipeline.explaining.graph import load_file, save_model
+from latprof.pipeline.explaining.timed import AloneTimes
 
 
 @given(st.lists(st.floats(0, 1e-2), min_size=1, max_size=50), st.floats(1e-7, 1e-2))

@@ -12,7 +12,7 @@ from support.slow_files import SLOW_FILES
 from support.tables import OPS, measured, table_of
 
 import latprof
-from latprof.errors import TargetMismatchError
+from latprof.errors import LatprofError, TargetMismatchError
 from latprof.pipeline import WhyResult
 from latprof.workloads import Conv2d
 
@@ -23,7 +23,9 @@ QUICK = ("dead_branch",)
 def consistent(found: WhyResult) -> None:
     assert found.ops_s <= found.latency_s * (1 + 1e-3) or found.profiler_s > 0
     assert sum(op.share for op in found.ops) == pytest.approx(found.ops_s / found.latency_s)
-    saved = [verdict.saves_s for verdict in found.verdicts if verdict.cause != "threads"]
+    tried = [verdict for verdict in found.verdicts if verdict.saves_s is not None]
+    assert list(found.verdicts[: len(tried)]) == tried  # what was only observed comes last
+    saved = [verdict.stake_s for verdict in tried if verdict.cause != "threads"]
     assert saved == sorted(saved, reverse=True)
     assert all(saves_s >= 0.01 * found.latency_s for saves_s in saved)
     json.dumps(found.to_dict(), allow_nan=False)
@@ -102,3 +104,22 @@ def test_bad_input_is_one_line(
 ) -> None:
     assert run(monkeypatch, "why", str(tmp_path / name)) != 0
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_exported_program_is_explained(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.GELU(), torch.nn.Flatten())
+    program = torch.export.export(net.eval(), (torch.randn(1, 3, 24, 24),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    found = latprof.why(tmp_path / "model.pt2", max_s=1)
+    assert [op.nodes for op in found.ops] == [("conv2d",), ("gelu",), ("flatten",)]
+    assert found.target.runtime == "torch"
+    consistent(found)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LatprofError, match="no such file"):
+        latprof.why(tmp_path / "no.pt2")
+    with pytest.raises(LatprofError, match=r"expected \.onnx, \.pt2 or \.tflite"):
+        latprof.why(tmp_path / "model.txt")

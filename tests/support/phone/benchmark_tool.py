@@ -22,6 +22,7 @@ FLAGS_OLD = {
     "run_delay", "use_nnapi", "use_gpu", "enable_op_profiling", "input_layer",
     "input_layer_shape", "input_layer_value_range",
 }  # fmt: skip
+_COLUMNS = ("[first]", "[avg ms]", "[%]", "[cdf%]", "[mem KB]", "[times called]")
 FLAGS_NEW = FLAGS_OLD | {
     "use_xnnpack", "xnnpack_force_fp16", "gpu_precision_loss_allowed", "nnapi_allow_fp16",
     "op_profiling_output_mode", "op_profiling_output_file", "input_layer_value_files",
@@ -121,8 +122,38 @@ class _Tool:
             delta = "Memory footprint delta from the start of the tool (MB):"
             init_mb, overall_mb = self.init_kb / 1024, (_resident_kb() - self.start_kb) / 1024
             self.log(f"{delta} init={init_mb:g} overall={overall_mb:g}")
+        if flags.get("enable_op_profiling") == "true":
+            self._print_ops(graph)
         sys.stdout.flush()
         return 0
+
+    def _print_ops(self, graph: str) -> None:
+        """As stats_calculator.cc writes what LiteRT's profiler measures; old versions have one
+        column more."""
+        from latprof.devices.agent.runtimes._tflite_profile import profile_file
+
+        plain = self.flags.get("use_xnnpack") == "false" and "use_gpu" not in self.flags
+        ops = profile_file(graph, threads=1, xnnpack=not plain, runs=10)
+        total = sum(seconds for _, _, _, seconds in ops)
+        columns = ("[start]",) * (self.version == "tf1.14") + _COLUMNS
+        self.log("Operator-wise Profiling Info for Regular Benchmark Runs:")
+        print("=" * 30 + " Run Order " + "=" * 30)
+        print("\t" + "\t".join(f"{c:>9}" for c in ("[node type]", *columns, "[Name]")))
+        so_far = 0.0
+        for name, kind, provider, seconds in ops:
+            so_far += seconds
+            ms, share = 1e3 * seconds, 100 * seconds / total
+            values = [f"{ms:9.3f}"] * (2 + (self.version == "tf1.14"))
+            values += [f"{share:7.3f}%", f"{100 * so_far / total:7.3f}%", f"{0:10.3f}", f"{1:9d}"]
+            number = name.rpartition(":")[2]
+            shown = (
+                f"[{kind.lower()}]:{number}"
+                if provider == "builtin"
+                else (f"Delegate/{kind}:{number}")
+            )
+            print("\t" + "\t".join((f"{kind:>40}", *values, shown)))
+        print("\n" + "=" * 30 + " Top by Computation Time " + "=" * 30)
+        print(f"Timings (microseconds): count=10 curr={round(1e6 * total)}")
 
     def _load(self, graph: str) -> Interpreter:
         start = time.perf_counter_ns()

@@ -8,6 +8,7 @@ from ._dead_branch import dead_branch as dead_branch
 from ._float_island import float_island as float_island
 from ._half import half as half
 from ._kernels import kernels as kernels
+from ._merge import merge_candidates as merge_candidates
 from ._one_row import one_row as one_row
 from ._one_row import pack_4_bits as pack_4_bits
 from ._resize import resize as resize
@@ -24,6 +25,7 @@ __all__ = [
     "float_island",
     "half",
     "kernels",
+    "merge_candidates",
     "one_row",
     "pack_4_bits",
     "resize",

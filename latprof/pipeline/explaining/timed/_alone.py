@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,12 +49,16 @@ class AloneTimes:
 
 
 def time_alone(
-    device: Device, jobs: Sequence[Job], on_round: Callable[[float], None] | None = None
+    device: Device,
+    jobs: Sequence[Job],
+    on_round: Callable[[float], None] | None = None,
+    max_s: float = math.inf,
 ) -> AloneTimes:
     """Time each job a few times.
 
     Args:
         on_round: called after each round with the share that is over.
+        max_s: no round begins later than this; where too few are over then, there are no times.
 
     Raises:
         DeviceError: the device is gone.
@@ -60,7 +66,8 @@ def time_alone(
     left = list(dict.fromkeys(jobs))
     taken: dict[Job, list[float]] = {job: [] for job in left}
     done = lost = 0
-    while left and done < _ROUNDS:
+    end_s = time.monotonic() + max_s
+    while left and done < _ROUNDS and time.monotonic() < end_s:
         order = [job for _ in range(_PASSES) for job in random.sample(left, len(left))]
         times: dict[Job, float] = {}
         refused: set[Job] = set()
@@ -81,4 +88,5 @@ def time_alone(
         done += 1
         if on_round is not None:
             on_round(done / _ROUNDS)
-    return AloneTimes({job: tuple(taken[job]) for job in left})
+    enough = left if done >= _AGREEING else []
+    return AloneTimes({job: tuple(taken[job]) for job in enough})

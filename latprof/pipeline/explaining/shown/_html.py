@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from latprof.pipeline.explaining._text import ending, label, lines_of, summary
+from latprof.pipeline.explaining.shown._text import ending, label, lines_of, summary
 from latprof.vocabulary import format_s
 
 if TYPE_CHECKING:
-    from latprof.pipeline.explaining._why import OpShare, WhyResult
+    from latprof.pipeline.explaining._result import OpShare, WhyResult
 
 __all__ = ["html_of"]
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latprof.pipeline.explaining._why import WhyResult
+    from latprof.pipeline.explaining._result import WhyResult
 
 __all__ = ["model_explorer_of"]
 

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 from latprof.vocabulary import format_s
 
 if TYPE_CHECKING:
+    from latprof.pipeline.explaining._result import OpShare, WhyResult
     from latprof.pipeline.explaining._verdict import Verdict
-    from latprof.pipeline.explaining._why import OpShare, WhyResult
 
 __all__ = ["ending", "label", "lines_of", "summary"]
 
 _MOST_NAMES = 3
+#: Of the whole; what goes between ops and is below it is not measurable.
+_LEAST_REST = 0.0005
 
 
 def summary(result: WhyResult) -> str:
     """The whole, the sum of its ops, and the rest by its name."""
-    rest = result.between_s
+    rest_s, share = result.between_s, result.between_s / result.latency_s
+    between = f"{format_s(rest_s)} ({share:.1%})" if share >= _LEAST_REST else "nothing measurable"
     text = (
         f"{format_s(result.latency_s)} a call; {len(result.ops)} ops take "
-        f"{format_s(result.ops_s)}, and {format_s(rest)} ({rest / result.latency_s:.1%}) goes "
-        "between them"
+        f"{format_s(result.ops_s)}, and {between} goes between them"
     )
     if result.profiler_s:
         text += f"; {format_s(result.profiler_s)} of the profiler's own are taken off"
@@ -46,13 +48,15 @@ def lines_of(verdict: Verdict) -> list[str]:
     """Advice and figures, one line each."""
     kept = "" if verdict.keeps_outputs else "; its outputs change, so check the accuracy"
     lines = [f"try: {verdict.advice}{kept}", verdict.measured]
-    if verdict.nodes:  # a setting is measured on the whole file at once
+    if verdict.saves_s is None:
+        return [*lines, "observed only: what it would save was not measured"]
+    if verdict.predicted:
         lines.append(verdict.predicted)
     if verdict.checked is None:
         return [*lines, "not checked on the whole file: --check measures it"]
     found = verdict.checked
     does = "saves" if found.saves_s >= 0 else "costs"
-    where = "checked" if verdict.nodes else "whole file"
+    where = "checked" if verdict.predicted else "whole file"
     saved_s = format_s(abs(found.saves_s))
     text = f"{where}: {does} {saved_s} +- {format_s(found.error_s)}"
     if found.max_rel_error is not None:

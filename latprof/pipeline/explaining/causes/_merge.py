@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from latprof.pipeline.explaining.causes import Candidate
+from latprof.pipeline.explaining.causes._candidate import Candidate
 from latprof.pipeline.explaining.graph import Edit
 
 __all__ = ["merge_candidates"]
