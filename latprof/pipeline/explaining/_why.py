@@ -43,7 +43,7 @@ def why(
 
     Op times are those of the runtime's own profiler, in fresh processes. What may be slow is timed
     on the device beside what to do instead; it is a verdict where that saves 1% of the whole or
-    more. What cannot be tried is told with what it takes, as an observation. No torch is needed
+    more. What cannot be tried is an observation: only what it takes is known. No torch is needed
     but for .pt2.
 
     Args:
