@@ -73,6 +73,11 @@ def efficientnet_lite0() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
 
 
+def mobilenet_v3_small_96() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    model, _ = mobilenet_v3_small(in_channels=3)
+    return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
+
+
 #: Per data set, models with their example inputs.
 MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]] = {
     "fashion_mnist": {
@@ -86,7 +91,7 @@ MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]]
     # A network with ImageNet's weights beside one that is small from the start.
     "cifar10_96": {
         "efficientnet_lite0": efficientnet_lite0,
-        "mobilenet_v3_small": functools.partial(mobilenet_v3_small, size=_LARGE, in_channels=3),
+        "mobilenet_v3_small": mobilenet_v3_small_96,
     },
 }
 #: What is measured of a model before any run.
