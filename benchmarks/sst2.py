@@ -41,10 +41,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _json_rows import append_row, read_rows
-from versus_methods import QuietDeployment, alone
+from versus_methods import QuietDeployment, alone, train_as_long
 
 from latprof import Gradual, LowRank, Prune, compress, load_shrunk
-from latprof.compress import Distillation, TrainSettings, evaluate, largest, shrink, trace, train
+from latprof.compress import TrainSettings, evaluate, largest, shrink, trace, train
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
@@ -269,17 +269,7 @@ _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
 
 def trained(job: Job, small: nn.Module) -> nn.Module:
     """For as long as the others, masks and all."""
-    settings = job.settings
-    teacher = copy.deepcopy(job.model).eval().requires_grad_(False)
-    train(
-        small,
-        job.sentences,
-        TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
-        distillation=Distillation(teacher, settings.coefficient, settings.temperature),
-        checkpoint=job.deployment.folder / "trained.checkpoint",
-        seed=settings.seed,
-    )
-    return small
+    return train_as_long(small, job.model, job.sentences, job.settings, job.deployment.folder)
 
 
 def original(bench: Bench, sentences: Sentences, seed: int) -> nn.Module:

@@ -34,6 +34,7 @@ from latprof.compress import (
 from latprof.compress.cost import thinned
 from latprof.compress.methods import AIM, HIGH, LOW  # where every method stops
 from latprof.compress.space import Space
+from latprof.compress.train import channels_last
 from latprof.errors import DeviceError
 from latprof.models import load_model
 from latprof.pipeline.run import Deployment, Settings, compress_in
@@ -276,19 +277,24 @@ def _slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
 
 
 def _trained(job: Job, small: nn.Module) -> Thin:
-    """Trained for as long as latprof's, masks and all."""
-    settings = job.settings
-    teacher = copy.deepcopy(job.model).eval().requires_grad_(False)
-    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the run's
+    return Thin(train_as_long(small, job.model, job.batches, job.settings, job.deployment.folder))
+
+
+def train_as_long(
+    small: nn.Module, model: nn.Module, batches: Any, settings: Settings, folder: Path
+) -> nn.Module:
+    """``small`` itself, distilled from ``model`` for as long as latprof's, masks and all."""
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    channels_last(teacher)  # as the run's
     train(
         small,
-        job.batches,
+        batches,
         TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
         distillation=Distillation(teacher, settings.coefficient, settings.temperature),
-        checkpoint=job.deployment.folder / "trained.checkpoint",
+        checkpoint=folder / "trained.checkpoint",
         seed=settings.seed,
     )
-    return Thin(small)
+    return small
 
 
 def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:

@@ -136,7 +136,7 @@ def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
         stored = encoding.data.size
         zeros = 0 if encoding.zeros is None else encoding.zeros.size
         table = encoding.rows.scale.size + zeros / 4
-        if encoding.bitmap:  # all places are told, also where nothing is stored
+        if encoding.bitmap:  # a bitmap counts, also where every value is stored
             stored = min(stored, weights - 1)
     size = payload_bytes(weights, stored, encoding.bits, table)
     nodes = node_bytes(

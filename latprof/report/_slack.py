@@ -6,7 +6,7 @@ from latprof.vocabulary import RunResult
 
 __all__ = ["SLACK_LOSSES", "latency_slack", "slack_text"]
 
-#: Relative losses of the metric at which slack is told, as in Hoefler et al. (2021), figure 26.
+#: Relative losses of the metric at which slack is reported, as in Hoefler et al. (2021), figure 26.
 SLACK_LOSSES = (0.0, 0.01, 0.05)
 
 

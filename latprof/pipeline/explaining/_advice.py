@@ -69,13 +69,13 @@ def with_advice(
                 "sha256": _digest(file),
                 "advice": [dataclasses.asdict(one) for one in advice],
             })  # fmt: skip
-        told = dataclasses.replace(result, advice=advice)
-        told.save(folder / "result.json")
+        advised = dataclasses.replace(result, advice=advice)
+        advised.save(folder / "result.json")
     except _FAILURES as exc:
         what = str(exc) if isinstance(exc, LatprofError) else f"{type(exc).__name__}: {exc}"
         _log.warning("%s is not explained: %s; try: latprof why %s", file.name, what, file)
         return result
-    return told
+    return advised
 
 
 def _advice(found: WhyResult) -> tuple[AdviceResult, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from latprof.devices import Job
 from latprof.pipeline.explaining import causes
 from latprof.pipeline.explaining._ops import RunOp
-from latprof.pipeline.explaining._verdict import Verdict
+from latprof.pipeline.explaining._verdict import LEAST_SHARE, Verdict
 from latprof.pipeline.explaining.causes import Candidate, Option, merge_candidates
 from latprof.pipeline.explaining.graph import (
     Edit,
@@ -21,10 +21,8 @@ from latprof.pipeline.explaining.graph import (
 )
 from latprof.pipeline.explaining.timed import AloneTimes
 
-__all__ = ["LEAST_SHARE", "Finding", "Trial", "changed_file", "findings", "trials"]
+__all__ = ["Finding", "Trial", "changed_file", "findings", "trials"]
 
-#: Of the whole, for a verdict.
-LEAST_SHARE = 0.01
 #: Candidates that are timed, those whose nodes take longest.
 _MOST_CANDIDATES = 16
 #: What nodes save alone is scaled by what they take inside the model over what they take alone,

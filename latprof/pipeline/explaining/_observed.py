@@ -1,4 +1,4 @@
-"""What is told with the time that it takes, where nothing can be tried in its place."""
+"""Observations: what ops take, where nothing can be tried in their place."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from latprof.devices import OpProfile
 from latprof.pipeline.explaining._ops import RunOp
 from latprof.pipeline.explaining._result import OpShare
-from latprof.pipeline.explaining._verdict import Verdict
+from latprof.pipeline.explaining._verdict import LEAST_SHARE, Verdict
 from latprof.vocabulary import format_figure, format_s
 
 __all__ = ["fallen_ops", "observation", "observations", "ranked"]
 
-#: Of the whole, for an observation.
-_LEAST_SHARE = 0.01
 #: Weights of so many bytes are beyond the caches of one core, and an op that takes so many times
 #: as long inside the model as alone waits for them.
 _MIN_WEIGHTS, _MIN_RATIO = 2 << 20, 1.3
@@ -49,10 +47,10 @@ def observations(
         ops, shares: of the profile, in its order.
         fallen: of ``fallen_ops``.
     """
-    told = {node for verdict in verdicts for node in verdict.nodes}
+    named = {node for verdict in verdicts for node in verdict.nodes}
     found = [*fallen, *_cold_weights(ops, shares), *_small_rows(ops)]
-    least_s = _LEAST_SHARE * whole_s
-    return [v for v in found if v.takes_s >= least_s and not (v.nodes and set(v.nodes) <= told)]
+    least_s = LEAST_SHARE * whole_s
+    return [v for v in found if v.takes_s >= least_s and not (v.nodes and set(v.nodes) <= named)]
 
 
 def fallen_ops(profile: OpProfile, ops: Sequence[RunOp], provider: str) -> Iterator[Verdict]:

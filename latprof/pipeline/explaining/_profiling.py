@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from latprof.devices import Device, OpProfile
+from latprof.pipeline.explaining._observed import ranked
 from latprof.pipeline.explaining._ops import RunOp, correct_for_profiler
-from latprof.pipeline.explaining._result import OpShare
+from latprof.pipeline.explaining._result import OpShare, WhyResult
 from latprof.pipeline.explaining._roofline import Alone, TableFigures
+from latprof.pipeline.explaining._verdict import Verdict
+from latprof.vocabulary import Target
 from latprof.workloads import Workload
 
-__all__ = ["ALONE", "profiled", "share_of", "workloads_of"]
+__all__ = ["profiled", "share_of", "why_result", "workloads_of"]
 
 _PROCESSES, _PROFILE_S = 3, 0.7
 #: A process with so much of its core was not preempted while it profiled.
-ALONE = 0.98
+_ALONE = 0.98
 
 
 def profiled(
@@ -30,7 +33,7 @@ def profiled(
     for done in range(processes):
         on_share(done / processes)
         profiles.append(device.profile_ops(path, measure_s=_PROFILE_S))
-    alone = [p for p in profiles if p.core_share >= ALONE]
+    alone = [p for p in profiles if p.core_share >= _ALONE]
     best = min(alone or profiles, key=lambda p: p.whole_s + p.ops_s)
     return best, correct_for_profiler([op.seconds for op in best.ops], best.whole_s)
 
@@ -57,4 +60,23 @@ def share_of(
         alone.source if alone else "",
         figures.roofline_s(op.workload) if figures and op.workload else None,
         op.reads,
+    )
+
+
+def why_result(
+    file: Path,
+    target: Target,
+    profile: OpProfile,
+    shares: tuple[OpShare, ...],
+    verdicts: Sequence[Verdict],
+) -> WhyResult:
+    """What a profile and the verdicts on it amount to, the largest verdict first."""
+    return WhyResult(
+        str(file),
+        target,
+        profile.whole_s,
+        max(0.0, profile.ops_s - profile.whole_s),
+        profile.core_share < _ALONE,
+        shares,
+        ranked(verdicts),
     )

@@ -7,7 +7,10 @@ from typing import Any
 
 from latprof.vocabulary import format_s
 
-__all__ = ["Verdict", "VerdictCheck"]
+__all__ = ["LEAST_SHARE", "Verdict", "VerdictCheck"]
+
+#: Of the whole, for a verdict.
+LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from latprof.pipeline.explaining._check import check_findings
-from latprof.pipeline.explaining._findings import LEAST_SHARE, findings, trials
-from latprof.pipeline.explaining._observed import fallen_ops, observations, ranked
+from latprof.pipeline.explaining._findings import findings, trials
+from latprof.pipeline.explaining._observed import fallen_ops, observations
 from latprof.pipeline.explaining._ops import run_ops
-from latprof.pipeline.explaining._profiling import ALONE, profiled, share_of, workloads_of
+from latprof.pipeline.explaining._profiling import profiled, share_of, why_result, workloads_of
 from latprof.pipeline.explaining._result import WhyResult
 from latprof.pipeline.explaining._roofline import Alone
 from latprof.pipeline.explaining._settings import settings_verdicts
 from latprof.pipeline.explaining._setup import Setup
+from latprof.pipeline.explaining._verdict import LEAST_SHARE
 from latprof.pipeline.explaining.graph import load_file, save_model
 from latprof.pipeline.explaining.timed import time_alone
 
@@ -61,12 +62,4 @@ def explain_onnx(file: Path, setup: Setup) -> WhyResult:
         shares = tuple(share_of(op, whole_s, known, figures) for op in ops)
         fallen = list(fallen_ops(profile, ops, opened.target.delegate))
         verdicts += observations(ops, shares, whole_s, verdicts, fallen)
-        return WhyResult(
-            str(file),
-            opened.target,
-            whole_s,
-            max(0.0, profile.ops_s - whole_s),
-            profile.core_share < ALONE,
-            shares,
-            ranked(verdicts),
-        )
+        return why_result(file, opened.target, profile, shares, verdicts)

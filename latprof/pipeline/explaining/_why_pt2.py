@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from latprof.errors import ModelLoadError
-from latprof.pipeline.explaining._observed import observations, ranked
+from latprof.pipeline.explaining._observed import observations
 from latprof.pipeline.explaining._ops import RunOp
-from latprof.pipeline.explaining._profiling import ALONE, profiled, share_of
+from latprof.pipeline.explaining._profiling import profiled, share_of, why_result
 from latprof.pipeline.explaining._result import WhyResult
 from latprof.pipeline.explaining._settings import settings_verdicts
 from latprof.pipeline.explaining._setup import Setup
@@ -31,12 +31,5 @@ def explain_pt2(path: Path, setup: Setup) -> WhyResult:
         if not setup.brief:
             setup.report("trying settings")(0.0)
             verdicts += settings_verdicts(opened, path, ops, setup.open_with)
-        return WhyResult(
-            str(path),
-            opened.target,
-            profile.whole_s,
-            max(0.0, profile.ops_s - profile.whole_s),
-            profile.core_share < ALONE,
-            shares,
-            ranked([*verdicts, *observations(ops, shares, profile.whole_s, verdicts)]),
-        )
+        verdicts += observations(ops, shares, profile.whole_s, verdicts)
+        return why_result(path, opened.target, profile, shares, verdicts)

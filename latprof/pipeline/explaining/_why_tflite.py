@@ -8,14 +8,14 @@ from pathlib import Path
 
 from latprof.compress.read import tflite_op_workloads
 from latprof.devices import Device, OpProfile
-from latprof.pipeline.explaining._observed import observation, observations, ranked
+from latprof.pipeline.explaining._observed import observation, observations
 from latprof.pipeline.explaining._ops import RunOp
-from latprof.pipeline.explaining._profiling import ALONE, profiled, share_of, workloads_of
+from latprof.pipeline.explaining._profiling import profiled, share_of, why_result, workloads_of
 from latprof.pipeline.explaining._result import WhyResult
 from latprof.pipeline.explaining._roofline import Alone
 from latprof.pipeline.explaining._settings import settings_verdicts
 from latprof.pipeline.explaining._setup import Setup
-from latprof.pipeline.explaining._verdict import Verdict
+from latprof.pipeline.explaining._verdict import LEAST_SHARE, Verdict
 from latprof.pipeline.explaining.tflite import (
     TfliteCandidate,
     TfliteEdit,
@@ -34,7 +34,6 @@ from latprof.pipeline.explaining.timed import checked, runs, saved_by, time_alon
 
 __all__ = ["explain_tflite"]
 
-_LEAST_SHARE = 0.01
 #: A saving is one above so many of its standard errors.
 _SURE = 3.0
 #: Copies that are measured, those whose ops take longest.
@@ -52,7 +51,7 @@ def explain_tflite(path: Path, setup: Setup) -> WhyResult:
         ops = run_tflite_ops(file, profile.ops, seconds, workloads)
         known = figures.alone(workloads_of(ops)) if figures else {}
         if not setup.brief:
-            jobs = [w for w in workloads_of(ops, _LEAST_SHARE * whole_s) if w not in known]
+            jobs = [w for w in workloads_of(ops, LEAST_SHARE * whole_s) if w not in known]
             times = time_alone(opened, jobs, report("timing ops alone"))
             known |= {w: Alone(times.seconds(w), "device") for w in workloads_of(ops) if w in times}
         verdicts = _verdicts(opened, file, path, ops, profile, setup)
@@ -61,15 +60,7 @@ def explain_tflite(path: Path, setup: Setup) -> WhyResult:
             verdicts += settings_verdicts(opened, path, ops, setup.open_with)
         shares = tuple(share_of(op, whole_s, known, figures) for op in ops)
         verdicts += observations(ops, shares, whole_s, verdicts)
-        return WhyResult(
-            str(path),
-            opened.target,
-            whole_s,
-            max(0.0, profile.ops_s - whole_s),
-            profile.core_share < ALONE,
-            shares,
-            ranked(verdicts),
-        )
+        return why_result(path, opened.target, profile, shares, verdicts)
 
 
 def _verdicts(
@@ -88,7 +79,7 @@ def _verdicts(
         (
             c
             for c in _candidates(file, outside)
-            if takes.seconds(c) >= _LEAST_SHARE * profile.whole_s
+            if takes.seconds(c) >= LEAST_SHARE * profile.whole_s
         ),
         key=takes.seconds,
         reverse=True,
@@ -108,7 +99,7 @@ def _verdicts(
     best: dict[str, tuple[float, Verdict]] = {}
     inputs = file.random_inputs()
     for (one, copy), found in zip(made, saved, strict=True):
-        least_s = max(_SURE * found.error_s, _LEAST_SHARE * profile.whole_s)
+        least_s = max(_SURE * found.error_s, LEAST_SHARE * profile.whole_s)
         if found.seconds < max(least_s, best.get(one.cause, (0.0,))[0]):
             continue
         check = checked(device, path, copy, inputs if one.keeps else {}, found)
@@ -118,13 +109,13 @@ def _verdicts(
             found.seconds, one.keeps, check,
         )  # fmt: skip
     verdicts = [verdict for _, verdict in best.values()]
-    told = {node for verdict in verdicts for node in verdict.nodes}
+    named = {node for verdict in verdicts for node in verdict.nodes}
     left = [*float_islands(file), *left_transposes(file)]
     if delegate != "none":
         left += outside_delegate(file, outside, delegate)
     for one in left:
         nodes = tuple(file.name(op) for op in one.ops)
-        if takes.seconds(one) >= _LEAST_SHARE * profile.whole_s and not set(nodes) <= told:
+        if takes.seconds(one) >= LEAST_SHARE * profile.whole_s and not set(nodes) <= named:
             verdicts.append(
                 observation(one.cause, one.words, one.advice, nodes, takes.seconds(one), one.keeps)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from latprof.errors import UsageError
 
@@ -39,14 +40,7 @@ def read_latency(text: str | float, name: str) -> float:
     Raises:
         UsageError: no latency above 0, or one without a unit.
     """
-    if not isinstance(text, str):
-        number, unit = float(text), "s"
-    else:
-        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", text)
-        number, unit = (float(match[1]), match[2]) if match else (0.0, "")
-    if not number > 0 or unit not in _UNITS:
-        raise UsageError(f"{name} is {text!r}; expected a latency with its unit, like 5ms")
-    return number * _UNITS[unit]
+    return _seconds(text, name, _UNITS, "a latency with its unit, like 5ms")
 
 
 def read_duration(text: str | float, name: str) -> float:
@@ -58,14 +52,18 @@ def read_duration(text: str | float, name: str) -> float:
     Raises:
         UsageError: no time above 0, or one without a unit.
     """
+    return _seconds(text, name, _DURATIONS, "a time with its unit, like 10min or 90s")
+
+
+def _seconds(text: str | float, name: str, units: Mapping[str, float], expected: str) -> float:
     if not isinstance(text, str):
         number, unit = float(text), "s"
     else:
         match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", text)
         number, unit = (float(match[1]), match[2]) if match else (0.0, "")
-    if not number > 0 or unit not in _DURATIONS:
-        raise UsageError(f"{name} is {text!r}; expected a time with its unit, like 10min or 90s")
-    return number * _DURATIONS[unit]
+    if not number > 0 or unit not in units:
+        raise UsageError(f"{name} is {text!r}; expected {expected}")
+    return number * units[unit]
 
 
 def read_share(text: str | float, name: str) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from latprof.compress import Classification, Compressor, workloads_of_file
 from latprof.compress.cost import LatencyCost, MacsCost
@@ -63,10 +63,13 @@ def conclude(
     on_stage("measuring memory and energy")
     usage = {name: deployment.usage(files[name]) for name in ("original", "compressed")}
     on_stage("testing the networks")
+    by_class = _by_class(deployment, every, test)
     figures = tuple(
         NetworkResult(
             name=name,
-            accuracy=deployment.accuracy(model, files[name], test),
+            accuracy=by_class[name].accuracy
+            if by_class
+            else deployment.accuracy(model, files[name], test),
             latency_s=original_s * share[name],
             predicted_s=_predicted_s(comp, files[name]),
             params=sum(p.numel() for p in model.parameters()),
@@ -96,7 +99,7 @@ def conclude(
         metric=deployment.task.metric,
         higher_is_better=deployment.task.higher_is_better,
         search=search,
-        classes=_classes(deployment, networks["original"][0], done.small, test),
+        classes=_classes(by_class["original"], by_class["compressed"]) if by_class else (),
         missing={n: w for n, w in usage["compressed"].missing.items() if n != "arena"},
     )
     result.save(deployment.folder / "result.json")
@@ -108,19 +111,32 @@ def _macs(comp: Compressor, space: Space, counts: list[int]) -> float:
     return MacsCost(space).exact(counts, comp.goals.paying(counts) if space is comp.space else None)
 
 
-def _classes(
-    deployment: Deployment, original: nn.Module, small: nn.Module, test: Any
-) -> tuple[ClassResult, ...]:
-    """Each class before and after; none of another task, or of int8 files."""
+@dataclass(frozen=True)
+class _ByClass:
+    """Of one network, (C,) each: rows of the test data, and those that are right."""
+
+    rows: Tensor
+    right: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.sum()) / max(float(self.rows.sum()), 1.0)
+
+
+def _by_class(
+    deployment: Deployment, networks: Mapping[str, tuple[nn.Module, list[int]]], test: Any
+) -> dict[str, _ByClass]:
+    """Every network by class; empty of another task, or of int8 files, which are tested instead."""
     if type(deployment.task) is not Classification or deployment.int8 is not None:
-        return ()
-    rows, before = class_counts(original, test)
-    _, after = class_counts(small, test)
+        return {}
+    return {name: _ByClass(*class_counts(model, test)) for name, (model, _) in networks.items()}
+
+
+def _classes(before: _ByClass, after: _ByClass) -> tuple[ClassResult, ...]:
+    figures = (before.rows.tolist(), before.right.tolist(), after.right.tolist())
     return tuple(
         ClassResult(label, count, right / count, left / count)
-        for label, (count, right, left) in enumerate(
-            zip(rows.tolist(), before.tolist(), after.tolist(), strict=True)
-        )
+        for label, (count, right, left) in enumerate(zip(*figures, strict=True))
         if count
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,15 +51,8 @@ def most_of(weight: NDArray[np.float32], m: int) -> int:
     return int((taps != 0).sum(2).max())
 
 
-@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8)])
-@pytest.mark.parametrize("blocks", [(), (Prune(divisor=2),)])
-def test_n_of_m_holds_of_the_channels_that_stay(
-    tmp_path: Path, n: int, m: int, blocks: tuple[Prune, ...]
-) -> None:
-    torch.manual_seed(0)
-    sparse = Sparse(pattern=f"{n}:{m}", layers=LAYERS)
-    budget = "macs=75%" if blocks else "params=90%"
-    comp = Compressor(Net(), X, None, budget, blocks=[*blocks, sparse], steps=12)
+def trained_and_shrunk(comp: Compressor) -> tuple[Any, Tensor]:
+    """The shrunk network, which computes what the trained masks do, and inputs that show it."""
     optimizer = torch.optim.AdamW(comp.parameters(), lr=1e-3)
     while not comp.fixed:
         loss = comp(torch.randn(8, *X.shape[1:])).square().mean() + comp.penalty()
@@ -70,6 +64,19 @@ def test_n_of_m_holds_of_the_channels_that_stay(
     x = torch.randn(4, *X.shape[1:])
     with torch.no_grad():
         torch.testing.assert_close(small(x), comp(x), rtol=1e-4, atol=1e-5)
+    return small, x
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8)])
+@pytest.mark.parametrize("blocks", [(), (Prune(divisor=2),)])
+def test_n_of_m_holds_of_the_channels_that_stay(
+    tmp_path: Path, n: int, m: int, blocks: tuple[Prune, ...]
+) -> None:
+    torch.manual_seed(0)
+    sparse = Sparse(pattern=f"{n}:{m}", layers=LAYERS)
+    budget = "macs=75%" if blocks else "params=90%"
+    comp = Compressor(Net(), X, None, budget, blocks=[*blocks, sparse], steps=12)
+    small, _ = trained_and_shrunk(comp)
     under = {o.layer.path for o in comp.space.sparse}
     assert under == set(LAYERS)
     plain = export(small, X, tmp_path / "plain.onnx")
@@ -110,17 +117,7 @@ def test_tiles_hold_of_the_channels_that_stay(
     budget = ["macs=70%", "params=30%"] if blocks else "params=50%"
     comp = Compressor(Net(), X, None, budget, blocks=[*blocks, block], steps=12)
     assert {o.layer.path for o in comp.space.sparse} == set(LAYERS)
-    optimizer = torch.optim.AdamW(comp.parameters(), lr=1e-3)
-    while not comp.fixed:
-        loss = comp(torch.randn(8, *X.shape[1:])).square().mean() + comp.penalty()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        comp.step()
-    small = comp.eval().shrink()
-    x = torch.randn(4, *X.shape[1:])
-    with torch.no_grad():
-        torch.testing.assert_close(small(x), comp(x), rtol=1e-4, atol=1e-5)
+    small, x = trained_and_shrunk(comp)
     plain = export(small, X, tmp_path / "plain.onnx")
     held = {t.name: t for t in onnx.load(str(plain)).graph.initializer}
     for path in LAYERS:
