@@ -131,6 +131,8 @@ def lost_classes_text(result: RunResult) -> str:
     if not found:
         return ""
     named = ", ".join(found[:_CLASSES]) + (" and others" if len(found) > _CLASSES else "")
+    if result.compressed.accuracy >= result.original.accuracy:
+        return f"these classes lose, though all together lose nothing: {named}"
     return f"these classes lose more than five times what all lose on average: {named}"
 
 

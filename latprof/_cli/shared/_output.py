@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,9 @@ def print_table(
         table.add_column(Text(column), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
+    unbounded = _out.options.update(max_width=sys.maxsize)
+    if _out.measure(table, options=unbounded).maximum > _out.width:
+        table.padding = 0  # before words are broken
     _out.print(table)
 
 
@@ -124,6 +128,8 @@ def print_usage(usage: Usage) -> None:
 
 def print_run(result: RunResult) -> None:
     """The networks of a run, one row each, its budgets, and the file to deploy."""
+    head = columns(result)
+    measured = [n for n, title in enumerate(head) if title not in result.missing]
     rows = [figure_row(network, result) for network in result.networks]
     verdicts = [f"budget {' '.join(verdict(budget))}" for budget in result.budgets]
     if result.search is not None:
@@ -131,7 +137,10 @@ def print_run(result: RunResult) -> None:
         print_table("", SAMPLE_COLUMNS, sample_rows(result))
         if result.search.front:
             print_table("trade-offs, also in front.csv", front_columns(result), front_rows(result))
-    print_table("\n".join(verdicts), columns(result), rows)
+    shown = [[row[n] for n in measured] for row in rows]
+    print_table("\n".join(verdicts), [head[n] for n in measured], shown)
+    for title, why in result.missing.items():
+        click.echo(f"{title}: not available: {why}")
     if slack := slack_text(result):
         click.echo(slack)
     for warning in filter(None, (lost_classes_text(result), conditions(result))):

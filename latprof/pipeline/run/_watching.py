@@ -81,12 +81,13 @@ class Watch(Closing):
         self._log: Any = None
         self._means: dict[str, Any] = {}
         self._fetched_at = time.monotonic()
-        self._status = status(comp)
+        self._status: dict[str, float] = {}
         self._after = 0
 
     def begin(self, after: int) -> None:
         """A new phase: averages start anew, and trackers count their steps from ``after``."""
         self._means, self._after = {}, after
+        self._status = status(self._comp)  # as the checkpoint of the phase before left it
 
     def see(self, phase: str, tick: Tick) -> bool:
         """Report this step; returns whether it is one of those that are logged on a CPU."""
