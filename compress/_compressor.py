@@ -309,11 +309,11 @@ class Compressor(nn.Module):
     @torch.no_grad()
     def snapshot(self, progress: float) -> tuple[nn.Module, list[int]]:
         """The network that the masks would leave at this share of the way to the budgets, and its
-        unit counts. The masks go on as they were."""
+        unit counts: that of ``fix(progress)``. The masks go on as they were."""
         before = self._chosen()
         self._projection.silent = True
         try:
-            self.selection.choose(progress, AIM)
+            self.selection.choose(progress, 1.0, final=True)
             return self._shrunk(), self.counts()
         finally:
             self._projection.silent = False

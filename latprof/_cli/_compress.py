@@ -31,6 +31,12 @@ from latprof.report import progress_text
     metavar="[N]",
     help="Save N (4) smaller and smaller networks on the way to the budget, each measured.",
 )
+@click.option(
+    "--finish",
+    multiple=True,
+    metavar="trail/N",
+    help="Fine-tune a network of the trail too, once the run is done; may be repeated.",
+)
 @click.option("--check", is_flag=True, help="Try everything but training and measuring.")
 @click.option(
     "--tracker",
@@ -62,6 +68,7 @@ def command(
     out: Path | None,
     check: bool,
     trail: int | None,
+    finish: tuple[str, ...],
     trackers: tuple[str, ...],
     tensorboard: bool,
     settings: dict[str, Any],
@@ -99,6 +106,7 @@ def command(
         result = latprof.compress(
             run,
             trail=trail,
+            finish=finish,
             trackers=(*trackers, *(["tensorboard"] if tensorboard else [])),
             on_progress=lambda row: update(
                 row["share"], description=progress_text(row), left_s=row["left_s"]

@@ -23,6 +23,7 @@ from latprof.pipeline.run import (
     Job,
     Progress,
     RunFile,
+    Settings,
     Watcher,
     compress_in,
     conclude,
@@ -53,6 +54,7 @@ def compress(
     test: Any = None,
     *,
     trail: int | None = None,
+    finish: str | Sequence[str] = (),
     trackers: Sequence[str] = (),
     on_progress: Progress = lambda row: None,
     on_stage: Callable[[str], None] = lambda text: None,
@@ -80,6 +82,8 @@ def compress(
         train, test: of a Module: each a torch ``Dataset`` or ``DataLoader``; with ``keep``,
             ``held_out`` among the settings may be a third, which networks are judged on.
         trail: networks to save on the way to the budget; before the file's own number.
+        finish: networks of the trail, ``trail/2``, that are fine-tuned, exported and measured too:
+            each goes on from the masks and weights that it was saved with, after the run itself.
         trackers: beside those that the file names: ``tensorboard``, which writes into the run
             folder, ``wandb``, ``mlflow``; see ``latprof.integrations.Trackers``.
         on_progress: called at each training step with the figures so far.
@@ -114,8 +118,20 @@ def compress(
         config, make, given = RunFile.load(Path(run)), Job.load, settings
     if trail is not None:
         config = replace(config, settings=replace(config.settings, trail=trail))
-    config = replace(config, trackers=(*config.trackers, *trackers))
+    finish = (finish,) if isinstance(finish, str) else tuple(finish)
+    _check_finish(finish, config.settings)
+    config = replace(config, trackers=(*config.trackers, *trackers), finish=finish)
     return run_config(config, make, on_progress, on_stage, given)
+
+
+def _check_finish(names: Sequence[str], settings: Settings) -> None:
+    if names and settings.keep:
+        raise UsageError("finish is for a run with a budget; samples of a search are fine-tuned")
+    known = [f"trail/{number}" for number in range(1, settings.trail + 1)]
+    for name in names:
+        if name not in known:
+            expected = f"one of {', '.join(known)}" if known else "trail = N in the RUN.toml first"
+            raise UsageError(f"finish is {name!r}; expected {expected}")
 
 
 def run_config(
@@ -277,6 +293,9 @@ def _trained(
             asked=job.asked(),
             source=job.source,
         )
+        for name in config.finish:
+            on_stage(f"fine-tuning {name}")
+            done = done.training.finish(done, name)
         comp = done.comp
         on_stage(f"budget {comp.goals}")
         networks = {

@@ -21,6 +21,7 @@ from ._processes import join_processes as join_processes
 from ._run_file import RunFile as RunFile
 from ._settings import Settings as Settings
 from ._settings import named_settings as named_settings
+from ._trail import Levels as Levels
 from ._trail import load_small as load_small
 from ._trail import recalibrated as recalibrated
 from ._train_run import Compression as Compression
@@ -37,6 +38,7 @@ __all__ = [
     "DeviceOfFirst",
     "Job",
     "Keep",
+    "Levels",
     "OneObjective",
     "Progress",
     "RunFile",

@@ -50,7 +50,7 @@ def conclude(
         spaces: of networks whose counts are not those of the compressed one's groups, by name.
     """
     comp = done.comp
-    deployment = replace(deployment, pack=done.deployment.pack)
+    deployment = replace(deployment, pack=done.training.deployment.pack)
     first, *rest = networks.items()
     every = dict([first]) | done.trail | dict(rest)
     on_stage(f"exporting and measuring {len(every)} networks side by side")

@@ -68,6 +68,7 @@ class RunFile:
         classes: outputs of the model's head; None: as MODEL has them.
         source: of data by name.
         trackers: names of trackers, which get the figures of the training.
+        finish: networks of the trail that are fine-tuned too; no key of the file.
     """
 
     model: str
@@ -84,6 +85,7 @@ class RunFile:
     classes: int | None = None
     source: DataSource | None = None
     trackers: tuple[Any, ...] = ()
+    finish: tuple[str, ...] = ()
 
     @property
     def is_published(self) -> bool:

@@ -17,6 +17,7 @@ from latprof.compress import (
     Distillation,
     Latency,
     Tick,
+    is_saved,
     save_shrunk,
     train,
 )
@@ -29,7 +30,7 @@ from latprof.pipeline.run._measured import MeasuredNetworks
 from latprof.pipeline.run._processes import is_first
 from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._time_left import TimeLeft
-from latprof.pipeline.run._trail import Trail
+from latprof.pipeline.run._trail import FINE_TUNED, Trail
 from latprof.pipeline.run._watching import Watch, Watcher
 from latprof.surrogate import Surrogate
 from latprof.vocabulary import load_json, save_json
@@ -47,13 +48,13 @@ class Compression:
         comp: its masks fixed.
         small: shrunk and fine-tuned, in eval mode.
         trail: the networks saved on the way, by name, each with its group counts.
-        deployment: how they were exported and measured.
+        training: what they come from.
     """
 
     comp: Compressor
     small: nn.Module
     trail: dict[str, tuple[nn.Module, list[int]]]
-    deployment: Deployment
+    training: Training
 
 
 def compress_in(
@@ -158,14 +159,47 @@ class Training:
 
     def train(self, comp: Compressor) -> Compression:
         """Both phases, and the network that they end in."""
-        trail = Trail(self.folder / "trail", comp, self.batches, self.settings.trail, self.built)
+        trail = self._trail(comp)
         with self.watch(comp) as watch:
             self.masks(comp, watch, trail.see)
             small = self.fine_tune(comp, watch)
         stem, counts = self.folder / "compressed", comp.counts()
         if is_first():
             save_shrunk(stem, self.model, small, **self.built, counts=counts)
-        return Compression(comp, small.eval(), trail.networks(self.model), self.deployment)
+        return Compression(comp, small.eval(), trail.networks(self.model), self)
+
+    def finish(self, done: Compression, name: str) -> Compression:
+        """Fine-tune a network of the trail too, under its masks as they were; goes on from its own
+        checkpoint, and leaves it beside the first, as ``trail/2-fine-tuned``.
+
+        Args:
+            name: ``trail/2``.
+
+        Raises:
+            UsageError: it was not saved.
+        """
+        comp, trail = done.comp, self._trail(done.comp)
+        folder = self.folder / f"{name}{FINE_TUNED}"
+        if not is_saved(folder):
+            at_the_end = copy.deepcopy(comp.state_dict())
+            try:
+                self._finish(comp, trail, name, folder)
+            finally:
+                comp.load_state_dict(at_the_end)
+        return replace(done, trail=trail.networks(self.model))
+
+    def _finish(self, comp: Compressor, trail: Trail, name: str, folder: Path) -> None:
+        trail.take(name)
+        folder.mkdir(exist_ok=True)
+        self.left = TimeLeft({"fine_tune": self.settings.fine_tune.steps(len(self.batches))})
+        alone = replace(self.watcher, trackers=None)  # scalars are of one training
+        with alone.watch(folder, comp, self.left, self.deployment.task.metric) as watch:
+            small = self.fine_tune(comp, watch, folder)
+        if is_first():
+            save_shrunk(folder, self.model, small.eval(), **self.built, counts=comp.counts())
+
+    def _trail(self, comp: Compressor) -> Trail:
+        return Trail(self.folder / "trail", comp, self.batches, self.settings.trail, self.built)
 
     def watch(self, comp: Compressor, sample: tuple[Path, int] | None = None) -> Watch:
         """What follows a training in the run's folder; a context.

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latprof.compress import Compressor
-from latprof.pipeline.run import Settings, Training, locked
-from latprof.pipeline.search._levels import Levels
+from latprof.pipeline.run import Levels, Settings, Training, locked
 
 __all__ = ["Phase", "Phases"]
 

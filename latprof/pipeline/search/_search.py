@@ -11,6 +11,7 @@ from latprof.pipeline.run import (
     Compression,
     Deployment,
     Job,
+    Levels,
     Settings,
     Training,
     Watcher,
@@ -24,7 +25,6 @@ from latprof.pipeline.search._choose import Choice, choose
 from latprof.pipeline.search._floor import Floor
 from latprof.pipeline.search._front import write_front
 from latprof.pipeline.search._held_out import halves, hold_out
-from latprof.pipeline.search._levels import Levels
 from latprof.pipeline.search._objective import Objective
 from latprof.pipeline.search._phases import Phase, Phases
 from latprof.pipeline.search._sample import WAY, Sampling
@@ -41,6 +41,9 @@ from latprof.vocabulary import (
 )
 
 __all__ = ["search"]
+
+#: Levels between the original and the lowest that the masks reach.
+_LEVELS = 12
 
 
 def search(
@@ -101,7 +104,7 @@ class _Search:
 
         def make(settings: Settings, folder: Path) -> Phase:
             if folder == self.folder:
-                return Phase(self.training, comp, Levels(folder / "levels", comp))
+                return Phase(self.training, comp, Levels(folder / "levels", comp, _LEVELS))
             self.watcher.on_stage(f"masks of {folder.name}")
             training = self._training(replace(self.deployment, folder=folder), settings)
             training.watcher = replace(self.watcher, trackers=None)  # scalars are of one training
@@ -165,7 +168,7 @@ class _Search:
         return conclude(
             self.deployment,
             networks,
-            Compression(comp, small, others, self.deployment),
+            Compression(comp, small, others, self.training),
             self.job.test,
             self.watcher.on_stage,
             search=outcome,
@@ -185,7 +188,7 @@ class _Search:
 
     def _lower(self, training: Training, comp: Compressor) -> Levels:
         """Train the masks on their way down."""
-        levels = Levels(training.folder / "levels", comp)
+        levels = Levels(training.folder / "levels", comp, _LEVELS)
         with training.watch(comp) as watch:
             training.masks(comp, watch, levels.see)
         return levels
