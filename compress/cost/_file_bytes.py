@@ -72,6 +72,11 @@ class FileBytesCost(WeightsCost):
         scaled = block.scales != "tensor"
         found: dict[str, list[float]] = {name: [0.0] for name in _RUNGS}
         for width in block.bits:
+            if width == 0:
+                constant = float(node_bytes("constant", _FLOAT_BITS, bitmap=False))
+                for name in _RUNGS:
+                    found[name].append(constant if name == "dense" else 0.0)
+                continue
             stored = _HALF_BITS if width == _HALF_BITS else _stored(width)
             values = _values(block, width)
             # Of integer grids some rows reach up, and some down: one zero for all takes a bit more.
@@ -113,7 +118,8 @@ class FileBytesCost(WeightsCost):
             more = channels * at["per_channel"] + scales * at["per_scale"]
             stored = torch.where(at["per_scale"] > 0, stored, n)
             # of one bit, zeros would be a third value
-            bits = torch.where(z < n, at["bits"].clamp_min(2), at["bits"])
+            thinned = (z < n) & (at["bits"] >= 1)
+            bits = torch.where(thinned, at["bits"].clamp_min(2), at["bits"])
             whole = bits * stored / 8 + at["dense"] + more
             parted = at["bitmap_bits"] * z / 8 + stored / 8 + at["bitmap"] + more
             dense = dense.index_copy(-1, self.coded, whole.minimum(plain[..., self.coded]))

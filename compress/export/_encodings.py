@@ -3,8 +3,8 @@
 Two questions are answered for each tensor. Where its values come from: ``float32``, ``float16``
 or ``bfloat16`` (where every value is one), codes of 1, 2, 4 or 8 bits into a table of its distinct
 values, or such codes of whole steps, each output channel or block of 32 inputs with a step of its
-own. And whether its zeros are stored: with a ``bitmap`` of one bit per weight, the values are those
-of the non-zeros alone. All give back each value exactly.
+own; or one value that all have. And whether its zeros are stored: with a ``bitmap`` of one bit per
+weight, the values are those of the non-zeros alone. All give back each value exactly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODE_BITS = (1, 2, 4, 8)
 #: per output channel, add theirs. Measured of networks of twenty layers; names differ.
 _NODE_BYTES = {
     "float32": 0, "float16": 27, "bfloat16": 27, "grid": 69, "table": 145, "table8": 67,
-    "rows": 230, "rows8": 105,
+    "rows": 230, "rows8": 105, "constant": 85,
 }  # fmt: skip
 _BITMAP_BYTES, _BITMAP_OF_CODES_BYTES = 245, 285
 _FACTOR_BYTES = 43
@@ -43,8 +43,8 @@ class Encoding:
 
     Args:
         values: ``float32``, ``float16``, ``bfloat16``, ``table`` (codes into ``table``), ``grid``
-            (codes of 8 bits; a value is (code - zero) * scale) or ``rows`` (the same with a scale
-            per row, and 1 to 8 bits).
+            (codes of 8 bits; a value is (code - zero) * scale), ``rows`` (the same with a scale
+            per row, and 1 to 8 bits) or ``constant`` (all are the same).
         bitmap: the zeros are left out.
         data: the values or codes that are stored, flat.
         bits: of a value.
@@ -70,6 +70,8 @@ class Encoding:
         return self.values == "float32" and not self.bitmap
 
     def __str__(self) -> str:
+        if self.values == "constant":
+            return f"{float(self.data[0]):g} everywhere"
         values = self.values if "float" in self.values else f"{self.bits}-bit codes"
         if self.rows is not None:
             values += f" with {self.rows.scale.size} scales"
@@ -131,6 +133,8 @@ def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
 def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
     table: float = 0 if encoding.table is None else encoding.table.size
     stored = encoding.data.size if encoding.bitmap else weights
+    if encoding.values == "constant":
+        stored = weights = 1
     if encoding.rows is not None:
         weights = encoding.rows.steps.size
         stored = encoding.data.size
@@ -151,6 +155,8 @@ def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
 
 
 def _encodings(flat: Floats) -> Iterator[Encoding]:
+    if (flat.view(np.uint32) == flat.view(np.uint32)[0]).all():
+        yield Encoding("constant", False, flat[:1], 32)
     kept = flat[flat != 0]
     for bitmap, values in ((False, flat), (True, kept)):
         if bitmap and not 0 < kept.size < flat.size:

@@ -55,9 +55,8 @@ def row_grids(weight: Floats) -> Iterator[RowGrid]:
     for axis in (0, 1):
         moved = np.ascontiguousarray(np.moveaxis(weight, axis, 0))
         flat = moved.reshape(len(moved), -1)
-        for block in (flat.shape[1], BLOCK):
-            if block == BLOCK and flat.shape[1] <= BLOCK:
-                continue
+        inputs = flat.shape[1]
+        for block in (inputs, BLOCK) if inputs > BLOCK else (inputs,):
             rows = np.pad(flat, ((0, 0), (0, -flat.shape[1] % block))).reshape(-1, block)
             if len(rows) == 1 or _steps(rows[:_FIRST]) is None:
                 continue

@@ -143,6 +143,9 @@ class _Writer:
         last = name if factors is None else self._name()
         if encoding.rows is not None:
             self._rows(encoding, encoding.rows, last)
+        elif encoding.values == "constant":
+            value = self.onnx.numpy_helper.from_array(encoding.data)
+            self._op("ConstantOfShape", [self._hold(np.array(shape))], last, value=value)
         elif encoding.bitmap:
             self._scatter(encoding, shape, np.flatnonzero(stored), last)
         else:

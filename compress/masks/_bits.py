@@ -64,7 +64,7 @@ class Bits(nn.Module):
         top = self._top(beta)
         rows = _exact(self.scales.rows(weight))
         for j, bits in enumerate(self.widths):
-            if bits < _HALF_BITS and (every or not top[j]):
+            if 0 < bits < _HALF_BITS and (every or not top[j]):
                 self.begin[j] = _range(rows, bits, self.grid).view(self.begin[j].shape)
                 self.stretch[j] = 0.0
 

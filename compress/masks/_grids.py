@@ -25,14 +25,16 @@ def nearest(
         weight: of any shape.
         lower, upper: ends of the range, () or of a shape that broadcasts; an integer grid holds
             zero, and ends within half a step of them.
-        bits: width; 16 is that of ``half``, which has no range, and 1 is the two ends of the range
-            on any grid (of ``symmetric``, -s and s).
+        bits: width; 0 is zero, 16 is that of ``half``, which has no range, and 1 is the two ends of
+            the range on any grid (of ``symmetric``, -s and s).
         grid: ``integer``, ``symmetric`` or ``even``.
         half: ``float16`` or ``bfloat16``.
     """
     if bits == _HALF_BITS:
         rounded = weight.to(getattr(torch, half)).to(weight.dtype)
         return weight + (rounded - weight).detach()
+    if bits == 0:
+        return weight * 0
     if grid == "symmetric":
         upper = torch.maximum(-lower, upper)
         lower = -upper

@@ -40,8 +40,8 @@ Predicate = Callable[["LayerInfo"], bool]
 Which = tuple[str, ...] | Predicate
 
 _INITS = ("importance", "one", "uniform")
-#: Bits of a weight that files store: of integers, and of float16.
-_WIDTHS = frozenset({*range(1, 9), 16})
+#: Bits of a weight that files store: none, of integers, and of float16.
+_WIDTHS = frozenset({*range(9), 16})
 _GRIDS = ("even", "integer", "symmetric")
 #: Inputs that share a step.
 SCALE_BLOCK = 32
@@ -210,7 +210,9 @@ class Quantize(Block):
 
     Args:
         bits: ascending widths that a weight may have, 1 to 8, or 16, which is ``half``; it may also
-            stay as it is. A file stores 3 bits as 4, and 5 to 7 as 8.
+            stay as it is. A file stores 3 bits as 4, and 5 to 7 as 8. With 0 among them, a layer
+            that lies in a residual block may become zeros, and takes no bytes; elsewhere a layer
+            has the other widths.
         grid: what numbers a width of 2 to 8 bits has: ``integer``, multiples of a step from
             -z to 2^b - 1 - z; ``symmetric``, from -(2^(b-1) - 1) to 2^(b-1) - 1; ``even``, the
             paper's, 2^b even steps between two learned ends, where zero may lie between two.
@@ -230,9 +232,10 @@ class Quantize(Block):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.bits or list(self.bits) != sorted(set(self.bits) & _WIDTHS):
+        if self.bits in ((), (0,)) or list(self.bits) != sorted(set(self.bits) & _WIDTHS):
             raise UsageError(
-                f"bits are {self.bits}; expected ascending widths from 1 to 8, and 16 (float16)"
+                f"bits are {self.bits}; expected ascending widths from 1 to 8, and 16 (float16); "
+                "0 first where layers of residual blocks may vanish"
             )
         if self.grid not in _GRIDS:
             raise UsageError(f"grid is {self.grid!r}; expected one of {', '.join(_GRIDS)}")
@@ -240,7 +243,7 @@ class Quantize(Block):
             raise UsageError(f"scales is {self.scales!r}; expected one of {', '.join(_SCALES)}")
         if self.half not in _HALVES:
             raise UsageError(f"half is {self.half!r}; expected one of {', '.join(_HALVES)}")
-        if self.scales != "tensor" and (self.grid == "even" or self.bits[0] == 1):
+        if self.scales != "tensor" and (self.grid == "even" or 1 in self.bits):
             raise UsageError(
                 f"scales is {self.scales!r} with grid {self.grid!r} and bits {self.bits}; expected "
                 "widths from 2 on and another grid than even, whose values are multiples of a scale"

@@ -89,13 +89,14 @@ def casts(path: Path) -> Path:
 
 
 def half(path: Path) -> Path:
-    """All of it in float16."""
+    """All of it in float16: each convolution is computed in float32 between two casts."""
     nodes, weights, name = [], {}, "x"
     for i in range(4):
         weights[f"w{i}"] = _weights(32, 32, 1, 1).astype(np.float16)
-        nodes += [_conv(name, f"a{i}", f"w{i}", 1)]
-        nodes += [_node("Add", [f"a{i}", name], [f"b{i}"])]
-        nodes += [_node("Relu", [f"b{i}"], [name := "y" if i == 3 else f"c{i}"])]
+        weights[f"d{i}"] = _weights(32, 1, 3, 3).astype(np.float16)
+        nodes += [_conv(name, f"a{i}", f"w{i}", 1), _node("Relu", [f"a{i}"], [f"b{i}"])]
+        nodes += [_conv(f"b{i}", f"c{i}", f"d{i}", 3, 32)]
+        nodes += [_node("Relu", [f"c{i}"], [name := "y" if i == 3 else f"e{i}"])]
     return _write(path, nodes, weights, [1, 32, 56, 56], kind=TensorProto.FLOAT16)
 
 

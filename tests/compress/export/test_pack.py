@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latprof import zoo
 from latprof.compress import export, load_check, workloads_of_file
-from latprof.compress.export import check_folded, onnx_session, pack_onnx
+from latprof.compress.export import best_encoding, check_folded, onnx_session, pack_onnx
 from latprof.errors import ExportError, UsageError
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
@@ -102,6 +102,25 @@ def on_grid(bits: int) -> Callable[[Tensor], Tensor]:
 
 def thinned(weight: Tensor) -> Tensor:
     return weight * (weight.abs() >= weight.abs().quantile(0.9))
+
+
+@pytest.mark.parametrize("inputs", [31, 32, 33, 64])
+def test_a_scale_per_channel_at_any_number_of_inputs(inputs: int) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(-127, 128, (40, inputs))
+    weight = codes.astype(np.float32) * random.uniform(1e-3, 1, (40, 1)).astype(np.float32)
+    encoding, size = best_encoding(weight)
+    assert encoding.rows is not None
+    assert size < 40 * inputs + 4 * 40 + 200
+
+
+def test_zeros_take_no_bytes() -> None:
+    encoding, size = best_encoding(np.zeros((64, 64, 3, 3), np.float32))
+    assert encoding.values == "constant"
+    assert size < 100
+    signed = np.zeros(1000, np.float32)
+    signed[7] = -0.0
+    assert best_encoding(signed)[0].values != "constant"  # it comes back bit for bit
 
 
 @pytest.mark.parametrize(
