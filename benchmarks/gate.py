@@ -67,6 +67,7 @@ def judge(file: Path, old: Path) -> dict[str, Any]:
         "confidence": check.confidence,
         "latency_s": found.latency_s,
         "rounds": found.comparison.taken,
+        "rounds_used": check.rounds,
         "beside_load": found.comparison.beside_load,
         "wall_s": time.monotonic() - start_s,
     }

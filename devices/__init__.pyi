@@ -21,6 +21,7 @@ from .measure import Event as Event
 from .measure import Sustained as Sustained
 from .measure import compare_files as compare_files
 from .measure import compare_until as compare_until
+from .measure import degrees_of as degrees_of
 from .measure import measure_files as measure_files
 from .measure import measure_sustained as measure_sustained
 from .measure import measure_usage as measure_usage
@@ -49,6 +50,7 @@ __all__ = [
     "WaitBudget",
     "compare_files",
     "compare_until",
+    "degrees_of",
     "device_settings",
     "list_devices",
     "measure_files",

@@ -294,7 +294,7 @@ def _vanishing(model: nn.Module, graph: Graph, options: Sequence[Option]) -> lis
     }
     if len(outside) == len(wanted):
         raise UsageError(
-            f"bits are {wanted[0].block.bits}, and no layer of Quantize lies in a residual block: "
+            "Quantize has 0 among its bits, and none of its layers lies in a residual block: "
             "without one of them the network is cut in two; expected widths from 1 on"
         )
     return [

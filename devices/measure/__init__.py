@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latprof.devices.measure._compare import Comparison, compare_files, compare_until
+from latprof.devices.measure._compare import Comparison, compare_files, compare_until, degrees_of
 from latprof.devices.measure._conditions import Conditions, mostly_failed
 from latprof.devices.measure._many import profile_many
 from latprof.devices.measure._profile import Event, measure_files, profile, run_inference
@@ -16,6 +16,7 @@ __all__ = [
     "Sustained",
     "compare_files",
     "compare_until",
+    "degrees_of",
     "measure_files",
     "measure_sustained",
     "measure_usage",

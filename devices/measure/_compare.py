@@ -18,18 +18,20 @@ from latprof.devices._sentinel_times import SentinelTimes
 from latprof.devices._waiting import MAX_WAIT_SHARE, WaitBudget
 from latprof.errors import DeviceError, WorkloadError
 
-__all__ = ["Comparison", "compare_files", "compare_until"]
+__all__ = ["Comparison", "compare_files", "compare_until", "degrees_of"]
 
-#: A round times each file so often, so long: contention for the memory lasts some hundredths of a
+#: A round times each file so long at once: contention for the memory lasts some hundredths of a
 #: second, and a process takes ten times as long to start.
-_PASSES, _PASS_S = 3, 0.02
+_PASS_S = 0.02
+#: It does so this often, as far as that is within these seconds a file. The first round has the
+#: fewest passes.
+_MIN_PASSES, _MAX_PASSES, _PASSES_S = 3, 6, 0.2
 #: This standard error of each ratio is small enough, of at least so many rounds.
 _CONVERGED, _MIN_ROUNDS = 0.007, 5
 #: From so many rounds on, those beside background load are used where they agree; at most so many.
 _ROUNDS_BESIDE_LOAD, _MAX_ROUNDS = 10, 20
-#: The part of the rounds at either end that the mean of a ratio leaves out, and how many times the
-#: standard error of a mean of all rounds its own is. The median's is 1.25 times that.
-_TRIMMED, _TRIMMED_ERROR = 0.2, 1.07
+#: The part of the rounds at either end that the mean of a ratio leaves out.
+_TRIMMED = 0.2
 #: Sentinels further apart than this, beside the files of one round, met a load that changed.
 _MAX_SENTINEL_RATIO = 1.05
 #: Rounds that may be lost.
@@ -64,8 +66,13 @@ class _Round:
 
     @property
     def ratios(self) -> list[float]:
-        seconds = self.seconds
-        return [of_one / seconds[0] for of_one in seconds]
+        """Of each file over the first: the median over passes, for what is timed one after the
+        other meets the same load."""
+        first = self.readings[0]
+        return [
+            float(np.median([a.p20_s / b.p20_s for a, b in zip(of_one, first, strict=True)]))
+            for of_one in self.readings
+        ]
 
     def corrected_s(self, idle: SentinelTimes) -> list[float]:
         """``seconds`` without the measured slowdown, where it is small enough to be known."""
@@ -83,8 +90,9 @@ class Comparison:
         ratio_errors: relative standard errors of the ratios; 0 for the first.
         latencies_s: of each file, corrected for the measured slowdown.
         latency_errors: their relative standard errors.
-        rounds: that these figures are of.
-        beside_load: some of these rounds ran beside background load.
+        rounds: that the latencies are of: those on the idle device, where they suffice.
+        ratio_rounds: that the ratios are of: those that give the smallest errors.
+        beside_load: some of ``rounds`` ran beside background load.
         taken: rounds in all.
     """
 
@@ -93,6 +101,7 @@ class Comparison:
     latencies_s: tuple[float, ...]
     latency_errors: tuple[float, ...]
     rounds: int
+    ratio_rounds: int
     beside_load: bool
     taken: int
 
@@ -151,11 +160,11 @@ def compare_until(
 
 
 def _comparison(device: Device, rounds: Sequence[_Round]) -> Comparison:
-    """From the rounds that give the smallest error, or the idle ones where they do as well."""
     ranked = _by_load(device, rounds)
     chosen = _most_certain(ranked)
     idle = device.baseline.fastest(*(r.slowest for r in rounds))
-    ratios = _ratios(chosen)
+    of_ratios = min(ranked, key=_error)
+    ratios = _ratios(of_ratios)
     seconds = np.array([r.corrected_s(idle) for r in chosen])
     return Comparison(
         tuple(_trimmed_mean(ratios).tolist()),
@@ -163,6 +172,7 @@ def _comparison(device: Device, rounds: Sequence[_Round]) -> Comparison:
         tuple(_trimmed_mean(seconds).tolist()),
         tuple(_errors(seconds).tolist()),
         rounds=len(chosen),
+        ratio_rounds=len(of_ratios),
         beside_load=len(chosen) > len(ranked[0]),
         taken=len(rounds),
     )
@@ -172,15 +182,17 @@ def _rounds(device: Device, paths: Sequence[Path]) -> Iterator[list[_Round]]:
     """All rounds so far, after each."""
     rounds: list[_Round] = []
     budget = WaitBudget(MAX_WAIT_SHARE if default_pause_s() else 0.0)
-    lost = 0
+    lost, passes = 0, _MIN_PASSES
     while True:
         try:
-            rounds.append(_round(device, paths, budget))
+            rounds.append(_round(device, paths, budget, passes))
         except DeviceError:
             lost += 1
             if lost > _MAX_LOST:
                 raise
             continue
+        slowest_s = max(_PASS_S, *rounds[-1].seconds)
+        passes = min(max(round(_PASSES_S / slowest_s), _MIN_PASSES), _MAX_PASSES)
         yield rounds
 
 
@@ -199,12 +211,16 @@ def _most_certain(ranked: Sequence[list[_Round]]) -> list[_Round]:
 
 
 def _error(rounds: Sequence[_Round]) -> float:
-    """The largest standard error of a ratio; of one file alone, that of its latency."""
+    """The largest standard error of a ratio; of one file alone, that of its latency. Of so few
+    rounds that it may be small by chance, as much larger as Student's distribution is wider."""
+    from scipy import stats
+
     if len(rounds) < _MIN_ROUNDS:
         return math.inf
     alone = len(rounds[0].readings) == 1
     values = np.array([r.seconds for r in rounds]) if alone else _ratios(rounds)
-    return float(_errors(values).max())
+    wider = stats.t.ppf(stats.norm.cdf(1.0), degrees_of(len(rounds)))
+    return float(wider * _errors(values).max())
 
 
 def _ratios(rounds: Sequence[_Round]) -> Array:
@@ -213,10 +229,20 @@ def _ratios(rounds: Sequence[_Round]) -> Array:
 
 
 def _errors(values: Array) -> Array:
-    """(F,) relative standard errors of the trimmed means. From the standard deviation of all
-    rounds: one of some of so few, computed after each, is soon small by chance."""
-    spread = np.std(values, axis=0, ddof=1) / _trimmed_mean(values)
-    return np.asarray(_TRIMMED_ERROR * spread / math.sqrt(len(values)))
+    """(F,) relative standard errors of the trimmed means (Yuen, 1974): the rounds that are left out
+    count as the outermost of those that are not, so that a load that came within one of them does
+    not hide what the others agree on."""
+    from scipy.stats import mstats
+
+    cut = int(_TRIMMED * len(values))
+    within = np.asarray(mstats.winsorize(values, (_TRIMMED, _TRIMMED), axis=0))
+    spread = np.std(within, axis=0, ddof=1) / _trimmed_mean(values)
+    return np.asarray(spread / ((1 - 2 * cut / len(values)) * math.sqrt(len(values))))
+
+
+def degrees_of(rounds: int) -> int:
+    """Degrees of freedom of the error of a mean over so many rounds."""
+    return rounds - 2 * int(_TRIMMED * rounds) - 1
 
 
 def _trimmed_mean(values: Array) -> Array:
@@ -226,8 +252,8 @@ def _trimmed_mean(values: Array) -> Array:
     return np.asarray(stats.trim_mean(values, _TRIMMED, axis=0))
 
 
-def _round(device: Device, paths: Sequence[Path], budget: WaitBudget) -> _Round:
-    order = [i for _ in range(_PASSES) for i in random.sample(range(len(paths)), len(paths))]
+def _round(device: Device, paths: Sequence[Path], budget: WaitBudget, passes: int) -> _Round:
+    order = [i for _ in range(passes) for i in random.sample(range(len(paths)), len(paths))]
     taken: list[list[Reading]] = [[] for _ in paths]
     readings = device.round([paths[i] for i in order], measure_s=_PASS_S, budget=budget)
     start_s = time.monotonic()

@@ -1,8 +1,8 @@
 """One limit, the figure that was measured, and how sure the answer is.
 
-The figure is a mean over rounds with a standard error, so that its distance from a line follows
-Student's distribution. Where neither side of the line reaches the confidence that is wanted, the
-answer is that it is not decided.
+The figure is a trimmed mean over rounds with a standard error, so that its distance from a line
+follows Student's distribution. Where neither side of the line reaches the confidence that is
+wanted, the answer is that it is not decided.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latprof.devices import Comparison, Sustained
+from latprof.devices import Comparison, Sustained, degrees_of
 from latprof.vocabulary import format_s
 
 __all__ = ["LimitCheck", "check_latency", "check_slowdown", "check_steady"]
@@ -74,7 +74,7 @@ def check_latency(found: Comparison, index: int, limit_s: float) -> LimitCheck:
     """
     measured = found.latencies_s[index]
     error = math.hypot(found.latency_errors[index], _REPEATS_TO) * measured
-    verdict, confidence = _side(measured, limit_s, error, found.rounds)
+    verdict, confidence = _side(measured, limit_s, error, degrees_of(found.rounds))
     detail = ""
     if verdict == "regression" and found.beside_load:
         verdict, detail = "undecided", "too slow beside background load; it may be faster without"
@@ -93,7 +93,7 @@ def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
     measured = found.steady_s
     error = math.hypot(found.steady_error, _REPEATS_TO) * measured
     points = len(found.times_s)
-    verdict, confidence = _side(measured, limit_s, error, points)
+    verdict, confidence = _side(measured, limit_s, error, points - 1)
     detail = "too near to the limit for this noise" if verdict == "undecided" else ""
     if verdict == "ok" and not found.settled:
         verdict, detail = "undecided", "it still grows slower; expected a longer time"
@@ -109,19 +109,20 @@ def check_slowdown(found: Comparison, index: int, limit: float) -> LimitCheck:
     """
     measured, line = found.ratios[index] - 1, limit / 2
     error = found.ratio_errors[index] * found.ratios[index]
-    verdict, confidence = _side(measured, line, error, found.rounds)
+    rounds = found.ratio_rounds
+    verdict, confidence = _side(measured, line, error, degrees_of(rounds))
     detail = "too near to the line for this noise" if verdict == "undecided" else ""
     return LimitCheck(
-        "max_slowdown", verdict, limit, line, measured, error, confidence, found.rounds, detail
+        "max_slowdown", verdict, limit, line, measured, error, confidence, rounds, detail
     )
 
 
-def _side(measured: float, line: float, error: float, rounds: int) -> tuple[str, float]:
+def _side(measured: float, line: float, error: float, degrees: int) -> tuple[str, float]:
     """(verdict, confidence)."""
     from scipy import stats  # a third of a second that profiling does not need
 
     distance = (measured - line) / error if error else math.copysign(math.inf, measured - line)
-    confidence = float(stats.t.cdf(abs(distance), rounds - 1))
+    confidence = float(stats.t.cdf(abs(distance), degrees))
     if confidence < _WANTED:
         return "undecided", confidence
     return ("regression" if distance > 0 else "ok"), confidence

@@ -107,7 +107,7 @@ def test_before_the_first_step_nothing_changes() -> None:
 
 def test_a_network_without_residual_blocks_refuses_it() -> None:
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1))
-    with pytest.raises(UsageError, match="no layer of Quantize lies in a residual block"):
+    with pytest.raises(UsageError, match="none of its layers lies in a residual block"):
         Compressor(model, X, None, "bytes=50%", blocks=[Quantize(bits=(0, 4))])
     with pytest.raises(UsageError, match="0 first where layers of residual blocks may vanish"):
         Quantize(bits=(0,))

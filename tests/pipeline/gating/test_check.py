@@ -18,6 +18,7 @@ def found(latency_s: float = 5e-3, ratio: float = 1.0, error: float = 0.004) -> 
         latencies_s=(5e-3, latency_s),
         latency_errors=(error, error),
         rounds=20,
+        ratio_rounds=20,
         beside_load=False,
         taken=20,
     )

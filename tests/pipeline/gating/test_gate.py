@@ -11,9 +11,15 @@ import pytest
 from support.cli import answer, run
 
 import latprof
-from latprof.devices import BackgroundLoad, FakeDevice, SentinelTimes, compare_until
+from latprof.devices import (
+    BackgroundLoad,
+    Comparison,
+    FakeDevice,
+    SentinelTimes,
+    compare_until,
+)
 from latprof.errors import ModelLoadError, UsageError, WorkloadError
-from latprof.pipeline.gating import check_latency
+from latprof.pipeline.gating import check_latency, check_slowdown
 from latprof.pipeline.gating import gate as package_gate
 
 SIZE = 20_000_000
@@ -73,6 +79,28 @@ def test_latencies_are_corrected_for_the_measured_slowdown(files: dict[str, str]
     assert found.latencies_s == pytest.approx([device.law_s(path)])
     assert found.beside_load
     assert check_latency(found, 0, 0.9 * device.law_s(path)).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("same", "ok"), ("slower", "regression")])
+def test_a_load_that_comes_within_rounds_hides_nothing(
+    files: dict[str, str], name: str, verdict: str
+) -> None:
+    """It lasts a part of a round, and slows by more than what is to be found."""
+    random.seed(0)
+    loads = [BackgroundLoad(0.5 * k, 0.5 * k + 0.17, slowdown=1.7) for k in range(200)]
+    device = FakeDevice(process_noise=0.004, loads=loads)
+    paths = [Path(files["old"]), Path(files[name])]
+    seen: list[str] = []
+
+    def decided(found: Comparison) -> bool:
+        seen.append(check_slowdown(found, 1, 0.03).verdict)
+        return len(seen) == 16
+
+    found = compare_until(device, paths, decided, max_s=60)
+    assert found.taken == 20
+    assert set(seen) <= {verdict, "undecided"}
+    assert seen[-8:] == [verdict] * 8
+    assert found.ratios[1] == pytest.approx(1.03 if name == "slower" else 1.0, abs=0.006)
 
 
 def test_limits_of_latency(files: dict[str, str]) -> None:
