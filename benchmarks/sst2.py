@@ -344,7 +344,7 @@ def _published() -> Path:
 
 
 def report(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds, as a table in Markdown."""
+    """Means over seeds, as a table."""
     if not rows:
         return "no rows"
     table = pd.DataFrame(rows)
@@ -354,7 +354,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     means = grouped[["accuracy", "lost", "macs", "latency", "faster"]].mean()
     means["seeds"] = grouped["seed"].nunique()
     means["least lost"], means["most lost"] = grouped["lost"].min(), grouped["lost"].max()
-    return str(means.round(3).to_markdown())
+    return str(means.round(3).to_string())
 
 
 def _options() -> argparse.Namespace:

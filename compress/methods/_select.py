@@ -23,13 +23,18 @@ Floats = npt.NDArray[np.float64]
 
 #: More counts per group than this refine nothing that measuring again can see.
 _MAX_CANDIDATES = 32
+#: Of two neighbors among the least counts of single units.
+_RATIO = 2 ** (-1 / 3)
 
 
 def candidates(group: Group) -> list[int]:
-    """The counts a group may have, ascending: multiples of a step, and its full size.
+    """The counts a group may have, ascending: multiples of a step, its full size, and below the
+    step finer and finer ones down to its least.
 
     The step is the group's divisor, doubled while that leaves more than _MAX_CANDIDATES counts: a
-    multiple of 16 is one of 4 and 8 too, and keeps their fast paths.
+    multiple of 16 is one of 4 and 8 too, and keeps their fast paths. Below it they are halved, of
+    a group of single units three times as finely: of a layer with 400,000 weights a step is 4%,
+    and half a percent may be what it keeps.
     """
     if not group.prunable:
         return [group.size]
@@ -37,9 +42,13 @@ def candidates(group: Group) -> list[int]:
     while group.size > _MAX_CANDIDATES * step:
         step *= 2
     least = -(-group.minimum // group.divisor) * group.divisor
-    return sorted(
-        {min(least, group.size), *range(step, group.size, step), group.size} - set(range(least))
-    )
+    found = {min(least, group.size), *range(step, group.size, step), group.size}
+    ratio = 0.5 if group.divisor > 1 else _RATIO
+    below = step * ratio
+    while below > least:
+        found.add(round(below / group.divisor) * group.divisor)
+        below *= ratio
+    return sorted(count for count in found if count >= min(least, group.size))
 
 
 def select(

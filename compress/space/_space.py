@@ -28,6 +28,7 @@ from latprof.compress.space._layers import Layer, weighted_layers
 from latprof.compress.space._norms import folded_norms
 from latprof.compress.space._reach import chosen_by, refusal
 from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._vanishing import vanishing
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
 
@@ -255,7 +256,7 @@ def space_of(
         _check_named(block, named)
         for layer in reached:
             options.append(_option(block, layer, len(graph.groups) + len(options)))
-    options = _vanishing(model, graph, options)
+    options = vanishing(model, graph, options)
     graph = _whole_groups(graph, options)
     residuals = _residuals(model, graph, blocks, len(graph.groups) + len(options))
     low_rank = {o.layer.weight for o in options if isinstance(o.block, LowRank)}
@@ -275,34 +276,6 @@ def _names(which: Which) -> tuple[str, ...]:
     """Names and patterns; predicates were asked before, see ``named_blocks``."""
     assert not callable(which)
     return which
-
-
-def _vanishing(model: nn.Module, graph: Graph, options: Sequence[Option]) -> list[Option]:
-    """The options, a weight of 0 bits left to layers within residual blocks.
-
-    Raises:
-        UsageError: a Quantize has 0 bits, and none of its layers lies within one.
-    """
-    wanted = [o for o in options if isinstance(o.block, Quantize) and 0 in o.block.bits]
-    if not wanted:
-        return list(options)
-    paths = residual_blocks(model, graph)
-    outside = {
-        o.group.index
-        for o in wanted
-        if not any(f"{o.layer.path}.".startswith(f"{path}.") for path in paths)
-    }
-    if len(outside) == len(wanted):
-        raise UsageError(
-            "Quantize has 0 among its bits, and none of its layers lies in a residual block: "
-            "without one of them the network is cut in two; expected widths from 1 on"
-        )
-    return [
-        dataclasses.replace(o, group=dataclasses.replace(o.group, minimum=2))
-        if o.group.index in outside
-        else o
-        for o in options
-    ]
 
 
 def _whole_groups(graph: Graph, options: Sequence[Option]) -> Graph:
