@@ -9,7 +9,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof.workloads import DTYPE_BYTES, Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.workloads import (
+    DTYPE_BYTES,
+    WEIGHT_BLOCK,
+    Conv2d,
+    Elementwise,
+    MatMul,
+    Pool,
+    Workload,
+)
 
 __all__ = ["Floats", "Shapes", "by_label"]
 
@@ -36,7 +44,8 @@ class Shapes:
             is contracted.
         groups: of a grouped convolution; the channel count where channels are contracted apart.
         read: activation elements read per position and input channel (2 for ``add``).
-        weights: elements of the second operand per (c_in x c_out / groups).
+        weights: elements of the second operand per (c_in x c_out / groups); of weights of few
+            bits, as many as have their bytes.
         inside: part of the products that multiply the map and not its padding.
         met: part of the weights that meet the map at all: of a 3x3 kernel on a 1x1 map a ninth.
         width: bytes per element.
@@ -159,13 +168,20 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
     if isinstance(w, MatMul):
         if not w.weights:  # one matrix product per channel, like a depthwise convolution
             return w.m * w.k + w.k * w.n, w.m * w.n, w.k, 1, 1, 0
-        return w.batch * w.m, w.batch * w.m, 1, 1, 1, 1
+        return w.batch * w.m, w.batch * w.m, 1, 1, 1, _weight_share(w)
     if isinstance(w, Pool):
         return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, 0, 1, 1, 0
     if isinstance(w, Elementwise):
         positions = w.batch * w.h * w.w
         return positions, positions, 0, 1, 2 if w.op in ("add", "mul") else 1, 0
     raise TypeError(f"no shape columns for {type(w).__name__}")
+
+
+def _weight_share(w: MatMul) -> float:
+    """Bytes of a weight, its part of a scale included, over those of an activation."""
+    if not w.weight_bits:
+        return 1.0
+    return (w.weight_bits / 8 + DTYPE_BYTES[w.dtype] / WEIGHT_BLOCK) / DTYPE_BYTES[w.dtype]
 
 
 def _on_the_map(w: Workload) -> tuple[float, float]:

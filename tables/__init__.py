@@ -21,7 +21,7 @@ from latprof.tables.formats import (
     write_npz,
 )
 from latprof.tables.plan import METHODS as PLAN_METHODS
-from latprof.tables.plan import AdaptivePlan, Oracle, paper_axis, plan
+from latprof.tables.plan import AdaptivePlan, Oracle, few_bits, paper_axis, plan
 
 __all__ = [
     "PLAN_METHODS",
@@ -37,6 +37,7 @@ __all__ = [
     "diff",
     "families_of",
     "family_text",
+    "few_bits",
     "import_aiconfigurator",
     "import_neusight",
     "import_nn_meter",

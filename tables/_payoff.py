@@ -11,7 +11,7 @@ import numpy as np
 
 from latprof.errors import UsageError
 from latprof.vocabulary import Measurement
-from latprof.workloads import DTYPE_BYTES, Workload
+from latprof.workloads import DTYPE_BYTES, WEIGHT_BITS, MatMul, Workload
 
 __all__ = ["Payoff", "payoff"]
 
@@ -20,6 +20,9 @@ __all__ = ["Payoff", "payoff"]
 _NEAR = 2.0
 #: Less than this share is no difference, whatever the rounds say.
 _LEAST = 0.02
+#: Types of weights alone, by name -> bits. No runtime here has integer products of so few bits, so
+#: that the plain names are of weights too.
+_WEIGHT_TYPES = {f"w{bits}": bits for bits in WEIGHT_BITS} | {"int2": 2, "int4": 4}
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,16 @@ class Payoff:
 
 def payoff(rows: Iterable[Measurement], dtype: str, workload: Workload) -> Payoff:
     """From usable rows; see ``LatencyTable.pays``."""
-    if dtype not in DTYPE_BYTES or dtype == "float32":
-        known = ", ".join(name for name in DTYPE_BYTES if name != "float32")
+    if dtype not in {*DTYPE_BYTES, *_WEIGHT_TYPES} or dtype == "float32":
+        known = ", ".join(n for n in (*DTYPE_BYTES, *_WEIGHT_TYPES) if n != "float32")
         raise UsageError(f"pays is asked of {dtype!r}; expected one of {known}")
-    base = workload.with_dtype("float32")
+    base = _in_float32(workload)
     measured = {row.workload: row for row in rows}
     pairs = [
         (row, measured[other])
         for w, row in measured.items()
-        if w.dtype == "float32"
-        and w.family == base.family
-        and (other := w.with_dtype(dtype)) in measured
+        if w.family == base.family
+        and (other := _in_type(w, dtype)) in measured
         and _distance(w, base) <= math.log(_NEAR)
     ]
     exact = [pair for pair in pairs if pair[0].workload == base]
@@ -78,7 +80,7 @@ def payoff(rows: Iterable[Measurement], dtype: str, workload: Workload) -> Payof
         return Payoff(
             "unknown",
             note=f"no shape near {base} was measured in both float32 and {dtype}; "
-            "profile the target with files of both",
+            + _missing(dtype),
         )
     used = exact or pairs
     ratios = [other.latency_s / row.latency_s for row, other in used]
@@ -89,6 +91,27 @@ def payoff(rows: Iterable[Measurement], dtype: str, workload: Workload) -> Payof
     if len(verdicts) > 1:
         return Payoff("unknown", ratio, len(used), "shapes near it differ; profile this one")
     return Payoff(verdicts.pop(), ratio, len(used), f"measured at {len(used)} shape(s) near it")
+
+
+def _in_float32(workload: Workload) -> Workload:
+    if isinstance(workload, MatMul) and workload.weight_bits:
+        workload = workload.with_weight_bits(0)
+    return workload.with_dtype("float32")
+
+
+def _in_type(workload: Workload, dtype: str) -> Workload | None:
+    """A float32 workload in another type; None where it has no weights of its own."""
+    if dtype not in _WEIGHT_TYPES:
+        return workload.with_dtype(dtype)
+    if not isinstance(workload, MatMul) or not workload.weights:
+        return None
+    return workload.with_weight_bits(_WEIGHT_TYPES[dtype])
+
+
+def _missing(dtype: str) -> str:
+    if dtype in _WEIGHT_TYPES:
+        return f"profile the target with --bits {_WEIGHT_TYPES[dtype]}"
+    return "profile the target with files of both"
 
 
 def _verdict(row: Measurement, other: Measurement) -> str:

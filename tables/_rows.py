@@ -23,7 +23,9 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 #   2  pace, by round: how many times slower than at its best the device was.
 #   3  pace is called slowdown; the status disturbed is called throttled; Parquet's metadata has a
 #      checksum of all else.
-FORMAT_VERSION = 3
+#   4  weight_bits, of matmuls whose weights alone have few bits; a table without such a row is
+#      written as 3, for it holds nothing that version 3 has not.
+FORMAT_VERSION = 4
 
 #: The largest size that a field of a workload may have: the most that 32 bits hold.
 _MAX_SIZE = 2**31 - 1
@@ -45,10 +47,18 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError, Re
 def header(table: TableData) -> dict[str, Any]:
     """What belongs to the whole table, JSON-ready."""
     return {
-        "format": FORMAT_VERSION,
+        "format": _version(table),
         "target": table.target.to_dict(),
         "provenance": dict(table.provenance),
     }
+
+
+def _version(table: TableData) -> int:
+    """The oldest that holds all of the table: what does not know it must not misread it."""
+    ops = [m.workload for m in table.measurements]
+    ops += [w for m in table.models for w in m.workloads]
+    few_bits = any(isinstance(w, MatMul) and w.weight_bits for w in ops)
+    return FORMAT_VERSION if few_bits else 3
 
 
 def to_rows(table: TableData) -> list[dict[str, Any]]:

@@ -97,7 +97,8 @@ class LatencyTable(TableData):
         at most twice or half its channels, which must agree.
 
         Args:
-            dtype: ``int8``, ``float16``, ``bfloat16`` and so on.
+            dtype: ``int8``, ``float16``, ``bfloat16`` and so on; ``int4`` and ``int2``, or ``w8``,
+                of the weights alone of a linear layer.
             workload: the op.
 
         Raises:

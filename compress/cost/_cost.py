@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latprof.compress.cost._budget import FeasibleRange
+from latprof.compress.cost._few_bits import FewBits
 from latprof.compress.space import Space
 from latprof.workloads import Conv2d, Workload
 
@@ -90,9 +91,11 @@ class Cost(nn.Module):
 
     def feasible_range(self) -> FeasibleRange:
         """From every group at its minimum to every group at its full size."""
-        groups = self.space.groups
-        least = [g.minimum if g.prunable else g.size for g in groups]
-        return FeasibleRange(self.exact(least), self.exact(self.space.sizes))
+        return FeasibleRange(self.exact(self.least()), self.exact(self.space.sizes))
+
+    def least(self) -> list[int]:
+        """Counts (G,) of the least figure."""
+        return [g.minimum if g.prunable else g.size for g in self.space.groups]
 
 
 class _OpsCost(Cost):
@@ -102,6 +105,7 @@ class _OpsCost(Cost):
         ops: (..., N, 2) channels to (..., N) figures, of ``_all_ops(space)``.
         constant: what the whole network costs besides.
         per_op: what each op costs besides.
+        again: whole ops that are looked up once more, last, in other forms, (F,).
     """
 
     mixing: Tensor
@@ -111,7 +115,13 @@ class _OpsCost(Cost):
     looked_up: Tensor
 
     def __init__(
-        self, space: Space, ops: Any, *, constant: float = 0.0, per_op: float = 0.0
+        self,
+        space: Space,
+        ops: Any,
+        *,
+        constant: float = 0.0,
+        per_op: float = 0.0,
+        again: Tensor | None = None,
     ) -> None:
         super().__init__(space, [op.module for op in space.graph.ops])
         self.ops, self.constant, self.per_op = ops, constant, per_op
@@ -136,6 +146,10 @@ class _OpsCost(Cost):
                 [mixing, [np.stack([rank, np.pad(per_group, (0, extra.shape[2]))])]]
             )
             offset = np.concatenate([offset, [[0.0, stays]]])
+        if again is not None:
+            mixing = np.concatenate([mixing, mixing[again.numpy()]])
+            offset = np.concatenate([offset, offset[again.numpy()]])
+        self.lookups_end = len(mixing) - (0 if again is None else len(again))
         self.register_buffer("mixing", torch.as_tensor(mixing, dtype=torch.float32))  # (N, 2, G)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))  # (N, 2)
         of_option = {o.group.index: f for f, o in enumerate(space.ranks)}
@@ -147,10 +161,19 @@ class _OpsCost(Cost):
             torch.tensor([of_option[p[1].group.index] for p in pairs], dtype=torch.int64),
         )
 
+    def _channels(self, counts: Tensor) -> Tensor:
+        """(..., N, 2) of every op that is looked up."""
+        found: Tensor = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset
+        return found
+
+    def _by_few_bits(self, each: Tensor, counts: Tensor) -> Tensor:
+        """(...) what weights of few bits save, of the figures of all ops (..., N)."""
+        return each.new_zeros(())
+
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        channels = torch.tensordot(counts, self.mixing, ([-1], [2])) + self.offset  # (..., N, 2)
-        each = self.ops(channels) + self.per_op
+        each = self.ops(self._channels(counts)) + self.per_op
         whole = self._left(each[..., : self.whole], counts).sum(-1) + self.constant
+        whole = whole - self._by_few_bits(each, counts)
         saved = each.new_zeros((*each.shape[:-1], len(self.space.ranks)))
         if len(self.places):
             two = each[..., self.whole : self.whole + 2 * len(self.places)]
@@ -158,32 +181,55 @@ class _OpsCost(Cost):
             less = self._left(each[..., self.places] - two, counts, self.places)
             saved = saved.index_add(-1, self.owner, less)
         if len(self.looked_up):  # an op more, and none less
-            saved = saved.index_add(-1, self.looked_up, -each[..., -len(self.looked_up) :])
+            looked_up = each[..., self.lookups_end - len(self.looked_up) : self.lookups_end]
+            saved = saved.index_add(-1, self.looked_up, -looked_up)
         return whole, saved
 
 
 class LatencyCost(_OpsCost):
-    """Seconds on the surrogate's target. Zeroed weights cost what others cost."""
+    """Seconds on the surrogate's target. Zeroed weights cost what others cost, and weights of few
+    bits too, but for linear layers where the table has rows of them: see FewBits."""
 
     unit = "s"
 
     def __init__(self, space: Space, surrogate: Surrogate) -> None:
         composition = surrogate.composition
+        ops = _all_ops(space)
+        few_bits = FewBits(space, surrogate, len(ops))
+        alternatives = 2 * len(space.pairs()) + len(space.lookups()) + len(few_bits.forms)
         super().__init__(
             space,
-            surrogate.torch_module(
-                _all_ops(space), alternatives=2 * len(space.pairs()) + len(space.lookups())
-            ),
+            surrogate.torch_module([*ops, *few_bits.forms], alternatives=alternatives),
             constant=composition.constant_s,
             per_op=composition.per_op_s,
+            again=few_bits.ops.repeat_interleave(len(few_bits.widths)),
         )
-        self.surrogate = surrogate
+        self.surrogate, self.few_bits = surrogate, few_bits
+
+    def _by_few_bits(self, each: Tensor, counts: Tensor) -> Tensor:
+        if not self.few_bits.forms:
+            return each.new_zeros(())
+        less = self.few_bits.saved(each, counts)
+        return self._left(less, counts, self.few_bits.ops).sum(-1)
+
+    def faster_by_few_bits(self, counts: Tensor) -> set[str]:
+        """Weights of the layers that few bits make faster, in any row of counts (..., G)."""
+        if not self.few_bits.forms:
+            return set()
+        with torch.no_grad():
+            return self.few_bits.paying(self.ops(self._channels(counts)) + self.per_op)
 
     def exact(self, counts: Sequence[int], factored: Sequence[str] | None = None) -> float:
         factored = self.paying(counts) if factored is None else factored
-        workloads = self.space.workloads(counts, factored)
-        predicted = self.surrogate.predict_model(workloads)
+        whole = self.space.ops(counts, factored)
+        others = self.space.workloads(counts, factored)[sum(map(len, whole)) :]
+        ops = [w for became in self.few_bits.at(counts, whole) for w in became]
+        predicted = self.surrogate.predict_model([*ops, *others])
         return float(predicted.latency_s) * float(self.correction)
+
+    def least(self) -> list[int]:
+        levels = self.few_bits.least_levels()
+        return [levels.get(index, count) for index, count in enumerate(super().least())]
 
 
 class MacsCost(_OpsCost):

@@ -11,6 +11,7 @@ from torch import nn
 
 from latprof.compress.cost._budget import Budget
 from latprof.compress.cost._goals import Goals
+from latprof.compress.cost._idle_bits import without_idle_bits
 from latprof.compress.cost._latency import Latency
 from latprof.compress.cost._uncounted import check_counted
 from latprof.compress.graph import Graph
@@ -58,10 +59,14 @@ def space_and_goals(
     originals: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Space, list[Block], Goals]:
     """The space, the block of each of its groups, and the goals; without the layers that LowRank
-    makes dearer at every rank, whose factors would cost training time for nothing.
+    makes dearer at every rank, whose factors would cost training time for nothing, and without
+    those that Quantize makes no faster, where no budget is of bytes.
 
     Where LowRank is all there is and pays nowhere, the goals refuse the budget as out of reach.
     Ops that are in no figure are named, see ``check_counted``.
+
+    Raises:
+        UsageError: Quantize is asked for a latency, and no layer is faster with few bits.
 
     Args:
         trace: graph of the model where the modules given by name or pattern keep their channels.
@@ -70,18 +75,25 @@ def space_and_goals(
     space, of_group = space_of(model, trace, blocks)
     check_counted(space.graph, [Budget.parse(text) for text in budgets], latencies)
     goals = Goals(space, latencies, budgets, originals)
+    left = _without_idle_ranks(blocks, space, goals)
+    left = without_idle_bits(left, space, goals)
+    if left == list(blocks):
+        return space, of_group, goals
+    space, of_group = space_of(model, trace, left)
+    return space, of_group, Goals(space, latencies, budgets, originals)
+
+
+def _without_idle_ranks(blocks: Sequence[Block], space: Space, goals: Goals) -> list[Block]:
     paying = goals.ever_paying()
     idle = [o.layer.path for o in space.ranks if o.layer.path not in paying]
     if not idle:
-        return space, of_group, goals
-    left = [
-        dataclasses.replace(b, layers=tuple(paying)) if isinstance(b, LowRank) else b
-        for b in blocks
-        if paying or not isinstance(b, LowRank)
-    ]
+        return list(blocks)
     _log.warning(
         "LowRank leaves %d of %d layers whole, dearer as two at any rank: %s",
         len(idle), len(space.ranks), ", ".join(idle),
     )  # fmt: skip
-    space, of_group = space_of(model, trace, left)
-    return space, of_group, Goals(space, latencies, budgets, originals)
+    return [
+        dataclasses.replace(b, layers=tuple(paying)) if isinstance(b, LowRank) else b
+        for b in blocks
+        if paying or not isinstance(b, LowRank)
+    ]

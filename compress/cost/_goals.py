@@ -87,7 +87,7 @@ class Goals(nn.Module):
         rows = space.graph.inputs.rows
         parsed = [Budget.parse(text).at_batch(rows) for text in budgets]
         parsed = parsed or [_nothing_to_meet(space, latencies)]
-        _check_blocks(space, parsed)
+        _check_blocks(space, parsed, costs)
         for budget in parsed:
             if budget.kind not in costs:
                 costs[budget.kind] = _cost(space, budget, list(latencies), originals)
@@ -204,16 +204,25 @@ def _cost(space: Space, budget: Budget, targets: list[str], originals: Mapping[s
     )
 
 
-def _check_blocks(space: Space, budgets: Sequence[Budget]) -> None:
+def _check_blocks(space: Space, budgets: Sequence[Budget], costs: Mapping[str, Cost]) -> None:
     """Refuse a block that can do nothing for any of the budgets."""
-    if space.bits and not any(b.kind == "bytes" for b in budgets):
-        raise UsageError(
-            "Quantize cannot pay here: few bits save space, and latency only in an int8 file; "
-            "expected a budget of bytes beside it, like 'bytes=25%', or export_int8 without it"
-        )
+    kinds = {b.kind for b in budgets}
+    timed = [c for name, c in costs.items() if name in kinds and isinstance(c, LatencyCost)]
+    if space.bits and "bytes" not in kinds and not any(c.few_bits.forms for c in timed):
+        raise UsageError(f"Quantize cannot pay here: {_why_no_bits(timed)}")
     free = any(o.n_of_m is None for o in space.sparse)
     if free and not any(b.kind in ("params", "bytes") for b in budgets):
         raise UsageError(
             "Sparse cannot pay here: runtimes without sparse kernels take as long for zeros; "
             "expected a budget of params or bytes beside it, like 'bytes=50%', or Prune"
         )
+
+
+def _why_no_bits(timed: Sequence[LatencyCost]) -> str:
+    what = "few bits save space, and latency only where the table has rows of them"
+    if any(c.few_bits.widths for c in timed):
+        what = "few bits save space, and latency of linear layers alone, and it has none of these"
+    return (
+        f"{what}; expected linear layers and a table of latprof profile --bits 4,8, a budget of "
+        "bytes like 'bytes=25%', or export_int8 without it"
+    )

@@ -13,6 +13,11 @@ from ._export_int8 import Int8Warning as Int8Warning
 from ._export_int8 import export_int8 as export_int8
 from ._export_int8 import file_accuracy as file_accuracy
 from ._export_tflite import LayoutWarning as LayoutWarning
+from ._few_bits import FEW_BITS_OP as FEW_BITS_OP
+from ._few_bits import FEW_BITS_ROUNDING as FEW_BITS_ROUNDING
+from ._few_bits import choose_width as choose_width
+from ._few_bits import measured_widths as measured_widths
+from ._few_bits import store_few_bits as store_few_bits
 from ._int8 import CHOICES as CHOICES
 from ._pack import check_folded as check_folded
 from ._pack import pack_onnx as pack_onnx
@@ -21,6 +26,8 @@ from ._session import onnx_session as onnx_session
 __all__ = [
     "CHOICES",
     "CODE_BITS",
+    "FEW_BITS_OP",
+    "FEW_BITS_ROUNDING",
     "Arrays",
     "Check",
     "Int8Export",
@@ -29,13 +36,16 @@ __all__ = [
     "best_encoding",
     "check_folded",
     "check_path",
+    "choose_width",
     "export",
     "export_int8",
     "file_accuracy",
     "load_check",
+    "measured_widths",
     "node_bytes",
     "onnx_session",
     "pack_onnx",
     "payload_bytes",
     "save_check",
+    "store_few_bits",
 ]

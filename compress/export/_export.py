@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 
 from latprof.compress.export._check import Check, save_check
 from latprof.compress.export._export_onnx import write_onnx
+from latprof.compress.export._few_bits import (
+    FEW_BITS_ROUNDING,
+    choose_width,
+    set_accuracy_level,
+    store_few_bits,
+)
 from latprof.compress.export._pack import MIN_OPSET, check_folded, pack_onnx
 from latprof.compress.export._session import onnx_session
 from latprof.compress.graph import Inputs, flat_outputs
@@ -29,6 +36,9 @@ from latprof.compress.shrink import (
     repeat_fault,
 )
 from latprof.errors import ExportError, UsageError
+
+if TYPE_CHECKING:
+    from latprof.surrogate import Surrogate
 
 __all__ = ["export"]
 
@@ -48,6 +58,7 @@ def export(
     dynamic_batch: bool = False,
     pack: bool = False,
     float16: bool = False,
+    surrogate: Surrogate | None = None,
 ) -> Path:
     """Write the model in eval mode as ``.onnx`` or ``.tflite``, and compare it with the model.
 
@@ -64,6 +75,10 @@ def export(
             where it has as few values, float16 where all its values are that, a bitmap and the
             non-zeros. ONNX Runtime decodes them once, as it loads (ONNX only, opset 18 or later).
         float16: with pack, round the other weights to float16: the file is compared within 1e-2.
+        surrogate: with pack, linear layers whose weights lie on a grid of 2 to 8 bits are computed
+            by MatMulNBits where it predicts that they take less time so. Their weights are the
+            same, and are compared as above; as ONNX Runtime rounds their inputs to int8, the file
+            is then compared within 0.1.
 
     Raises:
         UsageError: a suffix of no known format, a folder that does not exist, or pack where it
@@ -77,8 +92,9 @@ def export(
         raise UsageError(f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite")
     if pack:
         _check_pack(path, opset)
-    elif float16:
-        raise UsageError("float16 is of weights in a packed file; give pack too")
+    elif float16 or surrogate is not None:
+        name = "float16" if float16 else "surrogate"
+        raise UsageError(f"{name} is of weights in a packed file; give pack too")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: {path.parent} is no folder; create it first")
     _refuse_bfloat16(model)
@@ -99,14 +115,26 @@ def export(
                 names, got = write_tflite(model, inputs, arrays, draft)
             found = _compare(model, shown, expected, got)
             if pack and found.holds:
-                pack_onnx(draft, _weights(model), half=float16)
-                check_folded(draft)
-                got = onnx_session(draft).run(None, dict(zip(names, arrays, strict=True)))
-                found = (
-                    compare_outputs(expected, got, limit=MAX_ROUNDING)
-                    if float16
-                    else _compare(model, shown, expected, got)
-                )
+
+                def run() -> list[NDArray[Any]]:
+                    named = dict(zip(names, arrays, strict=True))
+                    return list(onnx_session(draft).run(None, named))
+
+                limit = MAX_ROUNDING if float16 else 0.0
+                if surrogate is not None and store_few_bits(
+                    draft, partial(choose_width, surrogate)
+                ):
+                    found = _compare(model, shown, expected, run())  # of the weights alone
+                    set_accuracy_level(draft)
+                    limit = FEW_BITS_ROUNDING
+                if found.holds:
+                    pack_onnx(draft, _weights(model), half=float16)
+                    check_folded(draft)
+                    found = (
+                        compare_outputs(expected, run(), limit=limit)
+                        if limit
+                        else _compare(model, shown, expected, run())
+                    )
         if not found.holds:
             raise ExportError(f"{path.name} differs from the network: {found}")
         check = Check(dict(zip(names, arrays, strict=True)), [t.numpy() for t in expected])

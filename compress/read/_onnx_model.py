@@ -34,6 +34,8 @@ _STANDARD = {
 _OWN_ATTRIBUTES = ("activation", "activation_alpha", "activation_beta", "channels_last")
 #: Where the second operand of a quantized op stands, which has scales and zero points between.
 _SECOND = {"QLinearAdd": 3, "QLinearMul": 3, "QGemm": 3}
+#: A product with packed weights, whose shape its attributes tell.
+_FEW_BITS = "MatMulNBits"
 
 
 def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any, int, list[str]]:
@@ -163,12 +165,24 @@ def _standardize(onnx: Any, graph: Any) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _standardize(onnx, attribute.g)
+        if node.op_type == _FEW_BITS and {"K", "N"} <= {a.name for a in node.attribute}:
+            nodes.append(_unpacked(onnx, graph, node))
+            continue
         if node.domain in ("", "ai.onnx") or node.op_type not in _STANDARD:
             nodes.append(node)
             continue
         nodes.append(_standard(onnx, node))
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _unpacked(onnx: Any, graph: Any, node: Any) -> Any:
+    """A product with weights of the shape that the attributes tell, and no values."""
+    sizes = {a.name: a.i for a in node.attribute}
+    weight = graph.initializer.add()
+    weight.name, weight.data_type = f"{node.output[0]}~weight", onnx.TensorProto.FLOAT
+    weight.dims.extend([sizes["K"], sizes["N"]])
+    return onnx.helper.make_node("MatMul", [node.input[0], weight.name], [node.output[0]])
 
 
 def _standard(onnx: Any, node: Any) -> Any:

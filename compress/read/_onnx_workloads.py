@@ -17,6 +17,7 @@ from latprof.compress.read._onnx_model import Shape, load_onnx
 from latprof.errors import ModelLoadError
 from latprof.vocabulary import require
 from latprof.workloads import (
+    WEIGHT_BITS,
     Elementwise,
     MatMul,
     ModelWorkloads,
@@ -204,6 +205,15 @@ def _matmul(graph: OnnxGraph, node: Any) -> Workload | None:
     return MatMul(m=a[-2], k=a[-1], n=b[-1], batch=batch, weights=False)
 
 
+def _few_bits(graph: OnnxGraph, node: Any) -> Workload | None:
+    """MatMulNBits, of the widths that there are rows of."""
+    k, n, bits = (int(graph.attribute(node, name, 0)) for name in ("K", "N", "bits"))
+    if bits not in WEIGHT_BITS or k < 1 or n < 1:
+        return None
+    rows = math.prod(graph.shape(node.input[0])[:-1])
+    return MatMul(m=rows, k=k, n=n, weight_bits=bits)
+
+
 def _broadcast(a: Shape, b: Shape) -> Shape:
     long, short = (a, b) if len(a) >= len(b) else (b, a)
     padded = (1,) * (len(long) - len(short)) + short
@@ -327,6 +337,7 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = 
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "MatMulIntegerToFloat": _matmul,
+    "MatMulNBits": _few_bits,
     "MaxPool": _pool,
     "QGemm": _gemm,
     "QLinearAveragePool": _pool,

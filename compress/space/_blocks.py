@@ -205,8 +205,9 @@ class Sparse(Block):
 class Quantize(Block):
     """Give each weight the fewest bits that do: nested bit widths with learned clip ranges.
 
-    It is the size of the file that falls; it takes a budget of ``bytes``, and a packed file. What
-    int8 saves in latency is a matter of the exported file: ``export_int8``.
+    The size of a packed file falls, with a budget of ``bytes``; and the latency of those linear
+    layers whose rows in the table are faster with weights of few bits (``latprof profile --bits``).
+    What int8 saves in latency is a matter of the exported file: ``export_int8``.
 
     Args:
         bits: ascending widths that a weight may have, 1 to 8, or 16, which is ``half``; it may also

@@ -26,6 +26,12 @@ from latprof.vocabulary import format_s
     "--pack", is_flag=True, help="Store each weight in the fewest bytes that give it back exactly."
 )
 @click.option("--float16", is_flag=True, help="With --pack: round the other weights to float16.")
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path),
+    help="With --pack: a table of profile --bits; linear layers whose weights have few bits are "
+    "computed in so many where they are faster.",
+)
 @click.option("--int8", is_flag=True, help="Quantize activations and weights.")
 @click.option("--data", help="With --int8: package.module:callable, as in a RUN.toml.")
 @click.option(
@@ -56,6 +62,7 @@ def command(
     weights: Path | None,
     pack: bool,
     float16: bool,
+    table: Path | None,
     int8: bool,
     data: str | None,
     images: int,
@@ -82,6 +89,7 @@ def command(
             weights=weights,
             pack=pack,
             float16=float16,
+            table=table,
             int8=int8,
             data=data,
             images=images,

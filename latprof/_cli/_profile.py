@@ -76,6 +76,13 @@ from latprof.devices import Event
     type=click.IntRange(1),
     help="With --method paper: how many of the largest counts of each axis are all measured.",
 )
+@click.option(
+    "--bits",
+    default="",
+    metavar="BITS",
+    help="Of 2, 4, 8, as in 4,8: measure linear layers with weights of so many bits too "
+    "(ONNX Runtime on a CPU).",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the choice of shapes.")
 @model_options
 @settings_options
@@ -91,6 +98,7 @@ def command(
     method: str,
     target_error: float | None,
     theta: int | None,
+    bits: str,
     seed: int,
     inputs: dict[str, Any],
     trust: bool,
@@ -117,7 +125,8 @@ def command(
             out,
             runtime=runtime,
             threads=threads,
-            batch=_batches(batches),
+            batch=_whole_numbers("--batch", batches, "1,64"),
+            bits=_whole_numbers("--bits", bits, "4,8") if bits else (),
             shapes=shapes,
             method=method,
             target_error=target_error,
@@ -142,11 +151,13 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _batches(text: str) -> list[int]:
+def _whole_numbers(option: str, text: str, example: str) -> list[int]:
     try:
-        sizes = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 1:
-        raise click.UsageError(f"--batch is {text!r}; expected whole numbers >= 1, as in 1,64")
-    return sizes
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise click.UsageError(
+            f"{option} is {text!r}; expected whole numbers >= 1, as in {example}"
+        )
+    return numbers

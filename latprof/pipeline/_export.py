@@ -14,6 +14,7 @@ from latprof.devices import open_device
 from latprof.errors import UsageError
 from latprof.models import load_model, load_weights
 from latprof.pipeline.run import Deployment, first_inputs
+from latprof.surrogate import fit_file
 from latprof.vocabulary import load_callable
 
 __all__ = ["ExportResult", "export"]
@@ -54,6 +55,7 @@ def export(
     opset: int = 18,
     pack: bool = False,
     float16: bool = False,
+    table: str | Path | None = None,
 ) -> ExportResult:
     """Write ``model`` as a file; an int8 file's error is measured, and what becomes int8 is chosen
     by measuring on ``device``.
@@ -71,6 +73,8 @@ def export(
         pack: store each weight of an ONNX file in the fewest bytes that give it back exactly;
             ONNX Runtime decodes them as it loads, and runs the file as fast.
         float16: with pack, round the other weights to float16.
+        table: with pack, a latency table with rows of few bits: linear layers whose weights lie on
+            a grid of 2 to 8 bits are computed in so many where they are predicted to be faster.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         device, threads: with int8: where the file is timed beside the float32 one.
 
@@ -83,6 +87,8 @@ def export(
     """
     if int8 != (data is not None):
         raise UsageError("int8 and data go together: an int8 file is calibrated on that data")
+    if table is not None and not pack:
+        raise UsageError("table is for weights of few bits in a packed file; give pack too")
     if int8 and pack:
         raise UsageError("int8 and pack do not go together: an int8 file has its codes already")
     if images < 1:
@@ -93,9 +99,18 @@ def export(
     if weights is not None:
         load_weights(module, Path(weights))
     path = Path(out)
+    surrogate = None if table is None else fit_file(table)
     if data is None:
         return ExportResult(
-            export_module(module, inputs, path, opset=opset, pack=pack, float16=float16)
+            export_module(
+                module,
+                inputs,
+                path,
+                opset=opset,
+                pack=pack,
+                float16=float16,
+                surrogate=surrogate,
+            )
         )
     batches, _ = load_callable(data)()
     runtime = "tflite" if path.suffix == ".tflite" else "onnxruntime"

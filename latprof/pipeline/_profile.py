@@ -77,6 +77,7 @@ def profile(
     target_error: float | None = None,
     seed: int = 0,
     theta: int | None = None,
+    bits: Sequence[int] = (),
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
     on_target: Callable[[str, Target], None] = lambda device, target: None,
@@ -105,6 +106,8 @@ def profile(
         seed: of the choice of shapes.
         theta: with ``paper``: how many of the largest counts of each axis are all measured, as far
             as ``shapes`` reach; by default half of each axis' points.
+        bits: of 2, 4 and 8: linear layers are measured with weights of so many bits too, by ONNX
+            Runtime's MatMulNBits, in up to 45% more shapes.
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         on_target: called with each device and its target once it is open.
@@ -128,6 +131,7 @@ def profile(
         raise UsageError("target_error takes one device; expected one, or no target_error")
     sizes = list(dict.fromkeys([batch] if isinstance(batch, int) else batch))
     plan: dict[str, Any] = {"n_shapes": shapes, "method": method, "seed": seed, "theta": theta}
+    plan["bits"] = tuple(bits)
     if theta is not None and method != "paper":
         raise UsageError(f"theta is {theta} with method {method}; expected method paper")
     with contextlib.ExitStack() as stack:
@@ -136,6 +140,8 @@ def profile(
             device = open_device(name, runtime=runtime, threads=threads, **settings)
             opened.append((name, stack.enter_context(device)))
             on_target(name, opened[-1][1].target)
+            if bits:
+                _check_bits(name, opened[-1][1].target)
         whole = model_workloads(model, inputs=inputs, trust=trust)
         if whole.note:
             on_note(whole.note)
@@ -149,3 +155,11 @@ def profile(
             path, device, workloads, target_error=target_error, on_event=on_event, **plan
         )
         return [ProfileResult(path, table)]
+
+
+def _check_bits(name: str, target: Target) -> None:
+    """Refuse a runtime that has no products of weights of few bits."""
+    if (target.runtime, target.delegate) in (("onnxruntime", "CPUExecutionProvider"), ("fake", "")):
+        return
+    runs = f"{target.runtime} ({target.delegate})" if target.delegate else target.runtime
+    raise UsageError(f"bits are measured by ONNX Runtime on a CPU, and {name} runs {runs}")

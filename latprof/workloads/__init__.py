@@ -5,7 +5,7 @@ from __future__ import annotations
 from latprof.workloads._conv2d import Conv2d
 from latprof.workloads._conv_shapes import conv_transpose_workload, conv_workload
 from latprof.workloads._elementwise import ELEMENTWISE_OPS, Elementwise
-from latprof.workloads._matmul import MatMul
+from latprof.workloads._matmul import WEIGHT_BITS, WEIGHT_BLOCK, MatMul
 from latprof.workloads._model_workloads import ModelWorkloads
 from latprof.workloads._pool import POOL_OPS, Pool
 from latprof.workloads._read import KINDS, workload_from_dict
@@ -17,6 +17,8 @@ __all__ = [
     "ELEMENTWISE_OPS",
     "KINDS",
     "POOL_OPS",
+    "WEIGHT_BITS",
+    "WEIGHT_BLOCK",
     "Conv2d",
     "Elementwise",
     "MatMul",

@@ -1,14 +1,20 @@
-"""Matrix products."""
+"""Matrix products, also with weights of few bits."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from latprof.errors import UsageError
 from latprof.workloads._workload import DTYPE_BYTES, Workload
 
-__all__ = ["MatMul"]
+__all__ = ["WEIGHT_BITS", "WEIGHT_BLOCK", "MatMul"]
+
+#: Widths that weights alone may have.
+WEIGHT_BITS = (2, 4, 8)
+#: Neighboring inputs whose weights of few bits share a scale.
+WEIGHT_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,11 @@ class MatMul(Workload):
     With ``weights=False`` both operands are activations, (batch, m, k) @ (batch, k, n) without
     bias, as in attention. Its channels are (batch, batch): what pruning changes there is the
     number of heads, so ``batch`` ranges within a family while m, k and n stay.
+
+    Args:
+        weight_bits: of weights that are stored in 2, 4 or 8 bits with a scale for each 32
+            neighboring inputs of an output, while inputs and outputs stay in ``dtype``; 0: weights
+            are of ``dtype`` too. Labels call it ``w4``: it is no product of integers, as int8 is.
     """
 
     m: int
@@ -26,11 +37,34 @@ class MatMul(Workload):
     batch: int = 1
     weights: bool = True
     dtype: str = "float32"
+    weight_bits: int = 0
     kind: ClassVar[str] = "matmul"
 
     def __post_init__(self) -> None:
         self._require_positive("m", "k", "n", "batch")
         self._require_dtype()
+        if not self.weight_bits:
+            return
+        if isinstance(self.weight_bits, bool) or self.weight_bits not in WEIGHT_BITS:
+            raise UsageError(
+                f"matmul: weight_bits is {self.weight_bits!r}; expected 2, 4, 8, or 0: as "
+                "dtype has them"
+            )
+        if not self.weights or self.dtype != "float32":
+            raise UsageError(
+                f"matmul: weight_bits is {self.weight_bits} of {self.dtype} with weights="
+                f"{self.weights}; expected constant weights and float32"
+            )
+
+    def with_weight_bits(self, bits: int) -> Self:
+        """The same product with weights of so many bits; 0: of its dtype."""
+        return dataclasses.replace(self, weight_bits=bits)
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = super().to_dict()
+        if not self.weight_bits:  # as tables had it before there were any
+            del fields["weight_bits"]
+        return fields
 
     @property
     def tied(self) -> bool:
@@ -59,6 +93,14 @@ class MatMul(Workload):
         return self.k * self.n + self.n if self.weights else 0
 
     @property
+    def weight_bytes(self) -> int:
+        if not self.weight_bits:
+            return super().weight_bytes
+        codes = self.k * self.n * self.weight_bits // 8
+        scales = -(-self.k // WEIGHT_BLOCK) * self.n
+        return codes + (scales + self.n) * DTYPE_BYTES[self.dtype]
+
+    @property
     def activation_bytes(self) -> int:
         operand = 0 if self.weights else self.k * self.n
         elements = self.m * self.k + self.m * self.n + operand
@@ -66,4 +108,6 @@ class MatMul(Workload):
 
     @property
     def _op(self) -> str:
+        if self.weight_bits:
+            return f"matmul.w{self.weight_bits}"
         return "matmul" if self.weights else "matmul.batched"

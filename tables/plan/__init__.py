@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from latprof.tables.plan._adaptive import AdaptivePlan, Oracle
+from latprof.tables.plan._few_bits import few_bits
 from latprof.tables.plan._plan import METHODS, paper_axis, plan
 
 __all__ = [
     "METHODS",
     "AdaptivePlan",
     "Oracle",
+    "few_bits",
     "paper_axis",
     "plan",
 ]

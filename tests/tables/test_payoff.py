@@ -60,3 +60,16 @@ def test_a_gain_less_than_what_rounds_differ_by_is_none() -> None:
 def test_a_type_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="asked of 'int5'; expected one of float16"):
         table().pays("int5", SHAPE)
+
+
+def test_weights_of_few_bits_pay_by_the_rows_that_they_multiply() -> None:
+    one, eight = MatMul(1, 256, 256), MatMul(8, 256, 256)
+    rows = [(one, 1e-3), (one.with_weight_bits(4), 0.4e-3)]
+    rows += [(eight, 1e-3), (eight.with_weight_bits(4), 1.1e-3)]
+    known = table(*rows)
+    assert str(known.pays("int4", one)) == "yes, 0.40 of the time (measured at this shape)"
+    assert known.pays("w4", one.with_weight_bits(4)).verdict == "yes"
+    assert known.pays("int4", eight).verdict == "no"
+    assert "--bits 8" in known.pays("w8", one).note
+    assert known.pays("int4", SHAPE).verdict == "unknown"
+    assert known.pays("int8", one).verdict == "unknown"

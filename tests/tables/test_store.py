@@ -39,6 +39,7 @@ _workloads: st.SearchStrategy[Workload] = st.one_of(
         Conv2d, h=_sizes, w=_sizes, c_in=_sizes, c_out=_sizes, kernel=st.sampled_from((1, 3))
     ),
     st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weights=st.booleans()),
+    st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weight_bits=st.sampled_from((2, 4, 8))),
     st.builds(Elementwise, op=st.sampled_from(("add", "relu")), h=_sizes, w=_sizes, c=_sizes),
     st.builds(Pool, op=st.just("avg"), h=_sizes, w=_sizes, c=_sizes, kernel=st.just(2)),
 )
@@ -91,7 +92,8 @@ def test_every_format_reads_back_what_was_written(
 def test_every_version_ever_written_is_read(path: Path) -> None:
     loaded = LatencyTable.load(path)
     slowdown = (1.0, 0.99, 1.02) if path.stem != "table_v1" else ()
-    rows = tuple(replace(m, slowdown=slowdown) for m in table_of(OPS).measurements)
+    few = (MatMul(1, 160, 320, weight_bits=4),) if path.stem == "table_v4" else ()
+    rows = tuple(replace(m, slowdown=slowdown) for m in table_of([*OPS, *few]).measurements)
     wanted = LatencyTable(TARGET, rows, tuple(variants(2)))
     assert replace(loaded, provenance={}) == wanted
     assert loaded.provenance == {"written_by": path.stem}
@@ -115,6 +117,15 @@ def test_tables_of_the_second_version_are_read_as_csv_and_json_too(tmp_path: Pat
 
 def test_there_is_a_golden_file_of_the_present_version() -> None:
     assert (GOLDEN / f"table_v{FORMAT_VERSION}.parquet").exists()
+
+
+def test_a_table_without_weights_of_few_bits_is_what_older_versions_read(tmp_path: Path) -> None:
+    assert '"format": 3' in write_json(table_of(OPS), tmp_path / "t.json").read_text()
+    few = table_of([MatMul(1, 64, 8, weight_bits=4)])
+    assert '"format": 4' in write_json(few, tmp_path / "t.json").read_text()
+    inside = replace(variants(1)[0], workloads=(MatMul(1, 64, 8, weight_bits=8),))
+    whole = replace(table_of(OPS), models=(inside,))
+    assert '"format": 4' in write_json(whole, tmp_path / "t.json").read_text()
 
 
 def test_truncated_and_corrupt_files_are_one_line(tmp_path: Path) -> None:
@@ -149,7 +160,7 @@ def test_foreign_and_future_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="not a latency table"):
         LatencyTable.load(foreign)
     future = write_json(table_of(OPS), tmp_path / "future.json")
-    future.write_text(future.read_text().replace(f'"format": {FORMAT_VERSION}', '"format": 99'))
+    future.write_text(future.read_text().replace('"format": 3', '"format": 99'))
     with pytest.raises(TableError, match="format is 99"):
         read_json(future)
     (tmp_path / "plain.csv").write_text("kind,h\nconv2d,1\n")

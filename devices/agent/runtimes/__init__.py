@@ -16,6 +16,7 @@ _MODULES = {
     "TfliteRuntime": "_tflite",
     "TorchRuntime": "_torch",
     "write_onnx": "_onnx_model",
+    "write_onnx_few_bits": "_onnx_few_bits",
     "write_onnx_int8": "_onnx_int8",
     "write_tflite": "_tflite_model",
 }

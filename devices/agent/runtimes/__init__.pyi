@@ -1,3 +1,4 @@
+from ._onnx_few_bits import write_onnx_few_bits as write_onnx_few_bits
 from ._onnx_int8 import write_onnx_int8 as write_onnx_int8
 from ._onnx_model import write_onnx as write_onnx
 from ._onnxruntime import OnnxRuntime as OnnxRuntime
@@ -10,6 +11,7 @@ __all__ = [
     "TfliteRuntime",
     "TorchRuntime",
     "write_onnx",
+    "write_onnx_few_bits",
     "write_onnx_int8",
     "write_tflite",
 ]

@@ -11,10 +11,11 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as _ort
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
+from latprof.devices.agent.runtimes._onnx_few_bits import FEW_BITS_OP, write_onnx_few_bits
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._onnx_model import write_onnx
 from latprof.devices.agent.runtimes._onnx_profile import profile_session
-from latprof.workloads import Workload
+from latprof.workloads import MatMul, Workload
 
 __all__ = ["OnnxRuntime", "example_input", "one_line"]
 
@@ -48,6 +49,7 @@ class OnnxRuntime(Runtime):
         self.version = ort.__version__
         self.delegate = _PROVIDER
         self.settings = {"graph": graph}
+        self.environment = {"weights_of_few_bits": FEW_BITS_OP}
 
     def _new_options(self) -> Any:
         options = ort.SessionOptions()
@@ -58,6 +60,8 @@ class OnnxRuntime(Runtime):
         return options
 
     def workload(self, workload: Workload) -> Prepared:
+        if isinstance(workload, MatMul) and workload.weight_bits:
+            return self.model(write_onnx_few_bits(workload))
         write = write_onnx_int8 if workload.dtype == "int8" else write_onnx
         return self.model(write(workload))
 

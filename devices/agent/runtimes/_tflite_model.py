@@ -112,6 +112,8 @@ def _conv(graph: TfliteGraph, w: Conv2d, x: int) -> int:
 
 
 def _matmul(graph: TfliteGraph, w: MatMul, x: int) -> int:
+    if w.weight_bits:
+        raise Refused(f"TFLite graphs with weights of {w.weight_bits} bits: expected float32, int8")
     if not w.weights:
         other = graph.input((w.batch, w.k, w.n))
         return graph.op("BATCH_MATMUL", [x, other], (w.batch, w.m, w.n), "BatchMatMul")

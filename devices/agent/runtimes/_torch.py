@@ -114,6 +114,8 @@ def build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
                 w.c_in, w.c_out, w.kernel, w.stride, w.padding, w.dilation, w.groups
             )
             return module, {"x": (w.batch, w.c_in, w.h, w.w)}
+        case MatMul(weight_bits=bits) if bits:
+            raise Refused(f"torch has no product of weights of {bits} bits: expected float ones")
         case MatMul(weights=True):
             return nn.Linear(w.k, w.n), {"x": (w.batch, w.m, w.k)}
         case MatMul():

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latprof.devices import Device, Event, ScheduleSettings, profile
+from latprof.errors import UsageError
 from latprof.surrogate import measure_adaptively
-from latprof.tables import AdaptivePlan, LatencyTable, plan
+from latprof.tables import AdaptivePlan, LatencyTable, few_bits, plan
 from latprof.vocabulary import Measurement
 from latprof.workloads import Workload
 
@@ -45,6 +46,7 @@ def profile_into(
     target_error: float | None = None,
     seed: int = 0,
     theta: int | None = None,
+    bits: Sequence[int] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> LatencyTable:
@@ -56,6 +58,10 @@ def profile_into(
     Args:
         method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
         theta: of the method ``paper``.
+        bits: widths at which linear layers are measured besides; see ``few_bits``.
+
+    Raises:
+        UsageError: bits with the method ``adaptive``.
     """
     table = open_table(path, device)
     journal = journal_path(path)
@@ -75,12 +81,16 @@ def profile_into(
 
     facts: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
     if method == "adaptive":
+        if bits:
+            raise UsageError("method is 'adaptive'; bits take spread, paper or grid")
         adaptive = AdaptivePlan(workloads, n_shapes=n_shapes, target_error=target_error, seed=seed)
         table = measure_adaptively(adaptive, table, measure, seed=seed)
         facts |= {"target_error": target_error, "stopped_by": adaptive.stopped_by}
     else:
         shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
+        shapes = [*shapes, *few_bits(shapes, bits)]
         facts |= {"theta": theta} if theta is not None else {}
+        facts |= {"bits": list(bits)} if bits else {}
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
     provenance = {**table.provenance, "plan": facts, "environment": device.environment()}

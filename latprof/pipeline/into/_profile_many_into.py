@@ -10,7 +10,7 @@ from pathlib import Path
 from latprof.devices import Device, Event, ScheduleSettings, profile_many
 from latprof.errors import UsageError
 from latprof.pipeline.into._profile_into import journal_path, open_table
-from latprof.tables import LatencyTable, plan
+from latprof.tables import LatencyTable, few_bits, plan
 from latprof.vocabulary import Measurement, Target
 from latprof.workloads import Workload
 
@@ -40,6 +40,7 @@ def profile_many_into(
     method: str = "spread",
     seed: int = 0,
     theta: int | None = None,
+    bits: Sequence[int] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[Path, LatencyTable]:
@@ -59,11 +60,9 @@ def profile_many_into(
     openers = {device.target: device for _, device in devices}
     tables = {target: open_table(path, openers[target]) for target, path in paths.items()}
     known = [{row.workload for row in table.usable} for table in tables.values()]
-    shapes = [
-        w
-        for w in plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
-        if not all(w in rows for rows in known)
-    ]
+    planned = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
+    planned += few_bits(planned, bits)
+    shapes = [w for w in planned if not all(w in rows for rows in known)]
     total = len(shapes) * len(tables)
     journals = [
         journal_path(paths[device.target]).with_suffix(f".journal{number}")
@@ -91,6 +90,7 @@ def profile_many_into(
         table = tables[target].with_measurements(rows[target])
         environments = {spec: d.environment() for spec, d in devices if d.target == target}
         facts = {"method": method, "n_shapes": n_shapes, "seed": seed}
+        facts |= {"bits": list(bits)} if bits else {}
         provenance = {**table.provenance, "plan": facts, "environments": environments}
         finished[path] = replace(table, provenance=provenance)
         finished[path].save(path)

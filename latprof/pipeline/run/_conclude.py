@@ -50,7 +50,8 @@ def conclude(
         spaces: of networks whose counts are not those of the compressed one's groups, by name.
     """
     comp = done.comp
-    deployment = replace(deployment, pack=done.training.deployment.pack)
+    how = done.training.deployment
+    deployment = replace(deployment, pack=how.pack, surrogate=how.surrogate)
     first, *rest = networks.items()
     every = dict([first]) | done.trail | dict(rest)
     on_stage(f"exporting and measuring {len(every)} networks side by side")
@@ -68,7 +69,7 @@ def conclude(
         NetworkResult(
             name=name,
             accuracy=by_class[name].accuracy
-            if by_class
+            if by_class and not deployment.rounds_inputs(files[name])
             else deployment.accuracy(model, files[name], test),
             latency_s=original_s * share[name],
             predicted_s=_predicted_s(comp, files[name]),

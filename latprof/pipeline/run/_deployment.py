@@ -20,13 +20,17 @@ from latprof.compress import (
     export,
     export_int8,
     judge,
+    workloads_of_file,
 )
 from latprof.compress.export import file_accuracy
+from latprof.compress.graph import Inputs
 from latprof.compress.masks import from_first
 from latprof.compress.train import held_out_batches
 from latprof.devices import Device, Usage, compare_files, measure_files, measure_usage
 from latprof.errors import DeviceError, UsageError
+from latprof.surrogate import Surrogate
 from latprof.vocabulary import Timing, load_json, save_json
+from latprof.workloads import MatMul
 
 __all__ = ["Deployment", "first_inputs"]
 
@@ -48,6 +52,8 @@ class Deployment:
         calibration: inputs for int8 files.
         task: what the networks are trained for, and judged by.
         pack: float32 ONNX files store each weight in its smallest encoding.
+        surrogate: in packed files linear layers have weights of few bits where it predicts that
+            they are faster so; None: nowhere.
     """
 
     device: Device
@@ -57,6 +63,7 @@ class Deployment:
     calibration: tuple[Tensor, ...] = ()
     task: Task = field(default_factory=Classification)
     pack: bool = False
+    surrogate: Surrogate | None = None
 
     def in_int8(self, model: nn.Module, batches: Batches) -> Self:
         """The same deployment with int8 files; what is int8 is chosen by measuring ``model``, once
@@ -92,7 +99,8 @@ class Deployment:
         path = self._path(name)
         if self.int8 is None:
             pack = self.pack and self.suffix == ".onnx"
-            return export(model, self.example_inputs, path, pack=pack)
+            surrogate = self.surrogate if pack else None
+            return export(model, self.example_inputs, path, pack=pack, surrogate=surrogate)
         # its accuracy is measured in the end, and says more than decibels
         return export_int8(
             model,
@@ -104,7 +112,8 @@ class Deployment:
         ).path
 
     def accuracy(self, model: nn.Module, file: Path, test: Any) -> float:
-        """The task's figure of what is deployed: of an int8 file itself.
+        """The task's figure of what is deployed: of an int8 file itself; of one with weights of few
+        bits, whose inputs ONNX Runtime rounds, itself too where it is top-1 of one tensor.
 
         Args:
             test: (inputs, labels), a Dataset or a DataLoader.
@@ -113,6 +122,8 @@ class Deployment:
             UsageError: an int8 file of another task than top-1 of one tensor of inputs.
         """
         if self.int8 is None:
+            if self.rounds_inputs(file) and _is_plain(self.task, self.example_inputs, test):
+                return file_accuracy(file, self.example_inputs, *_whole(test))
             return evaluate(model, test, self.task)
         if type(self.task) is not Classification:
             raise UsageError(
@@ -120,6 +131,12 @@ class Deployment:
                 "leave out int8, or task, loss and metric"
             )
         return file_accuracy(file, self.example_inputs, *_whole(test))
+
+    def rounds_inputs(self, file: Path) -> bool:
+        """Whether layers of the file have weights of few bits."""
+        if self.surrogate is None or file.suffix != ".onnx":
+            return False
+        return any(isinstance(w, MatMul) and w.weight_bits for w in workloads_of_file(file))
 
     def judge(self, model: nn.Module, file: Path, data: Any) -> Judgment:
         """As ``accuracy``, with its standard error.
@@ -185,6 +202,14 @@ class Deployment:
     def ratios(self, original: Path, *files: Path) -> list[float]:
         """Latency of each file over that of ``original``, timed in turns."""
         return compare_files(self.device, [original, *files])[1:]
+
+
+def _is_plain(task: Task, example_inputs: Any, test: Any) -> bool:
+    """Whether a file can be judged by itself: top-1, of one tensor of inputs."""
+    if type(task) is not Classification or len(Inputs.of(example_inputs).leaves) != 1:
+        return False
+    first = test if isinstance(test, tuple) else next(iter(held_out_batches(test)))
+    return len(first) == 2 and all(isinstance(part, Tensor) for part in first)
 
 
 def _whole(test: Any) -> tuple[Tensor, Tensor]:

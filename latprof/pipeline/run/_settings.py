@@ -131,6 +131,13 @@ class Settings:
         return any(isinstance(block, (Sparse, Quantize)) for block in self.blocks)
 
     @property
+    def times_few_bits(self) -> bool:
+        """Whether weights of few bits are to save latency."""
+        kinds = {Budget.parse(text).kind for text in self.budgets}
+        bits = any(isinstance(block, Quantize) for block in self.blocks)
+        return bits and bool(kinds - {"bytes", "params", "macs", "memory"})
+
+    @property
     def of_bytes(self) -> bool:
         """Whether a budget is of bytes."""
         return any(Budget.parse(text).kind == "bytes" for text in self.budgets)

@@ -248,6 +248,8 @@ class Training:
         Args:
             measures: the masks are fixed by measuring; else by prediction alone.
         """
+        if self.settings.times_few_bits:
+            self.deployment = replace(self.deployment, surrogate=surrogate)
         original = self.folder / f"original{self.deployment.suffix}"
         first_s = from_first(lambda: self._time_of_original(original_s))
         self.watcher.on_stage("tracing the model")

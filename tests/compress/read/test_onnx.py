@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from support.damage import damaged, read_or_refused
 
 from latprof.compress import workloads_of_file
+from latprof.devices.agent.runtimes import write_onnx_few_bits
 from latprof.errors import ModelLoadError, UsageError
-from latprof.workloads import Elementwise, ModelWorkloads
+from latprof.workloads import Elementwise, MatMul, ModelWorkloads
 
 onnx = pytest.importorskip("onnx", reason="pip install 'latprof[onnx]'")
 from onnx import TensorProto as T  # noqa: E402
@@ -387,3 +388,11 @@ def test_damaged_files_are_refused_in_one_line(data: bytes) -> None:
         path = Path(folder, "net.onnx")
         path.write_bytes(data)
         read_or_refused(lambda: workloads_of_file(path))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_products_of_few_bits_are_read_with_their_bits(tmp_path: Path, batch: int) -> None:
+    workload = MatMul(5, 40, 12, batch=batch, weight_bits=4)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(write_onnx_few_bits(workload))
+    assert list(workloads_of_file(path, {})) == [MatMul(5 * batch, 40, 12, weight_bits=4)]

@@ -9,6 +9,7 @@ import pytest
 
 from latprof.devices import open_device
 from latprof.devices.agent.runtimes._base import Refused
+from latprof.devices.agent.runtimes._onnx_few_bits import write_onnx_few_bits
 from latprof.devices.agent.runtimes._onnx_int8 import write_onnx_int8
 from latprof.devices.agent.runtimes._onnx_model import write_onnx
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
@@ -102,6 +103,59 @@ def test_onnx_models_are_valid_and_compute_their_op(workload: Workload) -> None:
     x, *others = (TORCH.from_numpy(v) for v in inputs.values())
     expected = reference(workload, x, *(others or [None]), weights)
     np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+FEW_BITS = [
+    MatMul(m, k, n, batch=batch, weight_bits=bits)
+    for bits in (2, 4, 8)
+    for m, k, n, batch in ((1, 64, 10, 1), (3, 37, 6, 1), (2, 100, 8, 3))
+]
+
+
+@pytest.mark.parametrize("workload", FEW_BITS, ids=str)
+def test_products_of_few_bits_equal_those_of_the_weights_they_stand_for(workload: MatMul) -> None:
+    onnx = pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    weight, bias = dequantized(onnx.load_from_string(write_onnx_few_bits(workload)), workload)
+    x = np.random.default_rng(0).standard_normal((workload.batch, workload.m, workload.k))
+    x = x.astype(np.float32)
+    given = x if workload.batch > 1 else x[0]
+    exact = given.astype(np.float64) @ weight.T + bias
+    for level, share in ((1, 1e-6), (4, 0.02)):  # level 4 rounds the inputs to int8
+        data = write_onnx_few_bits(workload, accuracy_level=level)
+        session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"x": given})
+        np.testing.assert_allclose(found, exact, rtol=0, atol=share * np.abs(exact).max())
+
+
+def dequantized(model, w: MatMul):  # type: ignore[no-untyped-def]
+    """(n, k) weights and (n,) bias of a one-op model, by the definition of MatMulNBits."""
+    import onnx
+
+    (node,) = model.graph.node
+    held = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    codes, scales, zeros, _, bias = (held.get(name) for name in node.input[1:])
+    each = 8 // w.weight_bits
+    shifts = np.arange(each) * w.weight_bits
+    mask = 2**w.weight_bits - 1
+    blocks = -(-w.k // 32)
+    steps = (codes[..., None] >> shifts & mask).reshape(w.n, blocks, 32).astype(np.float64)
+    zero = (zeros.reshape(w.n, -1)[..., None] >> shifts & mask).reshape(w.n, -1)[:, :blocks]
+    values = (steps - zero[..., None]) * scales.reshape(w.n, blocks, 1)
+    return values.reshape(w.n, -1)[:, : w.k], bias
+
+
+def test_only_onnx_runtime_has_products_of_few_bits() -> None:
+    few = MatMul(1, 64, 10, weight_bits=4)
+    for write in (write_onnx, write_onnx_int8, write_tflite):
+        with pytest.raises(Refused):
+            write(few)
+    with pytest.raises(Refused, match="torch has no product"):
+        pytest.importorskip("latprof.devices.agent.runtimes._torch").build(few)
+    with open_device("local") as device:
+        (reading,) = device.round([few], measure_s=0.01)
+        assert reading.samples_s
+        assert "accuracy_level 4" in device.environment()["weights_of_few_bits"]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=label)

@@ -1,0 +1,298 @@
+"""Linear layers of an ONNX file with their weights in 2, 4 or 8 bits while they are multiplied.
+
+ONNX Runtime's MatMulNBits reads the codes and never makes floats of them, which saves time where
+few rows are multiplied. A weight is stored so where it lies on a grid already, exactly: whole
+steps of a scale per output, or per 32 neighboring inputs of one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latprof.compress.export._grids import Floats, RowGrid, Steps, row_grids
+from latprof.vocabulary import require
+from latprof.workloads import WEIGHT_BITS, WEIGHT_BLOCK, MatMul
+
+if TYPE_CHECKING:
+    from latprof.surrogate import Surrogate
+
+__all__ = [
+    "EXACT_LEVEL",
+    "FEW_BITS_OP",
+    "FEW_BITS_ROUNDING",
+    "choose_width",
+    "measured_widths",
+    "set_accuracy_level",
+    "store_few_bits",
+]
+
+FEW_BITS_OP = "MatMulNBits"
+#: Of ``accuracy_level``: inputs stay float32; inputs are rounded to int8, 32 at a time, as the
+#: rows of a table are measured.
+EXACT_LEVEL, _FAST_LEVEL = 1, 4
+#: How far a file may be from the network, relative, because inputs are rounded: each layer adds
+#: some 0.003.
+FEW_BITS_ROUNDING = 0.1
+_MICROSOFT = "com.microsoft"
+_PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+
+
+def measured_widths(surrogate: Surrogate) -> tuple[int, ...]:
+    """Widths of weights that the surrogate's table has rows of."""
+    forms = {b: MatMul(1, 1, 1, weight_bits=b).label for b in WEIGHT_BITS}
+    return tuple(b for b, label in forms.items() if label in surrogate.labels)
+
+
+def choose_width(surrogate: Surrogate, product: MatMul, least: int) -> int:
+    """Bits in which the weights of a float32 product take the least time; 0: as they are.
+
+    Args:
+        least: bits that its grid needs.
+    """
+    widths = [b for b in measured_widths(surrogate) if b >= least]
+    forms = [product, *(product.with_weight_bits(b) for b in widths)]
+    return forms[int(np.argmin(surrogate.predict(forms).latency_s))].weight_bits
+
+
+def store_few_bits(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str, int]:
+    """Write the file again with MatMulNBits, at EXACT_LEVEL, in place of the products that are to
+    have it: {output of the product: bits}. Where there is none the file is left as it is.
+
+    Args:
+        choose: see ``choose_width``; it is asked of products whose weights lie on a grid.
+    """
+    onnx = require("onnx", extra="onnx", why="weights of few bits in an ONNX file")
+    model = onnx.load(str(path))
+    graph = _Products(onnx, model)
+    stored = {}
+    for found in list(graph.products()):
+        codes = _Codes.of(found.weight)
+        if codes is None:
+            continue
+        n, k = found.weight.shape
+        bits = choose(MatMul(m=found.rows, k=k, n=n), codes.bits)
+        if bits:
+            stored[graph.replace(found, codes, bits)] = bits
+    if stored:
+        graph.finish()
+        path.write_bytes(model.SerializeToString())
+    return stored
+
+
+def set_accuracy_level(path: Path) -> None:
+    """Let every MatMulNBits of the file round its inputs, as those of a table do."""
+    onnx = require("onnx", extra="onnx", why="weights of few bits in an ONNX file")
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        if node.op_type == FEW_BITS_OP:
+            (level,) = (a for a in node.attribute if a.name == "accuracy_level")
+            level.i = _FAST_LEVEL
+    path.write_bytes(model.SerializeToString())
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Weights (n, k) as whole steps of a scale for each block of inputs.
+
+    Args:
+        steps: (n, blocks, 32); what fills up the last block is zero.
+        scales: (n, blocks).
+    """
+
+    steps: Steps
+    scales: Floats
+
+    @classmethod
+    def of(cls, weight: Floats) -> _Codes | None:
+        """None where the weight is on no such grid."""
+        grid = next((g for g in row_grids(weight) if g.axis == 0), None)
+        if grid is None:
+            return None
+        found = cls(*_blocks(weight, grid))
+        return found if found.bits <= WEIGHT_BITS[-1] else None
+
+    @property
+    def _ends(self) -> tuple[Steps, Steps]:
+        return self.steps.min(-1).clip(max=0), self.steps.max(-1).clip(min=0)
+
+    @property
+    def bits(self) -> int:
+        """The least that hold every block."""
+        least, most = self._ends
+        return max(int((most - least).max()).bit_length(), 1)
+
+    def packed(self, bits: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Codes (n, blocks, 4 * bits), and zeros, flat; None where the middle is every zero."""
+        least, most = self._ends
+        middle = 2 ** (bits - 1)
+        if least.min() >= -middle and most.max() < middle:
+            return _bytes(self.steps + middle, bits), None
+        return _bytes(self.steps - least[..., None], bits), _bytes(-least, bits).ravel()
+
+
+def _blocks(weight: Floats, grid: RowGrid) -> tuple[Steps, Floats]:
+    n, k = weight.shape
+    blocks = -(-k // WEIGHT_BLOCK)
+    steps = grid.steps.reshape(n, -1)
+    steps = np.pad(steps, ((0, 0), (0, blocks * WEIGHT_BLOCK - steps.shape[1])))
+    scales = grid.scale.reshape(n, -1)
+    scales = np.broadcast_to(scales, (n, blocks))
+    return steps.reshape(n, blocks, WEIGHT_BLOCK), np.ascontiguousarray(scales, np.float32)
+
+
+def _bytes(codes: Steps, bits: int) -> NDArray[np.uint8]:
+    """Codes (..., n) that share bytes, the first in the lowest bits."""
+    each = 8 // bits
+    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    whole = np.pad(codes, fill_up).astype(np.uint8)
+    shifts = (np.arange(each) * bits).astype(np.uint8)
+    apart = whole.reshape(*whole.shape[:-1], -1, each) << shifts
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(apart, axis=-1)
+    return packed
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product with a constant matrix, and the addition of a constant row that follows it.
+
+    Args:
+        nodes: that it replaces, the product first.
+        weight: (n, k).
+        rows: that are multiplied.
+        bias: name of a constant (n,); empty for none.
+    """
+
+    nodes: tuple[Any, ...]
+    weight: Floats
+    rows: int
+    bias: str
+
+
+class _Products:
+    """The products of one model, whose graph is changed in place."""
+
+    def __init__(self, onnx: Any, model: Any) -> None:
+        self._onnx, self._model, self._graph = onnx, model, model.graph
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        self._shapes = {
+            v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in (*inferred.input, *inferred.value_info, *inferred.output)
+        }
+        self._held = {t.name: t for t in self._graph.initializer}
+        self._makers = {out: node for node in self._graph.node for out in node.output}
+        self._users = Counter(i for node in self._graph.node for i in node.input)
+        self._users.update(v.name for v in self._graph.output)
+
+    def products(self) -> Iterator[_Product]:
+        for node in self._graph.node:
+            if node.op_type in ("Gemm", "MatMul") and node.domain in ("", "ai.onnx"):
+                found = self._product(node)
+                if found is not None:
+                    yield found
+
+    def _product(self, node: Any) -> _Product | None:
+        own = {a.name: self._onnx.helper.get_attribute_value(a) for a in node.attribute}
+        shape = self._shapes.get(node.input[0], [])
+        weight = self._matrix(node.input[1])
+        if weight is None or not shape or min(shape) < 1:
+            return None
+        if any(own.get(name, value) != value for name, value in _PLAIN.items()):
+            return None
+        weight = weight if own.get("transB", 0) else weight.T  # (n, k)
+        bias = node.input[2] if len(node.input) > 2 else ""
+        if bias and not self._is_row(bias, len(weight)):
+            return None
+        nodes = [node]
+        if not bias and (add := self._addition(node, len(weight))) is not None:
+            nodes.append(add)
+            bias = next(i for i in add.input if i != node.output[0])
+        rows = int(np.prod(shape[:-1]))
+        return _Product(tuple(nodes), np.ascontiguousarray(weight), rows, bias)
+
+    def _matrix(self, name: str) -> Floats | None:
+        """A float32 constant of two dims, also where it is transposed."""
+        maker = self._makers.get(name)
+        turned = maker is not None and maker.op_type == "Transpose"
+        tensor = self._held.get(maker.input[0] if maker is not None and turned else name)
+        if tensor is None or len(tensor.dims) != 2:
+            return None
+        if tensor.data_type != self._onnx.TensorProto.FLOAT:
+            return None
+        matrix: Floats = self._onnx.numpy_helper.to_array(tensor)
+        return matrix.T if turned else matrix
+
+    def _is_row(self, name: str, n: int) -> bool:
+        tensor = self._held.get(name)
+        kind = self._onnx.TensorProto.FLOAT
+        return tensor is not None and list(tensor.dims) == [n] and tensor.data_type == kind
+
+    def _addition(self, node: Any, n: int) -> Any:
+        """The only reader of the product, where it adds a constant row; else None."""
+        (made,) = node.output
+        if self._users[made] != 1:
+            return None
+        reader = next((r for r in self._graph.node if made in r.input), None)
+        if reader is None or reader.op_type != "Add":
+            return None
+        return reader if any(self._is_row(i, n) for i in reader.input if i != made) else None
+
+    def replace(self, found: _Product, codes: _Codes, bits: int) -> str:
+        """Put MatMulNBits in the place of the product; the name of what it makes."""
+        n, k = found.weight.shape
+        first, last = found.nodes[0], found.nodes[-1]
+        (out,) = last.output
+        packed, zeros = codes.packed(bits)
+        inputs = [
+            first.input[0],
+            self._hold(packed, f"{out}.codes"),
+            self._hold(codes.scales.ravel(), f"{out}.scales"),
+            "" if zeros is None else self._hold(zeros, f"{out}.zeros"),
+            "",
+            found.bias,
+        ]
+        while not inputs[-1]:
+            inputs.pop()
+        sizes = {"K": k, "N": n, "bits": bits, "block_size": WEIGHT_BLOCK}
+        node = self._onnx.helper.make_node(
+            FEW_BITS_OP, inputs, [out], domain=_MICROSOFT, accuracy_level=EXACT_LEVEL, **sizes
+        )
+        gone = {each.output[0] for each in found.nodes} - {out}
+        self._put(
+            [
+                node if each.output[0] == out else each
+                for each in self._graph.node
+                if each.output[0] not in gone
+            ]
+        )
+        return str(out)
+
+    def _hold(self, array: NDArray[Any], name: str) -> str:
+        self._graph.initializer.append(self._onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def _put(self, nodes: list[Any]) -> None:
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+
+    def finish(self) -> None:
+        """Leave out what nothing reads any more, and name the domain."""
+        outputs = {v.name for v in self._graph.output}
+        while True:
+            read = {i for node in self._graph.node for i in node.input} | outputs
+            kept = [node for node in self._graph.node if read & set(node.output)]
+            if len(kept) == len(self._graph.node):
+                break
+            self._put(kept)
+        held = [t for t in self._graph.initializer if t.name in read]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(held)
+        if all(o.domain != _MICROSOFT for o in self._model.opset_import):
+            made = self._onnx.helper.make_opsetid(_MICROSOFT, 1)
+            self._model.opset_import.append(made)

@@ -1,0 +1,69 @@
+"""Writes ONNX models of a product whose weights have 2, 4 or 8 bits: ONNX Runtime's MatMulNBits.
+
+A value is (code - zero) * scale, with a scale and a zero for each 32 neighboring inputs of an
+output. Inputs and outputs are float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latprof.devices.agent.runtimes._base import Array, Refused, fill
+from latprof.devices.agent.runtimes._onnx_model import OnnxGraph
+from latprof.workloads import WEIGHT_BLOCK, MatMul
+
+__all__ = ["ACCURACY_LEVEL", "FEW_BITS_OP", "pack_codes", "write_onnx_few_bits"]
+
+#: ONNX Runtime may round each 32 inputs to int8, with a scale of their own. Where it may not (level
+#: 1) it is slower than float32 products but for one row and 4 bits; 2 and 8 bits take 25 times as
+#: long (1.32 on x86).
+ACCURACY_LEVEL = 4
+#: What is measured, for a table's provenance.
+FEW_BITS_OP = f"MatMulNBits, blocks of {WEIGHT_BLOCK}, zero points, accuracy_level {ACCURACY_LEVEL}"
+
+
+def write_onnx_few_bits(workload: MatMul, accuracy_level: int = ACCURACY_LEVEL) -> bytes:
+    """A one-op model of a float32 product with weights of few bits.
+
+    Raises:
+        Refused: its weights are of its dtype.
+    """
+    bits = workload.weight_bits
+    if not bits:
+        raise Refused(f"ONNX {workload.label}: expected weights of 2, 4 or 8 bits here")
+    graph = OnnxGraph("float32")
+    rows = (workload.m,) if workload.batch == 1 else (workload.batch, workload.m)
+    x = graph.input("x", (*rows, workload.k))
+    blocks = -(-workload.k // WEIGHT_BLOCK)
+    middle = 2 ** (bits - 1)
+    steps = np.rint(fill((workload.n, blocks, WEIGHT_BLOCK)) * (middle / 2)) + middle
+    codes = steps.clip(0, 2**bits - 1).astype(np.uint8)
+    scales = np.abs(fill((workload.n * blocks,), 1)) + np.float32(0.5)
+    zeros = np.full((workload.n, blocks), middle, np.uint8)
+    weights = [
+        graph.array(pack_codes(codes, bits)),
+        graph.array((scales / np.float32(middle * workload.k**0.5)).astype(np.float32)),
+        graph.array(pack_codes(zeros, bits).ravel()),
+    ]
+    out = graph.node(
+        "MatMulNBits",
+        [x, *weights, "", graph.constant((workload.n,))],
+        domain="com.microsoft",
+        K=workload.k,
+        N=workload.n,
+        bits=bits,
+        block_size=WEIGHT_BLOCK,
+        accuracy_level=accuracy_level,
+    )
+    graph.output(out, (*rows, workload.n))
+    return graph.serialize()
+
+
+def pack_codes(codes: Array, bits: int) -> Array:
+    """Codes (..., n) that share bytes, the first in the lowest bits: (..., ceil(n * bits / 8))."""
+    each = 8 // bits
+    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    whole = np.pad(codes, fill_up).reshape(*codes.shape[:-1], -1, each)
+    shifts = (np.arange(each) * bits).astype(np.uint8)
+    packed: Array = np.bitwise_or.reduce(whole << shifts, axis=-1)
+    return packed
