@@ -45,7 +45,7 @@ def candidates(group: Group) -> list[int]:
     found = {min(least, group.size), *range(step, group.size, step), group.size}
     ratio = 0.5 if group.divisor > 1 else _RATIO
     below = step * ratio
-    while below > least:
+    while below > max(least, group.divisor):
         found.add(round(below / group.divisor) * group.divisor)
         below *= ratio
     return sorted(count for count in found if count >= min(least, group.size))
