@@ -358,16 +358,21 @@ def files(tmp_path: Path) -> list[Path]:
     return found
 
 
+def readings_of(rounds: int) -> int:
+    """Of two files: three passes in the first round, and six in each of the others."""
+    return 2 * (3 + 6 * (rounds - 1))
+
+
 def load(kind: str) -> list[BackgroundLoad]:
-    """Of rounds of six readings of 0.02 s each."""
+    """Of rounds of twelve readings of 0.02 s each, after a first one of six."""
     if kind == "none":
         return []
     if kind == "slow all along":
         return [BackgroundLoad(0.0, 1e9, 1.4)]
     if kind == "slow in the end":
         return [BackgroundLoad(0.361, 1e9, 1.4)]
-    # Every other round, four of its readings are slow.
-    spells = [(0.24 * i + 0.001, 0.24 * i + 0.081) for i in range(20)]
+    # Every other round, eight of its readings are slow.
+    spells = [(0.48 * i + 0.121, 0.48 * i + 0.281) for i in range(20)]
     if kind == "memory now and then":
         return [BackgroundLoad(*spell, memory_slowdown=1.5) for spell in spells]
     return [BackgroundLoad(*spell, slowdown=3.0) for spell in spells]
@@ -380,7 +385,7 @@ def test_files_are_compared_beside_the_same_load(files: list[Path], kind: str) -
     device = FakeDevice(loads=load(kind))
     true = device.law_s(files[1]) / device.law_s(files[0])
     assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
-    assert device.readings <= 6 * 20
+    assert device.readings <= readings_of(20)
 
 
 def test_a_comparison_goes_on_until_the_rounds_agree(files: list[Path]) -> None:
@@ -393,7 +398,7 @@ def test_a_comparison_goes_on_until_the_rounds_agree(files: list[Path]) -> None:
         errors.append(ratio * device.law_s(files[0]) / device.law_s(files[1]) - 1)
         readings.append(device.readings)
     assert errors == pytest.approx([0.0] * 8, abs=0.02)
-    assert 6 * 5 < np.mean(readings) < 6 * 15
+    assert readings_of(5) < np.mean(readings) < readings_of(15)
 
 
 def test_a_comparison_of_slow_rounds_that_agree_ends_sooner(files: list[Path]) -> None:
@@ -402,13 +407,13 @@ def test_a_comparison_of_slow_rounds_that_agree_ends_sooner(files: list[Path]) -
     device.baseline = SentinelTimes(core_s=device.law_s(device.sentinel))
     true = device.law_s(files[1]) / device.law_s(files[0])
     assert compare_files(device, files) == pytest.approx([1.0, true], rel=1e-9)
-    assert device.readings == 6 * 10
+    assert device.readings == readings_of(10)
 
 
 def test_a_comparison_that_never_agrees_ends(files: list[Path]) -> None:
     device = FakeDevice(process_noise=0.5)
     assert len(compare_files(device, files)) == 2
-    assert device.readings == 6 * 20
+    assert device.readings == readings_of(20)
 
 
 def test_a_comparison_outlives_two_lost_rounds_and_not_three(files: list[Path]) -> None:
