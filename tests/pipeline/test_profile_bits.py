@@ -17,7 +17,11 @@ MLP = "support.few_bits:mlp"
 
 def test_linear_layers_are_measured_with_each_width_at_the_same_shapes(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    (result,) = latprof.profile("fake", MLP, path, shapes=60, bits=(4, 8))
+    totals: set[int] = set()
+    (result,) = latprof.profile(
+        "fake", MLP, path, shapes=60, bits=(4, 8), on_event=lambda event: totals.add(event.total)
+    )
+    assert totals == {len(result.table.measurements)}  # what is announced is what is measured
     rows = {m.workload for m in result.table.usable}
     few = [w for w in rows if isinstance(w, MatMul) and w.weight_bits]
     assert 2 <= len(few) <= 0.45 * (len(rows) - len(few))

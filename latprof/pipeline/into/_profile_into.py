@@ -72,10 +72,10 @@ def profile_into(
         before, asked = asked, asked + len(shapes)
 
         def overall(event: Event) -> None:
-            done = before + event.done
-            fraction = (before + event.fraction * len(shapes)) / max(n_shapes, asked)
+            done, total = before + event.done, max(n_shapes, asked)  # more with few bits
+            fraction = (before + event.fraction * len(shapes)) / total
             if on_event is not None:
-                on_event(replace(event, done=done, total=n_shapes, fraction=fraction))
+                on_event(replace(event, done=done, total=total, fraction=fraction))
 
         return profile(device, shapes, journal=journal, settings=settings, on_event=overall)
 
