@@ -34,6 +34,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
 from _json_rows import append_row, read_rows
+from _originals import trained_once
 
 from latprof import LC, Compressor, Gradual, Masks, OneShot, Sparse, Threshold
 from latprof.compress import Method, TensorBatches, TrainSettings, accuracy, train
@@ -132,7 +133,8 @@ def run(
     study, seed = NETWORKS[cell["network"]], cell["seed"]
     start = time.monotonic()
     torch.manual_seed(seed)
-    model = original(study, folder / f"{cell['network']}-{seed}-{cell['images']}.pt", batches, seed)
+    path = folder / f"{cell['network']}-{seed}-{cell['images']}.pt"
+    model = trained_once(study.make(), path, batches, study.original, seed=seed)
     example = torch.zeros(1, *test[0].shape[1:])
     comp = Compressor(
         copy.deepcopy(model),
@@ -155,16 +157,6 @@ def run(
         "left": _left(small) / _left(model),
         "wall_s": time.monotonic() - start,
     }
-
-
-def original(study: Study, path: Path, batches: TensorBatches, seed: int) -> nn.Module:
-    """The network of a seed, which all methods start from."""
-    model = study.make()
-    if not path.exists():
-        train(model, batches, study.original, checkpoint=path.with_suffix(".checkpoint"), seed=seed)
-        torch.save(model.state_dict(), path)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return model.eval()
 
 
 def _left(model: nn.Module) -> int:

@@ -32,13 +32,16 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
-from latprof.compress import Int8Warning, TensorBatches, TrainSettings, export, export_int8, train
+from latprof.compress import Int8Warning, TensorBatches, TrainSettings, export, export_int8
 from latprof.compress.export import LayoutWarning, file_accuracy
 from latprof.devices import open_device
 from latprof.devices.agent.runtimes import write_onnx, write_onnx_int8, write_tflite
 from latprof.vocabulary import cache_dir
 from latprof.workloads import Conv2d, MatMul, Workload
 from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _originals import trained_once
 
 CALIBRATION, ROUNDS, CALLS = 128, 60, 5
 #: Images of training and the recipe; MobileNetV3-Small is the demo's own.
@@ -129,13 +132,8 @@ def _network(name: str, suffix: str, folder: Path, data: Path | None) -> dict[st
 
 def _train(name: str, model: nn.Module, batches: TensorBatches, recipe: TrainSettings) -> None:
     path = cache_dir() / f"{name}-{len(batches.images)}-{recipe.epochs}x{recipe.lr:g}.pt"
-    if path.is_file():
-        model.load_state_dict(torch.load(path, weights_only=True))
-        model.eval()
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    train(model, batches, recipe, checkpoint=path.with_suffix(".checkpoint"))
-    torch.save(model.state_dict(), path)
+    trained_once(model, path, batches, recipe, seed=0)
 
 
 def _seconds(sources: Sequence[Path | bytes]) -> list[float]:

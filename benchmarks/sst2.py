@@ -41,10 +41,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _json_rows import append_row, read_rows
+from _originals import trained_once
 from versus_methods import QuietDeployment, alone, train_as_long
 
 from latprof import Gradual, LowRank, Prune, compress, load_shrunk
-from latprof.compress import TrainSettings, evaluate, largest, shrink, trace, train
+from latprof.compress import TrainSettings, evaluate, largest, shrink, trace
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
@@ -277,14 +278,8 @@ def original(bench: Bench, sentences: Sentences, seed: int) -> nn.Module:
     o = bench.options
     path = o.folder / f"original-{seed}-{o.sentences}.pt"
     torch.manual_seed(seed)
-    model = untrained()
-    if not path.exists():
-        settings = TrainSettings(o.original_epochs, lr=o.lr)
-        checkpoint = path.with_suffix(".checkpoint")
-        train(model, sentences, settings, checkpoint=checkpoint, seed=seed)
-        torch.save(model.state_dict(), path)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return model.eval()
+    settings = TrainSettings(o.original_epochs, lr=o.lr)
+    return trained_once(untrained(), path, sentences, settings, seed=seed)
 
 
 def untrained() -> nn.Module:

@@ -65,12 +65,12 @@ def space_and_goals(
     Where LowRank is all there is and pays nowhere, the goals refuse the budget as out of reach.
     Ops that are in no figure are named, see ``check_counted``.
 
-    Raises:
-        UsageError: Quantize is asked for a latency, and no layer is faster with few bits.
-
     Args:
         trace: graph of the model where the modules given by name or pattern keep their channels.
         latencies, budgets, originals: see ``Goals``.
+
+    Raises:
+        UsageError: Quantize is asked for a latency, and no layer is faster with few bits.
     """
     space, of_group = space_of(model, trace, blocks)
     check_counted(space.graph, [Budget.parse(text) for text in budgets], latencies)

@@ -11,13 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latprof.compress.export._grids import RowGrid, row_grids
 
-__all__ = ["CODE_BITS", "Encoding", "Floats", "best_encoding", "node_bytes", "payload_bytes"]
+__all__ = [
+    "CODE_BITS",
+    "Encoding",
+    "Floats",
+    "best_encoding",
+    "node_bytes",
+    "packed_codes",
+    "payload_bytes",
+]
 
 Floats = NDArray[np.float32]
 
@@ -76,6 +85,17 @@ class Encoding:
         if self.rows is not None:
             values += f" with {self.rows.scale.size} scales"
         return f"{values} of the non-zeros" if self.bitmap else values
+
+
+def packed_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Codes (..., n) that share bytes, the first in the lowest bits: (..., ceil(n * bits / 8))."""
+    each = 8 // bits
+    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    whole = np.pad(codes, fill_up).astype(np.uint8)
+    shifts = (np.arange(each) * bits).astype(np.uint8)
+    apart = whole.reshape(*whole.shape[:-1], -1, each) << shifts
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(apart, axis=-1)
+    return packed
 
 
 def payload_bytes(weights: float, stored: float, bits: float, table: float = 0) -> float:

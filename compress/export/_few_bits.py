@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latprof.compress.export._encodings import packed_codes
 from latprof.compress.export._grids import Floats, RowGrid, Steps, row_grids
 from latprof.vocabulary import require
 from latprof.workloads import WEIGHT_BITS, WEIGHT_BLOCK, MatMul
@@ -133,8 +134,9 @@ class _Codes:
         least, most = self._ends
         middle = 2 ** (bits - 1)
         if least.min() >= -middle and most.max() < middle:
-            return _bytes(self.steps + middle, bits), None
-        return _bytes(self.steps - least[..., None], bits), _bytes(-least, bits).ravel()
+            return packed_codes(self.steps + middle, bits), None
+        codes = packed_codes(self.steps - least[..., None], bits)
+        return codes, packed_codes(-least, bits).ravel()
 
 
 def _blocks(weight: Floats, grid: RowGrid) -> tuple[Steps, Floats]:
@@ -145,17 +147,6 @@ def _blocks(weight: Floats, grid: RowGrid) -> tuple[Steps, Floats]:
     scales = grid.scale.reshape(n, -1)
     scales = np.broadcast_to(scales, (n, blocks))
     return steps.reshape(n, blocks, WEIGHT_BLOCK), np.ascontiguousarray(scales, np.float32)
-
-
-def _bytes(codes: Steps, bits: int) -> NDArray[np.uint8]:
-    """Codes (..., n) that share bytes, the first in the lowest bits."""
-    each = 8 // bits
-    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
-    whole = np.pad(codes, fill_up).astype(np.uint8)
-    shifts = (np.arange(each) * bits).astype(np.uint8)
-    apart = whole.reshape(*whole.shape[:-1], -1, each) << shifts
-    packed: NDArray[np.uint8] = np.bitwise_or.reduce(apart, axis=-1)
-    return packed
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof.compress.export._encodings import Encoding, Floats, best_encoding
+from latprof.compress.export._encodings import Encoding, Floats, best_encoding, packed_codes
 from latprof.compress.export._few_bits import FEW_BITS_OP
 from latprof.compress.export._grids import RowGrid
 from latprof.errors import ExportError, UsageError
@@ -253,12 +253,8 @@ class _Writer:
 
     def _unpacked(self, codes: NDArray[Any], bits: int) -> str:
         """Codes that share bytes, the first in the lowest bits: int32, (bytes, codes per byte)."""
-        each = 8 // bits
-        padded = np.zeros(-(-codes.size // each) * each, np.uint8)
-        padded[: codes.size] = codes
-        shifts = (np.arange(each) * bits).astype(np.uint8)
-        packed = np.bitwise_or.reduce(padded.reshape(-1, each) << shifts, axis=1, keepdims=True)
-        by = self._hold(shifts)
+        packed = packed_codes(codes, bits)[:, None]
+        by = self._hold((np.arange(8 // bits) * bits).astype(np.uint8))
         mask = self._hold(np.array(2**bits - 1, np.uint8))
         shifted = self._op("BitShift", [self._hold(packed), by], direction="RIGHT")
         low = self._op("BitwiseAnd", [shifted, mask])

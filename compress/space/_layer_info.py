@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from latprof.compress.graph import Graph, Group
-from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._residual import lies_within, residual_blocks
 from latprof.compress.trace import trace
 from latprof.vocabulary import format_s
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -183,7 +183,7 @@ def layers_of(
                 macs=sum(w.macs for w in workloads),
                 latency_s=layer_s,
                 share=layer_s / whole_s,
-                residual_block=next((r for r in residuals if _within(path, r)), ""),
+                residual_block=next((r for r in residuals if lies_within(path, r)), ""),
                 shortcut=path in graph.shortcuts,
                 reads=reads.get(path, writes.get(path, ()) if first.tied else ()),
                 writes=writes.get(path, ()),
@@ -199,10 +199,6 @@ def _kind(workload: Workload) -> str:
     if workload.depthwise:
         return "depthwise"
     return "grouped" if workload.groups > 1 else "conv"
-
-
-def _within(path: str, block: str) -> bool:
-    return f"{path}.".startswith(f"{block}.")
 
 
 def _groups(groups: Sequence[Group], side: str) -> Mapping[str, tuple[str, ...]]:

@@ -17,7 +17,12 @@ from latprof.compress.shrink import random_inputs, variant
 from latprof.errors import ShrinkError
 from latprof.workloads import Conv2d, MatMul
 
-__all__ = ["residual_blocks"]
+__all__ = ["lies_within", "residual_blocks"]
+
+
+def lies_within(name: str, path: str) -> bool:
+    """Whether a module or parameter of this name is the module at ``path``, or part of it."""
+    return f"{name}.".startswith(f"{path}.")
 
 
 def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("*",)) -> list[str]:
@@ -52,7 +57,7 @@ def _calls(model: nn.Module, graph: Graph) -> dict[str, tuple[nn.Module, list[_C
     modules = {
         path: module
         for path, module in model.named_modules()
-        if path and any(f"{op}.".startswith(f"{path}.") for op in working)
+        if path and any(lies_within(op, path) for op in working)
     }
 
     def watch(path: str, module: nn.Module) -> Any:

@@ -27,7 +27,7 @@ from latprof.compress.space._blocks import (
 from latprof.compress.space._layers import Layer, weighted_layers
 from latprof.compress.space._norms import folded_norms
 from latprof.compress.space._reach import chosen_by, refusal
-from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._residual import lies_within, residual_blocks
 from latprof.compress.space._vanishing import vanishing
 from latprof.errors import UsageError
 from latprof.workloads import Conv2d, MatMul, Workload
@@ -96,7 +96,7 @@ class Residual:
 
     def holds(self, name: str) -> bool:
         """Whether this module or parameter lies within."""
-        return f"{name}.".startswith(f"{self.path}.")
+        return lies_within(name, self.path)
 
 
 @dataclass(frozen=True)

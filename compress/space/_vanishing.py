@@ -10,7 +10,7 @@ from torch import nn
 
 from latprof.compress.graph import Graph
 from latprof.compress.space._blocks import Quantize
-from latprof.compress.space._residual import residual_blocks
+from latprof.compress.space._residual import lies_within, residual_blocks
 from latprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def vanishing(model: nn.Module, graph: Graph, options: Sequence[Option]) -> list
         return list(options)
     paths = residual_blocks(model, graph)
     outside = {
-        o.group.index
-        for o in wanted
-        if not any(f"{o.layer.path}.".startswith(f"{path}.") for path in paths)
+        o.group.index for o in wanted if not any(lies_within(o.layer.path, path) for path in paths)
     }
     if len(outside) == len(wanted):
         raise UsageError(

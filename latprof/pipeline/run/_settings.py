@@ -133,19 +133,23 @@ class Settings:
     @property
     def times_few_bits(self) -> bool:
         """Whether weights of few bits are to save latency."""
-        kinds = {Budget.parse(text).kind for text in self.budgets}
         bits = any(isinstance(block, Quantize) for block in self.blocks)
-        return bits and bool(kinds - {"bytes", "params", "macs", "memory"})
+        return bits and bool(self._kinds - {"bytes", "params", "macs", "memory"})
 
     @property
     def of_bytes(self) -> bool:
         """Whether a budget is of bytes."""
-        return any(Budget.parse(text).kind == "bytes" for text in self.budgets)
+        return "bytes" in self._kinds
 
     @property
     def of_memory(self) -> bool:
         """Whether a budget is of memory."""
-        return any(Budget.parse(text).kind == "memory" for text in self.budgets)
+        return "memory" in self._kinds
+
+    @property
+    def _kinds(self) -> set[str]:
+        """What the budgets are of."""
+        return {Budget.parse(text).kind for text in self.budgets}
 
     def check_files(self, suffix: str) -> None:
         """Raises UsageError where files of this suffix cannot save what is asked for."""

@@ -191,9 +191,8 @@ class Training:
     def _finish(self, comp: Compressor, trail: Trail, name: str, folder: Path) -> None:
         trail.take(name)
         folder.mkdir(exist_ok=True)
-        self.left = TimeLeft({"fine_tune": self.settings.fine_tune.steps(len(self.batches))})
-        alone = replace(self.watcher, trackers=None)  # scalars are of one training
-        with alone.watch(folder, comp, self.left, self.deployment.task.metric) as watch:
+        left = TimeLeft({"fine_tune": self.settings.fine_tune.steps(len(self.batches))})
+        with self._watch_beside(folder, comp, left) as watch:
             small = self.fine_tune(comp, watch, folder)
         if is_first():
             save_shrunk(folder, self.model, small.eval(), **self.built, counts=comp.counts())
@@ -207,13 +206,17 @@ class Training:
         Args:
             sample: of a sample's fine-tuning, its folder, and how many were fine-tuned before it.
         """
-        metric = self.deployment.task.metric
         if sample is None:
+            metric = self.deployment.task.metric
             return self.watcher.watch(self.folder, comp, self.left, metric)
         folder, number = sample
         steps = self.settings.fine_tune.steps(len(self.batches))
-        alone = replace(self.watcher, trackers=None)  # scalars are of one training
-        return alone.watch(folder, comp, self.left.sample(number * steps, steps), metric)
+        return self._watch_beside(folder, comp, self.left.sample(number * steps, steps))
+
+    def _watch_beside(self, folder: Path, comp: Compressor, left: TimeLeft) -> Watch:
+        """What follows another training than the run's own: scalars are of one."""
+        alone = replace(self.watcher, trackers=None)
+        return alone.watch(folder, comp, left, self.deployment.task.metric)
 
     def masks(self, comp: Compressor, watch: Watch, on_tenth: Callable[[], object]) -> None:
         """The mask phase; ``on_tenth`` is called each tenth step until the masks are fixed."""
