@@ -8,7 +8,7 @@ from latprof.surrogate._plots import plot_fit
 from latprof.surrogate._prediction import Prediction
 from latprof.surrogate._shapes import Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
-from latprof.surrogate.adaptive import SurrogateOracle, measure_adaptively
+from latprof.surrogate.adaptive import SurrogateOracle, chosen_for, chosen_from, measure_adaptively
 from latprof.surrogate.compose import Composition
 from latprof.surrogate.methods import Law
 
@@ -24,6 +24,8 @@ __all__ = [
     "Shapes",
     "Surrogate",
     "SurrogateOracle",
+    "chosen_for",
+    "chosen_from",
     "compare",
     "fit",
     "fit_file",

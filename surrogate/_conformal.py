@@ -42,6 +42,16 @@ class HeldOut:
     spread: Floats
     n_train: int
 
+    def __getitem__(self, chosen: NDArray[np.intp]) -> HeldOut:
+        """Of some of the predictions."""
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            predicted_s=self.predicted_s[chosen],
+            latency_s=self.latency_s[chosen],
+            spread=self.spread[chosen],
+        )
+
     @property
     def errors(self) -> Floats:
         """(T,) predicted / measured - 1."""

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
-from latprof.errors import TargetMismatchError
-from latprof.surrogate._surrogate import Surrogate
-from latprof.surrogate.methods import Law
-from latprof.tables import LatencyTable
+import numpy as np
+from numpy.typing import NDArray
+
+from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, quantile
+from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._surrogate import LabelFit, Surrogate
+from latprof.surrogate.methods import SESSION, Change, Law, MovedLaw, RooflineLaw
 from latprof.vocabulary import Target
 
-__all__ = ["Donor", "DonorWarning", "require_other_targets", "warn_of_unused"]
+__all__ = [
+    "Donor",
+    "DonorWarning",
+    "Moved",
+    "best_moved",
+    "warn_of_unused",
+]
+
+Rows = tuple[Shapes, Floats]
+
+#: Parts of a table's rows that are left out one after the other.
+_FOLDS = 5
 
 
 class DonorWarning(UserWarning):
@@ -21,24 +37,114 @@ class DonorWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Donor:
-    """Another target's laws, by kind of op."""
+    """Another target's fit."""
 
-    target: Target
-    laws: Mapping[str, Law]
+    fitted: Surrogate
+
+    @property
+    def target(self) -> Target:
+        return self.fitted.target
+
+    @cached_property
+    def laws(self) -> Mapping[str, Law]:
+        """By kind of op."""
+        return {label: fit.law for label, fit in self.fitted.labels.items()}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A donor's laws, moved to all rows of a table at once.
+
+    Args:
+        donor: whose laws.
+        laws: moved, by kind of op; of all kinds that the donor has.
+        held_out: each row of these kinds, predicted by the others.
+        places: by kind of op, the numbers of its rows there.
+    """
+
+    donor: Donor
+    laws: Mapping[str, MovedLaw]
+    held_out: HeldOut
+    places: Mapping[str, NDArray[np.intp]]
 
     @classmethod
-    def of(cls, fitted: Surrogate) -> Donor:
-        return cls(fitted.target, {name: label.law for name, label in fitted.labels.items()})
+    def of(cls, donor: Donor, rows: Mapping[str, Rows], *, seed: int = 0) -> Self | None:
+        """None where the donor has no kind of op of the table."""
+        if not donor.laws.keys() & rows.keys():
+            return None
+        laws = MovedLaw.of_all(donor.laws, rows, seed=seed)
+        change = next(iter(laws.values())).change
+        numbers = {m: np.flatnonzero(change.places.kind == law.kind) for m, law in laws.items()}
+        return cls(donor, laws, _left_out(change), numbers)
+
+    @property
+    def error(self) -> float:
+        """Mean |log error| of rows left out."""
+        return float(np.abs(np.log(self.held_out.predicted_s / self.held_out.latency_s)).mean())
+
+    def fit(self, label: str, rows: int) -> LabelFit:
+        """Of a kind of op that has so many rows in the table."""
+        width = FEW_WIDTHS[min(len(self.held_out.rows), len(FEW_WIDTHS) - 1)]
+        if rows:  # else the rows say little of what is open, the level of the kind
+            width = quantile(self.held_out.scores)
+        return replace(
+            self.donor.fitted.labels[label],
+            method="transfer",
+            law=self.laws[label],
+            held_out=self.held_out[self.places[label]] if rows else None,
+            width=width,
+            rows=rows,
+            donor=self.donor.target,
+        )
 
 
-def require_other_targets(table: LatencyTable, donors: Sequence[LatencyTable]) -> None:
-    """Raise TargetMismatchError where a donor is of the table's own target."""
-    for donor in donors:
-        if donor.target == table.target:
-            raise TargetMismatchError(
-                f"the donor is of the table's own target, {donor.target}; put their rows together "
-                "with: latprof table merge"
-            )
+def _left_out(change: Change) -> HeldOut:
+    """Each row, predicted by the others."""
+    numbers = np.arange(len(change.y))
+    moved, spread = np.empty(len(numbers)), np.empty(len(numbers))
+    for number in numbers:
+        others, place = change.without(numbers == number), change.places[numbers == number]
+        (moved[number],), (spread[number],) = others.mean(place), others.sd(place)
+    donors_s = np.exp(change.places.x[:, 0])
+    spread = np.hypot(spread, SESSION)
+    predicted_s, latency_s = donors_s * np.exp(moved), donors_s * np.exp(change.y)
+    return HeldOut(numbers, predicted_s, latency_s, spread, len(numbers) - 1)
+
+
+def best_moved(
+    donors: Sequence[Donor], rows: Mapping[str, Rows], *, seed: int = 0
+) -> dict[str, Moved]:
+    """By kind of op that a donor has, the donor that predicts rows left out best; none that
+    predicts them worse than a roofline of the table's own rows does."""
+    moved = [m for m in (Moved.of(donor, rows, seed=seed) for donor in donors) if m is not None]
+    alone = _roofline_errors(rows, seed) if moved else {}
+    found: dict[str, Moved] = {}
+    for one in sorted(moved, key=lambda m: -m.error):  # the best is written last
+        shared = [errors for label, errors in alone.items() if label in one.laws]
+        if one.error < np.concatenate(shared).mean():
+            found |= dict.fromkeys(one.laws, one)
+    return found
+
+
+def _roofline_errors(rows: Mapping[str, Rows], seed: int) -> dict[str, Floats]:
+    """By kind of op, |log error| of its rows, predicted by what is said of kinds with few rows."""
+    rng = np.random.default_rng(seed)
+    fold = {label: rng.integers(_FOLDS, size=len(shapes)) for label, (shapes, _) in rows.items()}
+    errors: dict[str, list[Floats]] = {label: [] for label in rows}
+    for number in range(_FOLDS):
+        kept = {label: fold[label] != number for label in rows}
+        parts = [(s[kept[label]], t[kept[label]]) for label, (s, t) in rows.items()]
+        if not sum(len(s) for s, _ in parts):
+            continue
+        others = Shapes.joined([s for s, _ in parts]), np.concatenate([t for _, t in parts])
+        law = RooflineLaw.fit(*others)
+        for label, (shapes, latency_s) in rows.items():
+            known, out = kept[label], ~kept[label]
+            if out.any():
+                own = law.refit(shapes[known], latency_s[known]) if known.any() else law
+                found_s = own.latency_s(shapes[out])
+                errors[label].append(np.abs(np.log(found_s / latency_s[out])))
+    return {label: np.concatenate(parts) for label, parts in errors.items()}
 
 
 def warn_of_unused(donors: Sequence[Donor], fitted: Surrogate) -> None:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from latprof.errors import FitError, UsageError
 from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
-from latprof.surrogate._donors import Donor, require_other_targets, warn_of_unused
+from latprof.surrogate._donors import Donor, Moved, best_moved, warn_of_unused
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
@@ -33,7 +33,7 @@ from latprof.surrogate.methods import (
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Measurement
 
-__all__ = ["METHODS", "compare", "fit"]
+__all__ = ["METHODS", "compare", "fit", "fitted_donors"]
 
 LAWS: dict[str, type[Law]] = {
     "tile": TileLaw,
@@ -71,7 +71,7 @@ def fit(
     table: LatencyTable,
     *,
     method: str = "auto",
-    donors: Sequence[LatencyTable] = (),
+    donors: Sequence[LatencyTable] | None = None,
     seed: int = 0,
 ) -> Surrogate:
     """Fit a surrogate to a table's usable rows.
@@ -86,8 +86,9 @@ def fit(
     Args:
         method: one of METHODS; ``auto`` takes each label's best by cross-validation.
         donors: tables of other targets with rows of the same kinds of op: another device, runtime,
-            or number of threads. Each is fitted, and moved to this table's rows; ``auto`` takes it
-            for a kind of op where that predicts held-out rows better than these rows alone do.
+            or number of threads; by default those that the table has. Each is fitted, and moved to
+            this table's rows; ``auto`` takes it for a kind of op where that predicts held-out rows
+            better than these rows alone do, and for kinds with few rows or none.
         seed: of folds, and of the rows that are chosen.
 
     Raises:
@@ -100,20 +101,28 @@ def fit(
     """
     if method not in METHODS:
         raise UsageError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    require_other_targets(table, donors)
     if donors and method != "auto":
         raise UsageError(f"method is {method!r}; donors take auto, which tells if they help")
+    table = table if donors is None else table.with_donors(donors)
     with threadpool_limits(1, user_api="blas"):
-        others = [Donor.of(_fit(donor, "auto", (), seed)) for donor in donors]
+        others = fitted_donors(table, seed) if method == "auto" else []
         surrogate = _fit(table, method, others, seed)
     warn_of_unused(others, surrogate)
     return surrogate
 
 
+def fitted_donors(table: LatencyTable, seed: int = 0) -> list[Donor]:
+    """The table's donors, each fitted alone."""
+    return [Donor(_fit(LatencyTable.of(donor), "auto", (), seed)) for donor in table.donors]
+
+
 def _fit(table: LatencyTable, method: str, donors: Sequence[Donor], seed: int) -> Surrogate:
     kinds = _Kinds.of(table, seed)
     fallback = kinds.fallback
-    fits = {label: _fit_label(kinds, label, method, fallback, donors) for label in kinds.rows}
+    moved = best_moved(donors, kinds.rows, seed=seed)
+    fits = {m: moved[m].fit(m, 0) for m in moved if m not in kinds.rows}
+    for label in kinds.rows:
+        fits[label] = _fit_label(kinds, label, method, fallback, donors, moved.get(label))
     labels = {
         label: replace(fitted, width=_width(fitted, list(fits.values())))
         for label, fitted in fits.items()
@@ -236,11 +245,18 @@ class _Kinds:
 
 
 def _fit_label(
-    kinds: _Kinds, label: str, method: str, fallback: Law, donors: Sequence[Donor] = ()
+    kinds: _Kinds,
+    label: str,
+    method: str,
+    fallback: Law,
+    donors: Sequence[Donor] = (),
+    moved: Moved | None = None,
 ) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     shapes, latency_s = kinds.rows[label]
     if len(shapes) < _FEW_ROWS:
+        if moved is not None:
+            return moved.fit(label, len(shapes))
         return _label_fit("roofline", fallback.refit(shapes, latency_s), None, shapes)
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
@@ -254,8 +270,10 @@ def _fit_label(
     for donor in donors:
         if label in donor.laws:
             moving = partial(TransferLaw.fit, seed=kinds.seed, donor=donor.laws[label])
-            moved = _label_fit("transfer", *kinds.held_out(label, moving), shapes)
-            candidates.append(replace(moved, donor=donor.target))
+            own = _label_fit("transfer", *kinds.held_out(label, moving), shapes)
+            candidates.append(replace(own, donor=donor.target))
+    if moved is not None:
+        candidates.append(moved.fit(label, len(shapes)))
     if not candidates:
         raise refused[0]
     return min(candidates, key=lambda c: _error([c]) * (_AVERAGE if c.method == "blend" else 1.0))

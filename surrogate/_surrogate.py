@@ -170,10 +170,13 @@ class Surrogate:
         return step_of(along, limits[axis])
 
     def label_steps(self, label: str, families: Sequence[Family]) -> dict[str, int]:
-        """By axis, the step that the label's widest family shows; empty where it shows none."""
+        """By axis, the step that the label's widest family shows; empty where it shows none
+        or none is of this label."""
         steps = {}
         for axis, name in ((0, "c_in"), (1, "c_out")):
             of_label = [f for f in families if f.member.label == label]
+            if not of_label:
+                continue
             widest = max(of_label, key=lambda f: (f.c_in, f.c_out)[axis])
             step = 1 if axis == 0 and widest.tied else self.step(widest, axis)
             if step > 1:
@@ -207,10 +210,12 @@ class Surrogate:
         """
         fit = self.labels.get(label)
         if fit is None or fit.held_out is None:
-            rows = "no row" if fit is None else f"only {fit.rows} row(s)"
+            rows = "no row" if fit is None or not fit.rows else f"only {fit.rows} row(s)"
+            donor = fit.donor if fit is not None else None
+            known = f"the donor {donor}" if donor is not None else "its other ops"
             return [
-                f"{label}: {len(shapes)} op(s) and {rows} in the table; estimated from its other "
-                f"ops, within a factor of {factor:.2g}; profile with this model to measure it"
+                f"{label}: {len(shapes)} op(s) and {rows} in the table; estimated from {known}, "
+                f"within a factor of {factor:.2g}; profile with this model to measure it"
             ]
         warnings = []
         axes = zip(("c_in", "c_out"), (shapes.c_in, shapes.c_out), fit.highest, strict=True)

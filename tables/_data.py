@@ -38,9 +38,11 @@ class TableData:
         measurements: one per workload; ``check`` reports where a file holds more.
         models: whole models measured on the same target.
         provenance: JSON-ready facts about how the rows came to be (knobs, versions, commands).
+        donors: tables of other targets, whose fits are moved to these rows; they have no donors.
     """
 
     target: Target
     measurements: tuple[Measurement, ...] = ()
     models: tuple[ModelMeasurement, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    donors: tuple[TableData, ...] = ()

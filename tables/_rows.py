@@ -25,7 +25,9 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 #      checksum of all else.
 #   4  weight_bits, of matmuls whose weights alone have few bits; a table without such a row is
 #      written as 3, for it holds nothing that version 3 has not.
-FORMAT_VERSION = 4
+#   5  rows of donors, which are tables of other targets: their row is ``donor``, and their name is
+#      the donor's place in the header's ``donors``; only of tables that have some.
+FORMAT_VERSION = 5
 
 #: The largest size that a field of a workload may have: the most that 32 bits hold.
 _MAX_SIZE = 2**31 - 1
@@ -41,30 +43,50 @@ WORKLOAD_COLUMNS: dict[str, type] = {"kind": str} | {
 
 
 #: What reading a row that is none of ours can raise.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
+_MALFORMED = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def header(table: TableData) -> dict[str, Any]:
     """What belongs to the whole table, JSON-ready."""
-    return {
+    head = {
         "format": _version(table),
         "target": table.target.to_dict(),
         "provenance": dict(table.provenance),
     }
+    donors = [
+        {"target": d.target.to_dict(), "provenance": dict(d.provenance)} for d in table.donors
+    ]
+    return head | ({"donors": donors} if donors else {})
 
 
 def _version(table: TableData) -> int:
     """The oldest that holds all of the table: what does not know it must not misread it."""
+    if table.donors:
+        return 5
     ops = [m.workload for m in table.measurements]
     ops += [w for m in table.models for w in m.workloads]
     few_bits = any(isinstance(w, MatMul) and w.weight_bits for w in ops)
-    return FORMAT_VERSION if few_bits else 3
+    return 4 if few_bits else 3
 
 
 def to_rows(table: TableData) -> list[dict[str, Any]]:
-    """One flat dict per row, op rows first. ``latency_s`` is derived, for other readers."""
+    """One flat dict per row: ops, models, ops of donors, whose models are not kept. ``latency_s``
+    is derived, for other readers."""
     blank = dict.fromkeys((*WORKLOAD_COLUMNS, "name", "workloads"))
     ops = [{**blank, **m.workload.to_dict(), "row": "op", **_timing(m)} for m in table.measurements]
+    theirs = [
+        {**blank, **m.workload.to_dict(), "row": "donor", "name": str(number), **_timing(m)}
+        for number, donor in enumerate(table.donors)
+        for m in donor.measurements
+    ]
     models = [
         {
             **blank,
@@ -75,7 +97,7 @@ def to_rows(table: TableData) -> list[dict[str, Any]]:
         }
         for m in table.models
     ]
-    return ops + models
+    return ops + models + theirs
 
 
 def _timing(timing: Timing) -> dict[str, Any]:
@@ -97,27 +119,44 @@ def from_rows(head: Mapping[str, Any], rows: list[dict[str, Any]], where: str) -
             f"{where}: table format is {version!r}; this latprof reads 1 to {FORMAT_VERSION}; "
             "update latprof, or export the table to JSON with the latprof that wrote it"
         )
-    ops, models = [], []
+    heads = head.get("donors", [])
+    if not isinstance(heads, list):
+        raise TableError(f"{where}: its donors are {heads!r:.60}; expected a list")
+    ops: list[Measurement] = []
+    models = []
+    theirs: list[list[Measurement]] = [[] for _ in heads]
     for number, row in enumerate(rows, 1):
         try:
-            if row["row"] == "op":
+            if row["row"] in ("op", "donor"):
                 workload = {k: row[k] for k in WORKLOAD_COLUMNS if row.get(k) is not None}
                 _require_sizes(workload)
-                ops.append(Measurement.from_dict({**row, "workload": workload}))
+                into = ops if row["row"] == "op" else theirs[_place(row["name"])]
+                into.append(Measurement.from_dict({**row, "workload": workload}))
             elif row["row"] == "model":
                 workloads = json.loads(row["workloads"])
                 for workload in workloads:
                     _require_sizes(workload)
                 models.append(ModelMeasurement.from_dict({**row, "workloads": workloads}))
             else:
-                raise TableError(f"its kind of row is {row['row']!r}; expected op or model")
+                raise TableError(f"its kind of row is {row['row']!r}; expected op, model or donor")
         except (LatprofError, *_MALFORMED) as exc:
             raise TableError(f"{where}: row {number} is no measurement: {exc}") from exc
     try:
         target = Target.from_dict(head["target"])
-        return TableData(target, tuple(ops), tuple(models), dict(head["provenance"]))
+        donors = tuple(
+            TableData(Target.from_dict(d["target"]), tuple(own), (), dict(d["provenance"]))
+            for d, own in zip(heads, theirs, strict=True)
+        )
+        return TableData(target, tuple(ops), tuple(models), dict(head["provenance"]), donors)
     except (LatprofError, *_MALFORMED) as exc:
         raise TableError(f"{where}: the header is not a latency table's: {exc}") from exc
+
+
+def _place(name: str | int) -> int:
+    """Of a donor in the header."""
+    if int(name) < 0:
+        raise TableError(f"its donor is {name}; expected a number from 0 on")
+    return int(name)
 
 
 def _require_sizes(workload: Mapping[str, Any]) -> None:

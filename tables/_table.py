@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from latprof.errors import TableError
+from latprof.errors import TableError, TargetMismatchError
 from latprof.tables import _parquet, _rows
 from latprof.tables._data import ModelMeasurement, TableData
 from latprof.tables._payoff import Payoff, payoff
@@ -35,7 +35,7 @@ class LatencyTable(TableData):
     @classmethod
     def of(cls, data: TableData) -> Self:
         """A table of these rows."""
-        return cls(data.target, data.measurements, data.models, data.provenance)
+        return cls(data.target, data.measurements, data.models, data.provenance, data.donors)
 
     def __len__(self) -> int:
         return len(self.measurements)
@@ -71,6 +71,28 @@ class LatencyTable(TableData):
         rows = {(m.name, m.workloads): m for m in (*self.models, *models)}
         return replace(self, models=tuple(rows.values()))
 
+    def with_donors(self, donors: Iterable[TableData]) -> Self:
+        """This table with these donors in place of its own, and with those that they have.
+
+        Raises:
+            TargetMismatchError: a donor is of this table's own target.
+
+        Example:
+            >>> ten = LatencyTable.load("new.parquet")                     # doctest: +SKIP
+            >>> ten.with_donors([LatencyTable.load("old.parquet")]).save("new.parquet")
+            ... # doctest: +SKIP
+        """
+        given = list(donors)
+        for donor in given:
+            if donor.target == self.target:
+                raise TargetMismatchError(
+                    f"the donor is of the table's own target, {donor.target}; put their rows "
+                    "together with: latprof table merge"
+                )
+        theirs = [d for donor in given for d in donor.donors if d.target != self.target]
+        alone = [TableData(d.target, d.measurements, d.models, d.provenance) for d in given]
+        return replace(self, donors=tuple({d.target: d for d in (*theirs, *alone)}.values()))
+
     def merge(self, other: LatencyTable) -> Self:
         """Both tables' rows; of a workload in both, the more recently measured usable row stays.
 
@@ -80,7 +102,10 @@ class LatencyTable(TableData):
         self.target.require(other.target, "the table to merge")
         rows = sorted((*self.measurements, *other.measurements), key=lambda m: m.measured_at)
         provenance = {**other.provenance, **self.provenance}
-        merged = replace(self, measurements=(), provenance=provenance)
+        donors = {d.target: d for d in (*other.donors, *self.donors)}
+        merged = replace(
+            self, measurements=(), provenance=provenance, donors=tuple(donors.values())
+        )
         return merged.with_measurements(rows).with_models(other.models)
 
     def without(self, workloads: Iterable[Workload]) -> Self:

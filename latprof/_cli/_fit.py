@@ -17,6 +17,7 @@ from latprof._cli.shared import (
     print_table,
     progress,
     settings_options,
+    whole_numbers,
     working,
 )
 from latprof.errors import FitError
@@ -42,7 +43,7 @@ from latprof.surrogate import METHODS, DonorWarning, HeldOut
     multiple=True,
     metavar="TABLE",
     help="Table of another target, whose fit is moved to TABLE's rows where that predicts better; "
-    "several may be given.",
+    "several may be given. By default those that TABLE was profiled --from.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the folds that are held out.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder to write pictures into.")
@@ -59,6 +60,12 @@ from latprof.surrogate import METHODS, DonorWarning, HeldOut
     show_default=True,
     help="With --calibrate: how many.",
 )
+@click.option(
+    "--seq",
+    default="",
+    metavar="TOKENS",
+    help="With --calibrate: tokens of each input, as in 16,128, of a model that takes tokens.",
+)
 @click.option("--device", default="local", show_default=True, help="With --calibrate: where.")
 @settings_options
 @json_option
@@ -70,6 +77,7 @@ def command(
     plots: Path | None,
     calibrate: str | None,
     variants: int,
+    seq: str,
     device: str,
     settings: dict[str, Any],
     as_json: bool,
@@ -81,6 +89,7 @@ def command(
                 table,
                 calibrate,
                 variants=variants,
+                seq=whole_numbers("--seq", seq, "16,128") if seq else (),
                 device=device,
                 seed=seed,
                 on_step=lambda done, total: update(done, total),
@@ -88,7 +97,7 @@ def command(
             )
     with working(f"fitting {table}"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DonorWarning)
-        found = latprof.fit(table, method=method, donors=donors, seed=seed, plots=plots)
+        found = latprof.fit(table, method=method, donors=donors or None, seed=seed, plots=plots)
     for warning in caught:
         note(f"warning: {warning.message}")
     with working("fitting by every method, to compare them on rows they have not seen"):

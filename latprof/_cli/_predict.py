@@ -35,6 +35,9 @@ from latprof.vocabulary import format_count, format_rate, format_s
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs at once."
 )
+@click.option(
+    "--seq", type=click.IntRange(1), help="Tokens of each input, of a model that takes tokens."
+)
 @model_options
 @json_option
 def command(
@@ -42,6 +45,7 @@ def command(
     table: Path,
     method: str,
     batch: int,
+    seq: int | None,
     inputs: dict[str, Any],
     trust: bool,
     as_json: bool,
@@ -49,7 +53,7 @@ def command(
     """MODEL's latency on the target of a table, with its 90% interval."""
     with working(f"reading {model} and fitting {table}"):
         found = latprof.predict(
-            model, table, method=method, batch=batch, inputs=inputs, trust=trust
+            model, table, method=method, batch=batch, seq=seq, inputs=inputs, trust=trust
         )
     for warning in found.warnings:
         note(f"warning: {warning}")

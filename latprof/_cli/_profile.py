@@ -16,6 +16,7 @@ from latprof._cli.shared import (
     print_json,
     progress,
     settings_options,
+    whole_numbers,
 )
 from latprof.devices import Event
 
@@ -51,12 +52,26 @@ from latprof.devices import Event
     help="Inputs at once; several, as in 1,64, share the shapes and the table.",
 )
 @click.option(
+    "--seq",
+    default="",
+    metavar="TOKENS",
+    help="Tokens of each input, of a model that takes tokens; several, as in 1,32,128, share the "
+    "shapes and the table.",
+)
+@click.option(
     "--shapes",
     "--budget-shapes",
     type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    help="Shapes to measure at most.",
+    help="Shapes to measure at most; by default 200, or 10 with --from.",
+)
+@click.option(
+    "--from",
+    "donors",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="TABLE",
+    help="Table of another device, runtime or number of threads, whose fit chooses the shapes and "
+    "is moved to what they take here; several may be given.",
 )
 @click.option(
     "--method",
@@ -94,7 +109,9 @@ def command(
     model: str,
     out: Path,
     batches: str,
-    shapes: int,
+    seq: str,
+    shapes: int | None,
+    donors: tuple[Path, ...],
     method: str,
     target_error: float | None,
     theta: int | None,
@@ -125,9 +142,11 @@ def command(
             out,
             runtime=runtime,
             threads=threads,
-            batch=_whole_numbers("--batch", batches, "1,64"),
-            bits=_whole_numbers("--bits", bits, "4,8") if bits else (),
+            batch=whole_numbers("--batch", batches, "1,64"),
+            seq=whole_numbers("--seq", seq, "1,32,128") if seq else (),
+            bits=whole_numbers("--bits", bits, "4,8") if bits else (),
             shapes=shapes,
+            donors=donors,
             method=method,
             target_error=target_error,
             seed=seed,
@@ -149,15 +168,3 @@ def command(
     if any(result.mostly_failed for result in results):
         note("most shapes could not be measured; their rows say why: latprof table check TABLE")
         raise click.exceptions.Exit(1)
-
-
-def _whole_numbers(option: str, text: str, example: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise click.UsageError(
-            f"{option} is {text!r}; expected whole numbers >= 1, as in {example}"
-        )
-    return numbers

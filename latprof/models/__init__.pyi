@@ -4,6 +4,7 @@ from ._load import load_model as load_model
 from ._models import at_batch as at_batch
 from ._models import model_workloads as model_workloads
 from ._shrunk import load_shrunk as load_shrunk
+from ._tokens import with_tokens as with_tokens
 from ._weights import load_weights as load_weights
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "load_weights",
     "model_workloads",
     "outputs_of",
+    "with_tokens",
 ]

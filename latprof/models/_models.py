@@ -31,6 +31,7 @@ def model_workloads(
     *,
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
+    seq: int | None = None,
 ) -> ModelWorkloads:
     """Full-size workloads of a MODEL, and what is in none of them: an exported file is read,
     anything else is traced.
@@ -38,15 +39,22 @@ def model_workloads(
     Args:
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
+        seq: tokens of a module's inputs, in place of those of its example inputs.
 
     Raises:
         ModelLoadError: it does not import, open or run.
-        UsageError: shapes of inputs for a module, or that do not fit the file.
+        UsageError: shapes of inputs for a module, or that do not fit the file; tokens for a file,
+            or for a module that takes none.
         TraceError: its forward cannot be traced.
     """
     if Path(spec).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
+        if seq is not None:
+            raise UsageError(
+                f"MODEL {spec} is a file, and its tokens are dims of its inputs; give their shape, "
+                f"as in inputs ids=1x{seq}, in place of seq"
+            )
         return workloads_of_file(Path(spec), inputs)
     if inputs:
         raise UsageError(
@@ -54,7 +62,10 @@ def model_workloads(
         )
     from latprof.compress import trace
     from latprof.models._load import load_model
+    from latprof.models._tokens import with_tokens
 
     model, example_inputs, _ = load_model(spec, trust=trust)
+    if seq is not None:
+        example_inputs = with_tokens(example_inputs, seq, spec)
     graph = trace(model, example_inputs)
     return ModelWorkloads(tuple(graph.workloads()), graph.unmeasured)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from latprof.compress import trace
 from latprof.devices import open_target
 from latprof.errors import UsageError
-from latprof.models import load_model
+from latprof.models import load_model, with_tokens
 from latprof.pipeline.into import calibrate_into
 from latprof.tables import LatencyTable
 
@@ -41,6 +42,7 @@ def calibrate(
     model: str,
     *,
     variants: int = 12,
+    seq: int | Sequence[int] = (),
     device: str = "local",
     seed: int = 0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
@@ -54,6 +56,8 @@ def calibrate(
         table: path of the table of the device's target.
         model: MODEL string of a module; a file cannot be made smaller.
         variants: how many beside the model itself.
+        seq: tokens of each input, of a model that takes tokens; at each of several, the model and
+            so many variants are measured.
         device: where they are measured.
         seed: of the widths.
         on_step: called with (done, total) as variants are exported and measured.
@@ -70,17 +74,28 @@ def calibrate(
     path = Path(table)
     loaded = LatencyTable.load(path)
     module, example_inputs, name = load_model(model)
-    graph = trace(module, example_inputs)
+    lengths: list[int | None] = [seq] if isinstance(seq, int) else [*seq] or [None]
+    total = len(lengths) * (variants + 1)
     with open_target(device, loaded.target, **settings) as opened:
-        calibrated = calibrate_into(
-            path,
-            opened,
-            module,
-            graph,
-            example_inputs,
-            name=name,
-            n_variants=variants,
-            seed=seed,
-            on_step=on_step,
-        )
+        for number, tokens in enumerate(lengths):
+            heard = partial(_heard, on_step, number * (variants + 1), total)
+            inputs = (
+                example_inputs if tokens is None else with_tokens(example_inputs, tokens, model)
+            )
+            calibrated = calibrate_into(
+                path,
+                opened,
+                module,
+                trace(module, inputs),
+                inputs,
+                name=name if tokens is None else f"{name}@{tokens}",
+                n_variants=variants,
+                seed=seed,
+                on_step=heard,
+            )
     return CalibrateResult(path, calibrated)
+
+
+def _heard(on_step: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
+    """What one length says of itself, as a part of all."""
+    on_step(before + done, total)

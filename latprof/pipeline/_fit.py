@@ -32,8 +32,17 @@ class Fit(Surrogate):
 
     @cached_property
     def compared(self) -> Mapping[str, HeldOut | FitError]:
-        """Held-out error of each method on the table's rows, or why it does not fit them."""
-        return compare(self.table, seed=self.seed)
+        """Held-out error of each method on the table's rows, or why it does not fit them; of
+        ``auto``, with the donors."""
+        with_donors = [f.held_out for f in self.labels.values() if f.held_out and f.donor]
+        if not with_donors:
+            return compare(self.table, seed=self.seed)
+        chosen = HeldOut.joined([f.held_out for f in self.labels.values() if f.held_out])
+        try:
+            alone = compare(self.table, seed=self.seed)
+        except FitError:  # the donors' rows alone are enough
+            alone = {}
+        return {**alone, "auto": chosen}
 
     @cached_property
     def families(self) -> list[Family]:
@@ -76,11 +85,12 @@ def fit(
     table: str | Path | LatencyTable,
     *,
     method: str = "auto",
-    donors: Sequence[str | Path | LatencyTable] = (),
+    donors: Sequence[str | Path | LatencyTable] | None = None,
     seed: int = 0,
     plots: str | Path | None = None,
     calibrate: str | None = None,
     variants: int = 12,
+    seq: int | Sequence[int] = (),
     device: str = "local",
     on_step: Callable[[int, int], None] = lambda done, total: None,
     **settings: Any,
@@ -91,11 +101,11 @@ def fit(
         table: latency table, or its path.
         method: ``auto``, ``tile``, ``gp``, ``blend``, ``linear``, ``pchip`` or ``cubic``.
         donors: tables of other targets, or their paths, whose fits are moved to this table's rows
-            where that predicts held-out rows better.
+            where that predicts held-out rows better; by default those that the table has.
         seed: of the folds that are held out.
         plots: folder to write pictures into.
         calibrate: calibrate with this MODEL first; see ``calibrate``, which takes ``variants``,
-            ``device``, ``on_step`` and ``settings``. The table must be a path then.
+            ``seq``, ``device``, ``on_step`` and ``settings``. The table must be a path then.
 
     Returns:
         a Surrogate, for ``predict_model``, for ``Compressor``; and its errors.
@@ -115,14 +125,19 @@ def fit(
     if calibrate is not None:
         from latprof.pipeline._calibrate import calibrate as measure_models  # torch
 
-        models: dict[str, Any] = {"variants": variants, "device": device, "on_step": on_step}
+        models: dict[str, Any] = {"variants": variants, "seq": seq}
+        models |= {"device": device, "on_step": on_step}
         loaded = measure_models(table, calibrate, seed=seed, **models, **settings).table
     else:
-        loaded = table if isinstance(table, LatencyTable) else LatencyTable.load(table)
-    others = [d if isinstance(d, LatencyTable) else LatencyTable.load(d) for d in donors]
+        loaded = _loaded(table)
+    others = None if donors is None else list(map(_loaded, donors))
     surrogate = fit_table(loaded, method=method, donors=others, seed=seed)
     pictures = plot_fit(surrogate, loaded, Path(plots)) if plots is not None else []
     return Fit(**vars(surrogate), table=loaded, seed=seed, plots=tuple(pictures))
+
+
+def _loaded(table: str | Path | LatencyTable) -> LatencyTable:
+    return table if isinstance(table, LatencyTable) else LatencyTable.load(table)
 
 
 def _scores(held_out: HeldOut | FitError) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def predict(
     *,
     method: str = "auto",
     batch: int = 1,
+    seq: int | None = None,
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
 ) -> PredictResult:
@@ -95,6 +96,7 @@ def predict(
         table: latency table of the target.
         method: of the surrogate: ``auto``, ``tile``, ``linear``, ``pchip`` or ``cubic``.
         batch: inputs at once.
+        seq: tokens of each input, of a model that takes tokens.
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
 
@@ -109,7 +111,7 @@ def predict(
         surrogate = fit(table, method=method)
     else:
         surrogate = fit_file(table, method=method)
-    workloads = at_batch(model_workloads(model, inputs=inputs, trust=trust), batch)
+    workloads = at_batch(model_workloads(model, inputs=inputs, trust=trust, seq=seq), batch)
     whole, each = surrogate.predict_model(workloads), surrogate.predict(workloads)
     ops = tuple(OpLatency(w, float(s)) for w, s in zip(workloads, each.latency_s, strict=True))
     latency_s, lower_s, upper_s = map(float, (whole.latency_s, whole.lower_s, whole.upper_s))

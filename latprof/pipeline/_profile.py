@@ -18,6 +18,9 @@ from latprof.vocabulary import STATUSES, Target, format_s
 
 __all__ = ["ProfileResult", "profile"]
 
+#: Shapes of a table that stands alone, and of one that leans on another target's.
+_SHAPES, _FROM_DONORS = 200, 10
+
 
 @dataclass(frozen=True)
 class ProfileResult:
@@ -72,7 +75,9 @@ def profile(
     runtime: str = "onnxruntime",
     threads: int = 1,
     batch: int | Sequence[int] = 1,
-    shapes: int = 200,
+    seq: int | Sequence[int] = (),
+    shapes: int | None = None,
+    donors: Sequence[str | Path | LatencyTable] = (),
     method: str = "spread",
     target_error: float | None = None,
     seed: int = 0,
@@ -99,7 +104,12 @@ def profile(
         runtime: ``onnxruntime``, ``tflite``, ``torch`` or ``cuda``.
         threads: of the runtime.
         batch: inputs at once; several share the shapes and the table.
-        shapes: to measure at most.
+        seq: tokens of each input, of a model that takes tokens; several share the shapes and the
+            table. By default those of its example inputs.
+        shapes: to measure at most; by default 200, or 10 with donors.
+        donors: tables of other targets, or their paths. The first one's fit chooses the few shapes
+            that tell most of how the devices differ; the table keeps the donors, and ``fit`` moves
+            them to what was measured.
         method: how shapes are chosen: ``spread``, ``paper``, ``grid``, or ``adaptive``, which
             chooses by what is measured so far.
         target_error: with ``adaptive``: stop at this held-out error, as in 0.03.
@@ -119,7 +129,8 @@ def profile(
         one result per table, in the order of ``devices``.
 
     Raises:
-        UsageError: a bad argument. DeviceError, ModelLoadError, TableError: as they say.
+        UsageError: a bad argument. TargetMismatchError: a donor is of a device's own target.
+        DeviceError, ModelLoadError, TableError: as they say.
 
     Example:
         >>> (result,) = latprof.profile("local", "zoo:resnet18", "local.parquet")  # doctest: +SKIP
@@ -129,9 +140,13 @@ def profile(
     names = [devices] if isinstance(devices, str) else list(devices)
     if len(names) > 1 and target_error is not None:
         raise UsageError("target_error takes one device; expected one, or no target_error")
-    sizes = list(dict.fromkeys([batch] if isinstance(batch, int) else batch))
-    plan: dict[str, Any] = {"n_shapes": shapes, "method": method, "seed": seed, "theta": theta}
-    plan["bits"] = tuple(bits)
+    sizes, lengths = (
+        list(dict.fromkeys([given] if isinstance(given, int) else given)) for given in (batch, seq)
+    )
+    given = [d if isinstance(d, LatencyTable) else LatencyTable.load(d) for d in donors]
+    n_shapes = shapes if shapes is not None else _FROM_DONORS if given else _SHAPES
+    plan: dict[str, Any] = {"n_shapes": n_shapes, "method": method, "seed": seed, "theta": theta}
+    plan |= {"bits": tuple(bits), "donors": given}
     if theta is not None and method != "paper":
         raise UsageError(f"theta is {theta} with method {method}; expected method paper")
     with contextlib.ExitStack() as stack:
@@ -142,10 +157,11 @@ def profile(
             on_target(name, opened[-1][1].target)
             if bits:
                 _check_bits(name, opened[-1][1].target)
-        whole = model_workloads(model, inputs=inputs, trust=trust)
-        if whole.note:
-            on_note(whole.note)
-        workloads = [w for one in sizes for w in at_batch(whole, one)]
+        asked: list[int | None] = [*lengths] or [None]
+        wholes = [model_workloads(model, inputs=inputs, trust=trust, seq=n) for n in asked]
+        for note in dict.fromkeys(whole.note for whole in wholes if whole.note):
+            on_note(note)
+        workloads = [w for whole in wholes for one in sizes for w in at_batch(whole, one)]
         path = Path(out)
         if len(opened) > 1:
             tables = profile_many_into(path, opened, workloads, on_event=on_event, **plan)

@@ -40,6 +40,8 @@ def write_json(table: LatencyTable, path: Path) -> Path:
         "measurements": [m.to_dict() for m in table.measurements],
         "models": [m.to_dict() for m in table.models],
     }
+    for theirs, donor in zip(data.get("donors", ()), table.donors, strict=True):
+        theirs["measurements"] = [m.to_dict() for m in donor.measurements]
     return replace_file(path, (json.dumps(data, indent=1) + "\n").encode())
 
 
@@ -48,12 +50,17 @@ def read_json(path: Path) -> LatencyTable:
     try:
         data = json.loads(read_text(path))
         ops = [{**m, **m["workload"], "row": "op"} for m in data["measurements"]]
+        theirs = [
+            {**m, **m["workload"], "row": "donor", "name": number}
+            for number, donor in enumerate(data.get("donors", ()))
+            for m in donor["measurements"]
+        ]
         models = [
             {**m, "workloads": json.dumps(m["workloads"]), "row": "model"} for m in data["models"]
         ]
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise TableError(f"{path}: not a latency table in JSON: {exc!r}") from exc
-    return LatencyTable.of(from_rows(data, [*ops, *models], str(path)))
+    return LatencyTable.of(from_rows(data, [*ops, *models, *theirs], str(path)))
 
 
 def write_csv(table: LatencyTable, path: Path) -> Path:

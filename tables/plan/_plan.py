@@ -118,7 +118,11 @@ def _bytes(workload: Workload) -> int:
 
 
 def _size(family: Family) -> int:
-    along = [limit // family.step for limit in (family.c_in, family.c_out)]
+    """How many shapes it has."""
+    along = []
+    for limit in (family.c_in, family.c_out):
+        least, most = family.nearest(1, limit), family.nearest(limit, limit)
+        along.append((most - least) // family.step + 1)
     return along[1] if family.tied else along[0] * along[1]
 
 
@@ -130,6 +134,7 @@ def _spread(family: Family, share: int, rng: np.random.Generator) -> list[Worklo
     shapes = dict.fromkeys([family.largest])
     sobol = qmc.Sobol(2, rng=rng)
     while len(shapes) < share:
+        before = len(shapes)
         for unit in sobol.random(2 ** max(share - 1, 1).bit_length()):
             counts = []
             for u, limit in zip(unit, (family.c_in, family.c_out), strict=True):
@@ -142,7 +147,16 @@ def _spread(family: Family, share: int, rng: np.random.Generator) -> list[Worklo
             shapes[family.at(*counts)] = None
             if len(shapes) == share:
                 break
-    return list(shapes)
+        if len(shapes) == before:  # nearly all of a small family are there
+            shapes |= dict.fromkeys(_all(family))
+    return list(shapes)[:share]
+
+
+def _all(family: Family) -> list[Workload]:
+    """Each shape of the family, the largest first."""
+    outs = range(family.c_out, 0, -1)
+    ins = [1] if family.tied else range(family.c_in, 0, -1)
+    return list(dict.fromkeys(family.at(i, o) for o in outs for i in ins))
 
 
 def _lattice(family: Family, share: int, method: str, theta: int | None) -> list[Workload]:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 transformers = pytest.importorskip("transformers", reason="pip install 'latprof[transformers]'")
 
-__all__ = ["build", "example", "rows"]
+__all__ = ["build", "example", "rows", "small_bert"]
 
 
-def build(kind: str = "bert") -> nn.Module:
+def build(kind: str = "bert", positions: int = 16) -> nn.Module:
     torch.manual_seed(0)
     if kind == "bert":
         config = transformers.BertConfig(
@@ -20,7 +20,7 @@ def build(kind: str = "bert") -> nn.Module:
             num_hidden_layers=2,
             num_attention_heads=4,
             intermediate_size=96,
-            max_position_embeddings=16,
+            max_position_embeddings=positions,
             num_labels=2,
         )
         return transformers.BertForSequenceClassification(config)
@@ -45,3 +45,8 @@ def rows(kind: str, n: int = 128) -> list[dict[str, Tensor]]:
 def example() -> dict[str, Tensor]:
     ones = torch.ones(1, 12, dtype=torch.long)
     return {"input_ids": ones, "attention_mask": ones}
+
+
+def small_bert() -> tuple[nn.Module, dict[str, Tensor]]:
+    """A MODEL that takes up to 512 tokens."""
+    return build(positions=512).eval(), example()

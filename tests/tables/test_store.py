@@ -24,11 +24,13 @@ from latprof.tables import (
     write_json,
     write_npz,
 )
+from latprof.tables._data import TableData
 from latprof.tables._rows import FORMAT_VERSION
 from latprof.vocabulary._measurement import Measurement
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+OTHER = TableData(replace(TARGET, device="another CPU"), table_of(OPS[:3]).measurements)
 
 _sizes = st.integers(1, 4096)
 _samples = st.lists(
@@ -94,7 +96,8 @@ def test_every_version_ever_written_is_read(path: Path) -> None:
     slowdown = (1.0, 0.99, 1.02) if path.stem != "table_v1" else ()
     few = (MatMul(1, 160, 320, weight_bits=4),) if path.stem == "table_v4" else ()
     rows = tuple(replace(m, slowdown=slowdown) for m in table_of([*OPS, *few]).measurements)
-    wanted = LatencyTable(TARGET, rows, tuple(variants(2)))
+    donors = (OTHER,) if path.stem == "table_v5" else ()
+    wanted = LatencyTable(TARGET, rows, tuple(variants(2)), donors=donors)
     assert replace(loaded, provenance={}) == wanted
     assert loaded.provenance == {"written_by": path.stem}
 
@@ -123,6 +126,7 @@ def test_a_table_without_weights_of_few_bits_is_what_older_versions_read(tmp_pat
     assert '"format": 3' in write_json(table_of(OPS), tmp_path / "t.json").read_text()
     few = table_of([MatMul(1, 64, 8, weight_bits=4)])
     assert '"format": 4' in write_json(few, tmp_path / "t.json").read_text()
+    assert '"format": 5' in write_json(few.with_donors([OTHER]), tmp_path / "t.json").read_text()
     inside = replace(variants(1)[0], workloads=(MatMul(1, 64, 8, weight_bits=8),))
     whole = replace(table_of(OPS), models=(inside,))
     assert '"format": 4' in write_json(whole, tmp_path / "t.json").read_text()
@@ -237,3 +241,29 @@ def test_the_frame_has_a_line_per_row() -> None:
     frame = table.to_frame()
     assert len(frame) == len(table)
     assert frame["latency_s"].notna().sum() == len(OPS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"donors": [', '"donors": 5, "_": [', "not a latency table in JSON"),
+        ('"device": "another CPU"', '"device": 7', "header is not a latency table's"),
+    ],
+)
+def test_donors_that_are_none_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_json(table_of(OPS[:2]).with_donors([OTHER]), tmp_path / "t.json")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(TableError, match=message):
+        read_json(path)
+
+
+def test_a_row_of_no_donor_is_refused(tmp_path: Path) -> None:
+    path = write_csv(table_of(OPS[:2]).with_donors([OTHER]), tmp_path / "t.csv")
+    path.write_text(path.read_text().replace("donor,0,", "donor,1,", 1))
+    with pytest.raises(TableError, match="is no measurement"):
+        read_csv(path)
+    path.write_text(path.read_text().replace("donor,1,", "donor,-1,", 1))
+    with pytest.raises(TableError, match="expected a number from 0 on"):
+        read_csv(path)

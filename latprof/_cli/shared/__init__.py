@@ -13,7 +13,7 @@ from latprof._cli.shared._output import (
     progress,
     working,
 )
-from latprof._cli.shared._settings import model_options, settings_options
+from latprof._cli.shared._settings import model_options, settings_options, whole_numbers
 
 __all__ = [
     "MODEL_HELP",
@@ -26,5 +26,6 @@ __all__ = [
     "print_usage",
     "progress",
     "settings_options",
+    "whole_numbers",
     "working",
 ]

@@ -1,4 +1,4 @@
-"""Options of devices and runtimes that only some of them have: ``--set NAME=VALUE``."""
+"""Options that several commands take, such as ``--set NAME=VALUE``, and what they hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from latprof.errors import UsageError
 
-__all__ = ["model_options", "settings_options"]
+__all__ = ["model_options", "settings_options", "whole_numbers"]
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -58,6 +58,19 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, inputs=dict(_shape(text) for text in input_shapes), **kw)
 
     return wrapped
+
+
+def whole_numbers(option: str, text: str, example: str) -> list[int]:
+    """Of an option that takes several, as in ``1,64``."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise click.UsageError(
+            f"{option} is {text!r}; expected whole numbers >= 1, as in {example}"
+        )
+    return numbers
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

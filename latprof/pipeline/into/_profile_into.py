@@ -9,8 +9,9 @@ from typing import Any
 
 from latprof.devices import Device, Event, ScheduleSettings, profile
 from latprof.errors import UsageError
+from latprof.pipeline.into._planned import WITH_DONORS, planned
 from latprof.surrogate import measure_adaptively
-from latprof.tables import AdaptivePlan, LatencyTable, few_bits, plan
+from latprof.tables import AdaptivePlan, LatencyTable
 from latprof.vocabulary import Measurement
 from latprof.workloads import Workload
 
@@ -47,6 +48,7 @@ def profile_into(
     seed: int = 0,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    donors: Sequence[LatencyTable] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> LatencyTable:
@@ -59,11 +61,14 @@ def profile_into(
         method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
         theta: of the method ``paper``.
         bits: widths at which linear layers are measured besides; see ``few_bits``.
+        donors: tables of other targets, which choose the shapes; the table keeps them.
 
     Raises:
-        UsageError: bits with the method ``adaptive``.
+        UsageError: bits or donors with the method ``adaptive``. TargetMismatchError: a donor is of
+            the device's own target.
     """
     table = open_table(path, device)
+    table = table.with_donors(donors) if donors else table
     journal = journal_path(path)
     asked = 0
 
@@ -79,18 +84,17 @@ def profile_into(
 
         return profile(device, shapes, journal=journal, settings=settings, on_event=overall)
 
-    facts: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
+    how: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
     if method == "adaptive":
         if bits:
             raise UsageError("method is 'adaptive'; bits take spread, paper or grid")
+        if donors:
+            raise UsageError(WITH_DONORS.format(method))
         adaptive = AdaptivePlan(workloads, n_shapes=n_shapes, target_error=target_error, seed=seed)
         table = measure_adaptively(adaptive, table, measure, seed=seed)
-        facts |= {"target_error": target_error, "stopped_by": adaptive.stopped_by}
+        facts = {**how, "target_error": target_error, "stopped_by": adaptive.stopped_by}
     else:
-        shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
-        shapes = [*shapes, *few_bits(shapes, bits)]
-        facts |= {"theta": theta} if theta is not None else {}
-        facts |= {"bits": list(bits)} if bits else {}
+        shapes, facts = planned(workloads, **how, theta=theta, bits=bits, donors=donors)
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
     provenance = {**table.provenance, "plan": facts, "environment": device.environment()}

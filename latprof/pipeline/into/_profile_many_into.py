@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from latprof.devices import Device, Event, ScheduleSettings, profile_many
 from latprof.errors import UsageError
+from latprof.pipeline.into._planned import planned
 from latprof.pipeline.into._profile_into import journal_path, open_table
-from latprof.tables import LatencyTable, few_bits, plan
+from latprof.tables import LatencyTable
 from latprof.vocabulary import Measurement, Target
 from latprof.workloads import Workload
 
@@ -41,6 +43,7 @@ def profile_many_into(
     seed: int = 0,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    donors: Sequence[LatencyTable] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[Path, LatencyTable]:
@@ -60,9 +63,11 @@ def profile_many_into(
     openers = {device.target: device for _, device in devices}
     tables = {target: open_table(path, openers[target]) for target, path in paths.items()}
     known = [{row.workload for row in table.usable} for table in tables.values()]
-    planned = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
-    planned += few_bits(planned, bits)
-    shapes = [w for w in planned if not all(w in rows for rows in known)]
+    if donors:
+        tables = {target: table.with_donors(donors) for target, table in tables.items()}
+    how: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
+    asked, facts = planned(workloads, **how, theta=theta, bits=bits, donors=donors)
+    shapes = [w for w in asked if not all(w in rows for rows in known)]
     total = len(shapes) * len(tables)
     journals = [
         journal_path(paths[device.target]).with_suffix(f".journal{number}")
@@ -89,8 +94,6 @@ def profile_many_into(
     for target, path in paths.items():
         table = tables[target].with_measurements(rows[target])
         environments = {spec: d.environment() for spec, d in devices if d.target == target}
-        facts = {"method": method, "n_shapes": n_shapes, "seed": seed}
-        facts |= {"bits": list(bits)} if bits else {}
         provenance = {**table.provenance, "plan": facts, "environments": environments}
         finished[path] = replace(table, provenance=provenance)
         finished[path].save(path)

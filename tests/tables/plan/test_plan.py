@@ -22,7 +22,7 @@ from latprof.tables import (
     plan,
 )
 from latprof.vocabulary._measurement import Measurement
-from latprof.workloads import Conv2d, MatMul, Workload
+from latprof.workloads import Conv2d, Elementwise, MatMul, Workload
 
 
 @pytest.mark.parametrize("method", PLAN_METHODS)
@@ -123,3 +123,19 @@ def test_theta_counts_at_the_top_are_all_measured() -> None:
     assert {shape.c_in for shape in shapes} == set(outputs)
     with pytest.raises(UsageError, match="theta is 9 with method spread; expected 1 or more, with"):
         plan([Conv2d(14, 14, 64, 64)], theta=9)
+
+
+@pytest.mark.parametrize(
+    ("largest", "shapes"),
+    [
+        (Conv2d(32, 32, 3, 32, kernel=3, stride=2), 3 * 32),
+        (Conv2d(16, 16, 32, 32, kernel=3, groups=32), 31),  # one channel is no depthwise one
+        (Conv2d(16, 16, 12, 8, kernel=3, groups=4), 2),  # 8 or 12 to 8
+        (Elementwise("relu", 4, 4, 7), 7),
+    ],
+    ids=str,
+)
+def test_a_small_family_ends_with_all_its_shapes(largest: Workload, shapes: int) -> None:
+    found = plan([largest], n_shapes=10 * shapes)
+    assert found[0] == largest
+    assert len(found) == len(set(found)) == shapes
