@@ -2,13 +2,14 @@
 
     python -P benchmarks/surrogate_transfer.py FOLDER [--seeds 3] [--rows 10]
 
-FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random, and 2,000
-others are predicted.
+FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random, or chosen by the donor's
+fit among 1,000 that are; 2,000 others are predicted.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import warnings
@@ -20,13 +21,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from surrogate_published import read, scores, split
 
-from latprof.surrogate import fit
+from latprof.surrogate import chosen_from, fit
 from latprof.tables import LatencyTable
 
 PAIRS = (("a100", "h100"), ("b200", "h100"), ("l40s", "h100"))
 
 #: Of the donor's table, so many rows at random: a fit uses no more of one kind of op.
 DONOR_ROWS = 1000
+
+#: Of the new one's, so many are chosen among.
+CANDIDATES = 1000
 
 
 def main() -> None:
@@ -40,34 +44,38 @@ def main() -> None:
     for name, other in PAIRS:
         runs = [_once(tables[name], tables[other], asked.rows, s) for s in range(asked.seeds)]
         result["pairs"][f"{name} from {other}"] = runs
-        means = {how: float(np.mean([r[how]["mape"] for r in runs])) for how in ("donor", "alone")}
-        covered = float(np.mean([r["donor"]["covered"] for r in runs]))
-        taken = [r["method"] for r in runs]
-        print(
-            f"{name} from {other}: {means['donor']:.1%} (alone {means['alone']:.1%}), covered "
-            f"{covered:.1%}, {taken}",
-            file=sys.stderr,
-        )
+        for how in runs[0]:
+            mape = float(np.mean([r[how]["mape"] for r in runs]))
+            covered = float(np.mean([r[how]["covered"] for r in runs]))
+            laws = [r[how]["law"] for r in runs]
+            print(
+                f"{name} from {other}, {how}: {mape:.1%}, covered {covered:.1%}, {laws}",
+                file=sys.stderr,
+            )
     print(json.dumps(result))
 
 
 def _once(table: LatencyTable, donor: LatencyTable, rows: int, seed: int) -> dict[str, Any]:
     known, _ = split(donor, DONOR_ROWS, seed)
-    train, test = split(table, rows, seed)
+    other = LatencyTable(donor.target, tuple(known))
+    pool, test = split(table, CANDIDATES, seed)
+    by_workload = {m.workload: m for m in pool}
+    even = np.full(len(by_workload), 1 / len(by_workload))
+    chosen = chosen_from(list(by_workload), fit(other, seed=seed), even, rows)
+    samples = {"drawn": pool[:rows], "chosen": [by_workload[w] for w in chosen]}
     shapes = [m.workload for m in test]
     found: dict[str, Any] = {}
-    for how, donors in (
-        ("donor", [LatencyTable(donor.target, tuple(known))]),
-        ("alone", []),
-    ):
+    for (which, train), donors in itertools.product(samples.items(), ([other], [])):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a donor that does not help: the method says so
             surrogate = fit(LatencyTable(table.target, tuple(train)), donors=donors, seed=seed)
         predicted = surrogate.predict(shapes)
         interval = (predicted.lower_s, predicted.upper_s)
-        found[how] = scores(predicted.latency_s, test, interval)
-        if donors:
-            found["method"] = next(iter(surrogate.labels.values())).method
+        (label,) = surrogate.labels.values()
+        found[f"{which}, {'donor' if donors else 'alone'}"] = {
+            **scores(predicted.latency_s, test, interval),
+            "law": f"{label.method} {type(label.law).__name__}",
+        }
     return found
 
 

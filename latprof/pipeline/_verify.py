@@ -215,7 +215,7 @@ def _within(
         max_s=MAX_S,
         on_round=update,
     )
-    return found.latencies_s[0], check_latency(found, 0, limit_s)
+    return found.latencies_s[0], check_latency(found, 0, limit_s, last=True)
 
 
 def _timed(device: Device, file: Path, on_event: Callable[[Event], None] | None) -> Timing:

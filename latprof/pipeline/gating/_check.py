@@ -16,9 +16,12 @@ from latprof.vocabulary import format_s
 
 __all__ = ["LimitCheck", "check_latency", "check_slowdown", "check_steady"]
 
-#: Of one side of the line, for a verdict: with it an equal file is accused in 2 of 100 runs at
-#: most, though the figures are looked at after each round.
-_WANTED = 0.99
+#: Of one side of the line, for a verdict that ends the measuring: with it an equal file is accused
+#: in 2 of 100 runs at most, though the figures are looked at after each round. And where time is
+#: over, which is one look.
+_WANTED, _WANTED_LAST = 0.99, 0.95
+#: A load that came and went a few times looks like a slower file in fewer rounds than these.
+_LEAST_ROUNDS = 8
 #: Latencies of one file, corrected for the measured slowdown, repeat between runs to this,
 #: whatever the rounds of one run say.
 _REPEATS_TO = 0.01
@@ -66,15 +69,18 @@ class LimitCheck:
         return f"{figures}: {self.verdict}, confidence {self.confidence:.1%}{ending}"
 
 
-def check_latency(found: Comparison, index: int, limit_s: float) -> LimitCheck:
-    """Whether the file at ``index`` takes at most ``limit_s``.
+def check_latency(
+    found: Comparison, index: int, limit_s: float, *, last: bool = False
+) -> LimitCheck:
+    """Whether the file at ``index`` takes at most ``limit_s``; at last with 95% confidence.
 
     Background load can only slow it: what is fast enough beside load is ``ok``, and what is too
     slow there is undecided.
     """
     measured = found.latencies_s[index]
     error = math.hypot(found.latency_errors[index], _REPEATS_TO) * measured
-    verdict, confidence = _side(measured, limit_s, error, degrees_of(found.rounds))
+    wanted = _WANTED_LAST if last else _WANTED
+    verdict, confidence = _side(measured, limit_s, error, degrees_of(found.rounds), wanted)
     detail = ""
     if verdict == "regression" and found.beside_load:
         verdict, detail = "undecided", "too slow beside background load; it may be faster without"
@@ -93,7 +99,7 @@ def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
     measured = found.steady_s
     error = math.hypot(found.steady_error, _REPEATS_TO) * measured
     points = len(found.times_s)
-    verdict, confidence = _side(measured, limit_s, error, points - 1)
+    verdict, confidence = _side(measured, limit_s, error, points - 1, _WANTED)
     detail = "too near to the limit for this noise" if verdict == "undecided" else ""
     if verdict == "ok" and not found.settled:
         verdict, detail = "undecided", "it still grows slower; expected a longer time"
@@ -102,27 +108,35 @@ def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
     return LimitCheck("max", verdict, limit_s, limit_s, measured, error, confidence, points, detail)
 
 
-def check_slowdown(found: Comparison, index: int, limit: float) -> LimitCheck:
-    """Whether the file at ``index`` is slower than the first by as much as ``limit``.
+def check_slowdown(
+    found: Comparison, index: int, limit: float, *, last: bool = False
+) -> LimitCheck:
+    """Whether the file at ``index`` is slower than the first by as much as ``limit``; at last with
+    95% confidence, and of any number of rounds.
 
     The line lies half way: a file slower by the limit is as far from it as an equal one.
     """
     measured, line = found.ratios[index] - 1, limit / 2
     error = found.ratio_errors[index] * found.ratios[index]
     rounds = found.ratio_rounds
-    verdict, confidence = _side(measured, line, error, degrees_of(rounds))
+    wanted = _WANTED_LAST if last else _WANTED
+    verdict, confidence = _side(measured, line, error, degrees_of(rounds), wanted)
+    if rounds < _LEAST_ROUNDS and not last:
+        verdict = "undecided"
     detail = "too near to the line for this noise" if verdict == "undecided" else ""
     return LimitCheck(
         "max_slowdown", verdict, limit, line, measured, error, confidence, rounds, detail
     )
 
 
-def _side(measured: float, line: float, error: float, degrees: int) -> tuple[str, float]:
+def _side(
+    measured: float, line: float, error: float, degrees: int, wanted: float
+) -> tuple[str, float]:
     """(verdict, confidence)."""
     from scipy import stats  # a third of a second that profiling does not need
 
     distance = (measured - line) / error if error else math.copysign(math.inf, measured - line)
     confidence = float(stats.t.cdf(abs(distance), degrees))
-    if confidence < _WANTED:
+    if confidence < wanted:
         return "undecided", confidence
     return ("regression" if distance > 0 else "ok"), confidence

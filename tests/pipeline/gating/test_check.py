@@ -56,6 +56,18 @@ def test_noise_is_undecided_and_not_a_guess() -> None:
         assert check_slowdown(found(ratio=ratio, error=0.03), 1, 0.03).verdict == "undecided"
 
 
+def test_when_time_is_over_less_confidence_and_fewer_rounds_suffice() -> None:
+    near = found(ratio=1.0235)
+    assert [check_slowdown(near, 1, 0.03, last=last).verdict for last in (False, True)] == [
+        "undecided", "regression"
+    ]  # fmt: skip
+    few = replace(found(ratio=1.06), ratio_rounds=7)
+    assert check_slowdown(few, 1, 0.03).verdict == "undecided"
+    assert check_slowdown(few, 1, 0.03, last=True).verdict == "regression"
+    assert check_latency(found(4.9e-3), 1, 5e-3).verdict == "undecided"
+    assert check_latency(found(4.9e-3), 1, 5e-3, last=True).verdict == "ok"
+
+
 def test_without_any_error_the_answer_is_sure() -> None:
     check = check_slowdown(found(ratio=1.03, error=0.0), 1, 0.03)
     assert (check.verdict, check.confidence) == ("regression", 1.0)
@@ -72,8 +84,8 @@ def test_looking_after_each_round_accuses_few(true: float, wrong: str) -> None:
         for count in range(5, 61):
             error = float(np.std(ratios[:count], ddof=1)) / count**0.5
             mean = float(ratios[:count].mean())
-            now = replace(found(ratio=mean, error=error / mean), rounds=count)
-            verdict = check_slowdown(now, 1, 0.03).verdict
+            now = replace(found(ratio=mean, error=error / mean), ratio_rounds=count)
+            verdict = check_slowdown(now, 1, 0.03, last=count == 60).verdict
             if verdict != "undecided":
                 break
         mistakes += verdict == wrong
