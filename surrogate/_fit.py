@@ -55,6 +55,9 @@ _ENOUGH_SCORES = 20
 #: as long to fit, and there is little left to gain.
 _GOOD = 0.05
 
+#: Nor is any other law tried where it errs by less than this.
+_VERY_GOOD = 0.02
+
 #: An average of laws is taken though one of them alone erred by this part of its error: held-out
 #: errors of a few hundred rows tell no nearer which of them errs less on other rows.
 _AVERAGE = 0.98
@@ -261,7 +264,8 @@ def _fit_label(
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
     for name in LAWS if method == "auto" else (method,):
-        if method == "auto" and name in ("gp", "blend") and _error(candidates) < _GOOD:
+        enough = _GOOD if name in ("gp", "blend") else _VERY_GOOD
+        if method == "auto" and _error(candidates) < enough:
             continue
         try:
             candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))

@@ -212,7 +212,7 @@ def _cache_bytes(models: Sequence[_Parts], measured_s: Floats, assumed: _Assumed
 
 def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
     """(L + 4,) weights of the terms, shrunk to what is assumed."""
-    from scipy.optimize import lsq_linear  # loads slowly, and a kept fit does without
+    from scipy.optimize import nnls  # loads slowly, and a kept fit does without
 
     relative = terms / measured_s[:, None]
     share = np.abs(relative).mean(axis=0)[len(assumed.factor_sd) :]
@@ -223,9 +223,10 @@ def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -
     b = np.concatenate([np.ones(len(terms)) / noise, assumed.weights / sd])
     scale = np.linalg.norm(a, axis=0)  # bytes and seconds differ by ten orders
     # What follows counts must not fall with them; what does not is an op's call paid alone.
-    low = np.array([0.0] * (len(sd) - 2) + [-np.inf] * 2)
-    solved = lsq_linear(a / scale, b, bounds=(low, np.inf))
-    return np.asarray(solved.x / scale)
+    signed = np.concatenate([a, -a[:, -2:]], axis=1) / np.append(scale, scale[-2:])
+    weights, _ = nnls(signed, b)
+    weights[-4:-2] -= weights[-2:]
+    return np.asarray(weights[:-2] / scale)
 
 
 def _left_out(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
