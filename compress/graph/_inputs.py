@@ -31,9 +31,9 @@ class Inputs:
         if isinstance(example, torch.Tensor):
             return cls((example,))
         if isinstance(example, Mapping):
-            return cls((), dict(example))
+            return cls((), _each_its_own(dict(example)))
         if isinstance(example, (tuple, list)):
-            return cls(tuple(example))
+            return cls(_each_its_own(tuple(example)))
         raise TraceError(
             f"example inputs are {type(example).__name__}; expected a tensor, "
             "a tuple of tensors, or a dict of named tensors"
@@ -106,3 +106,17 @@ def flat_outputs(outputs: Any) -> list[torch.Tensor]:
         return [t for o in outputs for t in flat_outputs(o)]
     leaves = pytree.tree_leaves(outputs)
     return [t for t in leaves if isinstance(t, torch.Tensor)]
+
+
+def _each_its_own(example: Any) -> Any:
+    """A tensor that stands for two inputs, as ones for tokens and for their mask, becomes two:
+    torch exports it as one, which both then read."""
+    seen: set[int] = set()
+
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or id(leaf) not in seen:
+            seen.add(id(leaf))
+            return leaf
+        return leaf.clone()
+
+    return pytree.tree_map(own, example)

@@ -41,6 +41,20 @@ def test_a_file_shrinks_as_its_model_does(name: str, tmp_path: Path) -> None:
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in module.parameters())
 
 
+def test_each_text_has_its_own_mask(tmp_path: Path) -> None:
+    bert = pytest.importorskip("support.transformers")
+    model = bert.build()
+    module, examples, _ = load_model(str(exported(model, bert.example(), tmp_path)))
+    assert not latprof.trace(module, examples).unmeasured.get("gather_nd")
+    ids = torch.randint(1, 60, (3, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 9:], mask[2, 4:] = 0, 0
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        assert torch.allclose(module(ids, mask), logits, atol=1e-5)
+        assert not torch.allclose(module(ids, torch.ones_like(ids)), logits, atol=1e-5)
+
+
 class Many(nn.Module):
     """Ops that the zoo's networks do not have."""
 

@@ -219,6 +219,21 @@ def picked(x: Tensor, axis: int, numbers: Tensor) -> Tensor:
     return found.reshape(*x.shape[:axis], *numbers.shape, *x.shape[axis + 1 :])
 
 
+def _gather_nd(node: Node) -> fx.Node:
+    """With numbers in the file, the same for each member of the batch: the first of each is 0."""
+    if node.attributes.get("batch_dims", 0) or not node.is_constant(1):
+        raise UnsupportedError("it picks by computed numbers, or within a batch")
+    numbers = node.constant(1)
+    if numbers.shape[0] != 1 or numbers.shape[-1] < 2 or numbers[..., 0].any():
+        raise UnsupportedError("it picks other numbers for some members of the batch")
+    return node.call(picked_at, node.tensor(0), node.tensor(1))
+
+
+def picked_at(x: Tensor, numbers: Tensor) -> Tensor:
+    """(B, ...) at the places (1, ..., D) of its first D axes; the first axis is the batch."""
+    return x[(slice(None), *numbers[0, ..., 1:].unbind(-1))]
+
+
 def expanded(x: Tensor, shape: Sequence[int], batch: Tensor) -> Tensor:
     return x.expand(batch.shape[0], *shape[1:])
 
@@ -370,7 +385,8 @@ FUNCTIONS: dict[str, Callable[[Node], fx.Node]] = {
     **dict.fromkeys(("Identity", "Dropout"), _identity),
     "Cast": _cast, "Clip": _clip, "Concat": _concat, "DepthToSpace": _depth_to_space,
     "Einsum": _einsum, "Elu": _elu, "Expand": _expand, "Flatten": _flatten, "Gather": _gather,
-    "Gelu": _gelu, "HardSigmoid": _hard_sigmoid, "LeakyRelu": _leaky_relu, "PRelu": _p_relu,
-    "Pad": _pad, "Reshape": _reshape, "Resize": _resize, "Slice": _slice, "Split": _split,
-    "Squeeze": _squeeze, "Tile": _tile, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+    "GatherND": _gather_nd, "Gelu": _gelu, "HardSigmoid": _hard_sigmoid,
+    "LeakyRelu": _leaky_relu, "PRelu": _p_relu, "Pad": _pad, "Reshape": _reshape,
+    "Resize": _resize, "Slice": _slice, "Split": _split, "Squeeze": _squeeze, "Tile": _tile,
+    "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip
