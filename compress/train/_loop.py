@@ -260,8 +260,11 @@ class _Training:
 
 def channels_last(model: nn.Module) -> None:
     """Images' channels last in memory, which convolutions of images are faster with."""
-    if all(p.ndim != 5 for p in model.parameters()):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = list(model.parameters())
+    if all(p.ndim != 5 for p in parameters):
+        for tensor in (*parameters, *model.buffers()):
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def _score(distillation: Distillation, outputs: Any, batch: Any) -> Tensor:

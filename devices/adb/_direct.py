@@ -188,20 +188,22 @@ def _open(serial: str, connect_s: float) -> Any:
 
 def usb_serials() -> list[str]:
     """Serial numbers of the phones on this machine's USB."""
-    _require_usb()
-    usb = require("adb_shell.transport.usb_transport", extra="adb", why="listing phones on USB")
+    usb = _require_usb()
     try:
         return sorted(phone.serial_number for phone in usb.UsbTransport.find_all_adb_devices())
     except Exception as exc:
         raise DeviceError(f"cannot list phones on USB: {exc}; use --set backend=server") from exc
 
 
-def _require_usb() -> None:
+def _require_usb() -> Any:
+    """adb-shell's transport over USB."""
+    why = "reaching a phone over USB without the adb server"
     try:
-        require("usb1", extra="adb", why="reaching a phone over USB without the adb server")
-    except OSError as exc:  # usb1 is there, the C library it loads is not
+        require("usb1", extra="adb", why=why)
+        return require("adb_shell.transport.usb_transport", extra="adb", why=why)
+    except OSError as exc:  # they are there, and the C library that they load is not
         raise DeviceError(
-            f"libusb does not load ({exc}); install libusb-1.0 (Debian: apt install "
+            f"libusb does not load ({exc.strerror or exc}); install it (Debian: apt install "
             "libusb-1.0-0), or use the adb server with --set backend=server"
         ) from exc
 
