@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latprof.compress import shrink
+from latprof.compress.train import channels_last
 
 
 def same(a: Tensor, b: Tensor) -> float:
@@ -109,3 +110,13 @@ def test_averaged_weights_keep_the_masks_zeros() -> None:
     gone = comp.alpha == 0
     assert gone.any()
     assert (naive.module.alpha[gone] > 0).all()
+
+
+def test_images_have_their_channels_last_beside_tensors_of_five_dims() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(4, 4))
+    model.register_buffer("places", torch.zeros(1, 1, 1, 32, 2))
+    channels_last(model)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    volumes = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv3d(3, 8, 3))
+    channels_last(volumes)
+    assert volumes[0].weight.is_contiguous()
