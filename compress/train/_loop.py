@@ -260,11 +260,13 @@ class _Training:
 
 def channels_last(model: nn.Module) -> None:
     """Images' channels last in memory, which convolutions of images are faster with."""
-    parameters = list(model.parameters())
-    if all(p.ndim != 5 for p in parameters):
-        for tensor in (*parameters, *model.buffers()):
-            if tensor.ndim == 4:
-                tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    if all(p.ndim != 5 for p in model.parameters()):
+        model._apply(_channels_last)  # type: ignore[no-untyped-call]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Of images or of weights of convolutions; ``Module.to`` refuses a buffer of five dims."""
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def _score(distillation: Distillation, outputs: Any, batch: Any) -> Tensor:

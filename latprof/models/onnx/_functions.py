@@ -231,7 +231,8 @@ def _gather_nd(node: Node) -> fx.Node:
 
 def picked_at(x: Tensor, numbers: Tensor) -> Tensor:
     """(B, ...) at the places (1, ..., D) of its first D axes; the first axis is the batch."""
-    return x[(slice(None), *numbers[0, ..., 1:].unbind(-1))]
+    places: list[slice | Tensor] = [slice(None), *numbers[0, ..., 1:].unbind(-1)]
+    return x[tuple(places)]
 
 
 def expanded(x: Tensor, shape: Sequence[int], batch: Tensor) -> Tensor:
