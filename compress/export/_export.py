@@ -34,6 +34,7 @@ from latprof.compress.shrink import (
     proof_inputs,
     relative_error,
     repeat_fault,
+    rounding_error,
 )
 from latprof.errors import ExportError, UsageError
 
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-#: A file may be this many times further from the float64 value than the network itself is.
+#: A file may be this many times further from the float64 value than the network itself is, or than
+#: rounded weights take it.
 _ROUNDING_FACTOR = 4
 #: Largest relative error in float32 that rounding is allowed to explain; in half precision it is
 #: MAX_ROUNDING.
@@ -181,5 +183,6 @@ def _compare(
     exact = float64_outputs(model, inputs)
     if exact is None:
         return found
-    allowed = min(_ROUNDING_FACTOR * relative_error(exact, expected), most)
+    rounding = max(relative_error(exact, expected), rounding_error(model, inputs, exact))
+    allowed = min(_ROUNDING_FACTOR * rounding, most)
     return compare_outputs(exact, got, limit=max(TOLERANCE, allowed))

@@ -11,6 +11,7 @@ from ._compare_models import is_half as is_half
 from ._compare_models import proof_inputs as proof_inputs
 from ._compare_models import random_inputs as random_inputs
 from ._compare_models import repeat_fault as repeat_fault
+from ._compare_models import rounding_error as rounding_error
 from ._factored import is_conv1d as is_conv1d
 from ._factored import split as split
 from ._recalibrate import recalibrate as recalibrate
@@ -50,6 +51,7 @@ __all__ = [
     "recipe_of",
     "relative_error",
     "repeat_fault",
+    "rounding_error",
     "save_shrunk",
     "shrink",
     "split",

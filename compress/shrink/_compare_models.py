@@ -19,7 +19,13 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from latprof.compress.graph import Inputs, copy_model, culprit, evaluating, first_line, flat_outputs
-from latprof.compress.shrink._agreement import TOLERANCE, Agreement, compare_outputs, has_nan
+from latprof.compress.shrink._agreement import (
+    TOLERANCE,
+    Agreement,
+    compare_outputs,
+    has_nan,
+    relative_error,
+)
 from latprof.errors import ShrinkError
 
 __all__ = [
@@ -31,10 +37,14 @@ __all__ = [
     "proof_inputs",
     "random_inputs",
     "repeat_fault",
+    "rounding_error",
 ]
 
 #: Beyond this a relative difference in float32 is not rounding.
 MAX_ROUNDING = 1e-2
+
+#: Relative rounding of float32, and how often weights are rounded at random.
+_UNIT, _DRAWS = 2.0**-24, 4
 
 #: How the original runs: (module, inputs) -> outputs. By default the module is called.
 Forward = Callable[[nn.Module, Inputs], Any]
@@ -141,6 +151,23 @@ def float64_outputs(
             return flat_outputs((forward or _call)(double, _doubled(inputs)))
     except RuntimeError:
         return None
+
+
+def rounding_error(model: nn.Module, inputs: Inputs, exact: list[Tensor]) -> float:
+    """Largest relative change of the float64 answer ``exact`` where each weight is off by float32's
+    rounding: what any order of the same arithmetic may be off by. It is large where an answer is
+    small, as a logit near 0, beside what it is the difference of."""
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for _ in range(_DRAWS):
+        double = copy_model(model).double()
+        with comparing(double):
+            for weight in double.parameters():
+                drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+                weight.mul_(1 + _UNIT * drawn.to(weight.device))
+            found = flat_outputs(_call(double, _doubled(inputs)))
+        worst = max(worst, relative_error(exact, found))
+    return worst
 
 
 @contextlib.contextmanager
