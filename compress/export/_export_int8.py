@@ -66,7 +66,7 @@ def export_int8(
     measure: Measure | None = None,
     choice: str | None = None,
     min_sqnr_db: float = 10.0,
-    reduce_range: bool = False,
+    reduce_range: bool | None = None,
 ) -> Int8Export:
     """Quantize the model in eval mode into an ``.onnx`` or ``.tflite`` file, and compare it with
     the model. Its inputs and outputs stay float32.
@@ -84,8 +84,8 @@ def export_int8(
             three choices of what becomes int8 is taken; without it, ``all``.
         choice: take this one.
         min_sqnr_db: a choice with more noise than this is not taken.
-        reduce_range: weights of 7 bits, for ONNX Runtime on x86 CPUs without VNNI, where 8 can
-            overflow.
+        reduce_range: weights of 7 bits, for ONNX Runtime on x86 CPUs without VNNI, where products
+            of 8 overflow; by default where they do on this machine.
 
     Raises:
         UsageError: a suffix of no known format, no such folder, or no calibration inputs.
@@ -149,10 +149,12 @@ def _folder(path: Path) -> Path:
     return path.parent
 
 
-def _quantizer(original: Path, feeds: Sequence[Arrays], reduce_range: bool) -> Quantizer:
+def _quantizer(original: Path, feeds: Sequence[Arrays], reduce_range: bool | None) -> Quantizer:
     if original.suffix == ".onnx":
         from latprof.compress.export._int8_onnx import OnnxQuantizer
+        from latprof.compress.export._int8_overflow import int8_overflows
 
+        reduce_range = int8_overflows() if reduce_range is None else reduce_range
         return OnnxQuantizer(original, feeds, reduce_range=reduce_range)
     from latprof.compress.export._int8_tflite import TfliteQuantizer
 
