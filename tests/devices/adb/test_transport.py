@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -181,6 +182,7 @@ def test_no_adb_server_at_its_port(tmp_path: Path) -> None:
         thread.join()
 
 
+@pytest.mark.skipif(shutil.which("adb") is None, reason="adb: scripts/debian-packages")
 def test_the_adb_server_is_started_where_none_runs(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
