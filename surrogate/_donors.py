@@ -121,7 +121,7 @@ def best_moved(
     found: dict[str, Moved] = {}
     for one in sorted(moved, key=lambda m: -m.error):  # the best is written last
         shared = [errors for label, errors in alone.items() if label in one.laws]
-        if one.error < np.concatenate(shared).mean():
+        if not shared or one.error < np.concatenate(shared).mean():  # one row cannot tell
             found |= dict.fromkeys(one.laws, one)
     return found
 
@@ -144,7 +144,7 @@ def _roofline_errors(rows: Mapping[str, Rows], seed: int) -> dict[str, Floats]:
                 own = law.refit(shapes[known], latency_s[known]) if known.any() else law
                 found_s = own.latency_s(shapes[out])
                 errors[label].append(np.abs(np.log(found_s / latency_s[out])))
-    return {label: np.concatenate(parts) for label, parts in errors.items()}
+    return {label: np.concatenate(parts) for label, parts in errors.items() if parts}
 
 
 def warn_of_unused(donors: Sequence[Donor], fitted: Surrogate) -> None:

@@ -139,3 +139,14 @@ def test_families_share_the_shapes_by_their_time(donor: Surrogate) -> None:
     chosen = chosen_for([*heavy, *light], donor, n_shapes=6)
     of_heavy = sum(w.family == families_of(heavy)[0].member.family for w in chosen)
     assert of_heavy >= 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_row_or_two_move_a_donor(rows: int) -> None:
+    table = _table(WANTED[:rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DonorWarning)
+        predicted_s = fit(table, donors=[DONOR]).predict(WANTED).latency_s
+    assert np.isfinite(predicted_s).all()
+    if rows == 1:
+        assert np.abs(predicted_s / [_new_s(w) for w in WANTED] - 1).mean() < 0.5
