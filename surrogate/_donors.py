@@ -9,23 +9,14 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, quantile
-from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._shapes import Floats, Shapes, Timed
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.methods import SESSION, Change, Law, MovedLaw, RooflineLaw
 from latprof.vocabulary import Target
 
-__all__ = [
-    "Donor",
-    "DonorWarning",
-    "Moved",
-    "best_moved",
-    "warn_of_unused",
-]
-
-Rows = tuple[Shapes, Floats]
+__all__ = ["Donor", "DonorWarning", "Moved", "best_moved", "warn_of_unused"]
 
 #: Parts of a table's rows that are left out one after the other.
 _FOLDS = 5
@@ -58,24 +49,20 @@ class Moved:
     Args:
         donor: whose laws.
         laws: moved, by kind of op; of all kinds that the donor has.
-        held_out: each row of these kinds, predicted by the others.
-        places: by kind of op, the numbers of its rows there.
+        held_out: each row of the change, predicted by the others.
     """
 
     donor: Donor
     laws: Mapping[str, MovedLaw]
     held_out: HeldOut
-    places: Mapping[str, NDArray[np.intp]]
 
     @classmethod
-    def of(cls, donor: Donor, rows: Mapping[str, Rows], *, seed: int = 0) -> Self | None:
+    def of(cls, donor: Donor, rows: Mapping[str, Timed], *, seed: int = 0) -> Self | None:
         """None where the donor has no kind of op of the table."""
         if not donor.laws.keys() & rows.keys():
             return None
         laws = MovedLaw.of_all(donor.laws, rows, seed=seed)
-        change = next(iter(laws.values())).change
-        numbers = {m: np.flatnonzero(change.places.kind == law.kind) for m, law in laws.items()}
-        return cls(donor, laws, _left_out(change), numbers)
+        return cls(donor, laws, _left_out(next(iter(laws.values())).change))
 
     @property
     def error(self) -> float:
@@ -84,14 +71,15 @@ class Moved:
 
     def fit(self, label: str, rows: int) -> LabelFit:
         """Of a kind of op that has so many rows in the table."""
+        law = self.laws[label]
         width = FEW_WIDTHS[min(len(self.held_out.rows), len(FEW_WIDTHS) - 1)]
         if rows:  # else the rows say little of what is open, the level of the kind
             width = quantile(self.held_out.scores)
         return replace(
             self.donor.fitted.labels[label],
             method="transfer",
-            law=self.laws[label],
-            held_out=self.held_out[self.places[label]] if rows else None,
+            law=law,
+            held_out=self.held_out[law.own_rows] if rows else None,
             width=width,
             rows=rows,
             donor=self.donor.target,
@@ -112,7 +100,7 @@ def _left_out(change: Change) -> HeldOut:
 
 
 def best_moved(
-    donors: Sequence[Donor], rows: Mapping[str, Rows], *, seed: int = 0
+    donors: Sequence[Donor], rows: Mapping[str, Timed], *, seed: int = 0
 ) -> dict[str, Moved]:
     """By kind of op that a donor has, the donor that predicts rows left out best; none that
     predicts them worse than a roofline of the table's own rows does."""
@@ -126,7 +114,7 @@ def best_moved(
     return found
 
 
-def _roofline_errors(rows: Mapping[str, Rows], seed: int) -> dict[str, Floats]:
+def _roofline_errors(rows: Mapping[str, Timed], seed: int) -> dict[str, Floats]:
     """By kind of op, |log error| of its rows, predicted by what is said of kinds with few rows."""
     rng = np.random.default_rng(seed)
     fold = {label: rng.integers(_FOLDS, size=len(shapes)) for label, (shapes, _) in rows.items()}

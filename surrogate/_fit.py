@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from latprof.errors import FitError, UsageError
 from latprof.surrogate._conformal import FEW_WIDTHS, HeldOut, cross_validate, quantile
 from latprof.surrogate._donors import Donor, Moved, best_moved, warn_of_unused
-from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._shapes import Floats, Shapes, Timed
 from latprof.surrogate._surrogate import LabelFit, Surrogate
 from latprof.surrogate.compose import calibrate, uncalibrated
 from latprof.surrogate.methods import (
@@ -33,7 +33,7 @@ from latprof.surrogate.methods import (
 from latprof.tables import LatencyTable
 from latprof.vocabulary import Measurement
 
-__all__ = ["METHODS", "compare", "fit", "fitted_donors"]
+__all__ = ["METHODS", "compare", "fit"]
 
 LAWS: dict[str, type[Law]] = {
     "tile": TileLaw,
@@ -66,8 +66,6 @@ _AVERAGE = 0.98
 #: more than so many in all to its part of them; a Gaussian process costs their cube. As many of the
 #: others as this score it.
 _MAX_ROWS, _MAX_IN_ALL, _MAX_SCORED = 3000, 9000, 2000
-
-Rows = tuple[Shapes, Floats]
 
 
 def fit(
@@ -108,15 +106,11 @@ def fit(
         raise UsageError(f"method is {method!r}; donors take auto, which tells if they help")
     table = table if donors is None else table.with_donors(donors)
     with threadpool_limits(1, user_api="blas"):
-        others = fitted_donors(table, seed) if method == "auto" else []
+        theirs = map(LatencyTable.of, table.donors if method == "auto" else ())
+        others = [Donor(_fit(donor, "auto", (), seed)) for donor in theirs]
         surrogate = _fit(table, method, others, seed)
     warn_of_unused(others, surrogate)
     return surrogate
-
-
-def fitted_donors(table: LatencyTable, seed: int = 0) -> list[Donor]:
-    """The table's donors, each fitted alone."""
-    return [Donor(_fit(LatencyTable.of(donor), "auto", (), seed)) for donor in table.donors]
 
 
 def _fit(table: LatencyTable, method: str, donors: Sequence[Donor], seed: int) -> Surrogate:
@@ -172,7 +166,7 @@ class _Kinds:
         seed: of folds, and of the rows that are chosen.
     """
 
-    rows: dict[str, Rows]
+    rows: dict[str, Timed]
     seed: int
 
     @classmethod
@@ -184,7 +178,7 @@ class _Kinds:
         return cls({label: _rows(group) for label, group in groups.items()}, seed)
 
     @cached_property
-    def joined(self) -> Rows:
+    def joined(self) -> Timed:
         """All of them."""
         shapes = Shapes.joined([s for s, _ in self.rows.values()])
         return shapes, np.concatenate([s for _, s in self.rows.values()])
@@ -311,6 +305,6 @@ def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
     return max(quantile(np.concatenate(alike)), quantile(own))
 
 
-def _rows(measurements: Sequence[Measurement]) -> Rows:
+def _rows(measurements: Sequence[Measurement]) -> Timed:
     latency_s = np.array([m.latency_s for m in measurements])
     return Shapes.of([m.workload for m in measurements]), latency_s

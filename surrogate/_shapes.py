@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -19,7 +19,7 @@ from latprof.workloads import (
     Workload,
 )
 
-__all__ = ["Floats", "Shapes", "by_label"]
+__all__ = ["Floats", "Shapes", "Timed", "by_family", "by_label"]
 
 Floats = NDArray[np.float64]
 
@@ -96,13 +96,10 @@ class Shapes:
     @classmethod
     def of(cls, workloads: Sequence[Workload]) -> Self:
         """Columns of these workloads; one pass per distinct family."""
-        families: dict[str, list[int]] = {}
-        for row, workload in enumerate(workloads):
-            families.setdefault(workload.family, []).append(row)
         counts = np.array([w.channels for w in workloads], dtype=float).reshape(-1, 2)
         columns = np.empty((len(_CONSTANTS), len(workloads)))
         names = np.empty(len(workloads), dtype=object)
-        for name, rows in families.items():
+        for name, rows in by_family(workloads).items():
             names[rows] = name
             columns[:, rows] = _constants(workloads[rows[0]], counts[rows, 1])
         return cls(names, counts[:, 0], counts[:, 1], *columns)
@@ -204,9 +201,22 @@ def _taps(size: int, out: int, w: Conv2d) -> tuple[float, float]:
     return float(on.mean() / out), float((on > 0).mean())
 
 
+#: Ops of one label, and the seconds that each took, (N,).
+Timed = tuple[Shapes, Floats]
+
+
 def by_label(workloads: Sequence[Workload]) -> dict[str, list[int]]:
     """label -> positions of its ops."""
+    return _positions(w.label for w in workloads)
+
+
+def by_family(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+    """family -> positions of its ops."""
+    return _positions(w.family for w in workloads)
+
+
+def _positions(names: Iterable[str]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
-    for row, workload in enumerate(workloads):
-        groups.setdefault(workload.label, []).append(row)
+    for row, name in enumerate(names):
+        groups.setdefault(name, []).append(row)
     return groups

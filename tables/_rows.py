@@ -81,9 +81,13 @@ def to_rows(table: TableData) -> list[dict[str, Any]]:
     """One flat dict per row: ops, models, ops of donors, whose models are not kept. ``latency_s``
     is derived, for other readers."""
     blank = dict.fromkeys((*WORKLOAD_COLUMNS, "name", "workloads"))
-    ops = [{**blank, **m.workload.to_dict(), "row": "op", **_timing(m)} for m in table.measurements]
+
+    def op(m: Measurement, **place: str) -> dict[str, Any]:
+        return {**blank, **m.workload.to_dict(), **place, **_timing(m)}
+
+    ops = [op(m, row="op") for m in table.measurements]
     theirs = [
-        {**blank, **m.workload.to_dict(), "row": "donor", "name": str(number), **_timing(m)}
+        op(m, row="donor", name=str(number))
         for number, donor in enumerate(table.donors)
         for m in donor.measurements
     ]

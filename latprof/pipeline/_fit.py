@@ -13,7 +13,7 @@ from latprof.surrogate import HeldOut, Surrogate, compare, plot_fit
 from latprof.surrogate import fit as fit_table
 from latprof.tables import Family, LatencyTable, families_of
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "fit", "loaded"]
 
 
 @dataclass(frozen=True)
@@ -127,16 +127,17 @@ def fit(
 
         models: dict[str, Any] = {"variants": variants, "seq": seq}
         models |= {"device": device, "on_step": on_step}
-        loaded = measure_models(table, calibrate, seed=seed, **models, **settings).table
+        rows = measure_models(table, calibrate, seed=seed, **models, **settings).table
     else:
-        loaded = _loaded(table)
-    others = None if donors is None else list(map(_loaded, donors))
-    surrogate = fit_table(loaded, method=method, donors=others, seed=seed)
-    pictures = plot_fit(surrogate, loaded, Path(plots)) if plots is not None else []
-    return Fit(**vars(surrogate), table=loaded, seed=seed, plots=tuple(pictures))
+        rows = loaded(table)
+    others = None if donors is None else list(map(loaded, donors))
+    surrogate = fit_table(rows, method=method, donors=others, seed=seed)
+    pictures = plot_fit(surrogate, rows, Path(plots)) if plots is not None else []
+    return Fit(**vars(surrogate), table=rows, seed=seed, plots=tuple(pictures))
 
 
-def _loaded(table: str | Path | LatencyTable) -> LatencyTable:
+def loaded(table: str | Path | LatencyTable) -> LatencyTable:
+    """The table, read where it is a path."""
     return table if isinstance(table, LatencyTable) else LatencyTable.load(table)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from latprof.devices import Device, Event, mostly_failed, open_device
 from latprof.errors import UsageError
 from latprof.models import at_batch, model_workloads
+from latprof.pipeline._fit import loaded
 from latprof.pipeline.into import profile_into, profile_many_into
 from latprof.tables import LatencyTable
 from latprof.vocabulary import STATUSES, Target, format_s
@@ -143,7 +144,7 @@ def profile(
     sizes, lengths = (
         list(dict.fromkeys([given] if isinstance(given, int) else given)) for given in (batch, seq)
     )
-    given = [d if isinstance(d, LatencyTable) else LatencyTable.load(d) for d in donors]
+    given = list(map(loaded, donors))
     n_shapes = shapes if shapes is not None else _FROM_DONORS if given else _SHAPES
     plan: dict[str, Any] = {"n_shapes": n_shapes, "method": method, "seed": seed, "theta": theta}
     plan |= {"bits": tuple(bits), "donors": given}

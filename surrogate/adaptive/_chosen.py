@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latprof.surrogate._shapes import Floats, Shapes, by_label
+from latprof.surrogate._shapes import Floats, Shapes, by_family, by_label
 from latprof.surrogate._surrogate import Surrogate
 from latprof.surrogate.methods import Change, Places
 from latprof.tables import families_of, plan
@@ -40,7 +40,7 @@ def chosen_for(
     candidates = [w for w in plan(workloads, n_shapes=many, seed=seed) if w.label in donor.labels]
     if not candidates:
         return first
-    alike = _by_family(candidates)
+    alike = by_family(candidates)
     weights = np.empty(len(candidates))
     for family in families:
         rows = alike.get(family.member.family, [])
@@ -80,10 +80,3 @@ def _places(workloads: Sequence[Workload], donor: Surrogate) -> Places:
         parts.append(Places.of(donor.labels[label].law, shapes, kind))
         order += rows
     return Places.joined(parts)[np.argsort(order)]
-
-
-def _by_family(workloads: Sequence[Workload]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for row, workload in enumerate(workloads):
-        found.setdefault(workload.family, []).append(row)
-    return found

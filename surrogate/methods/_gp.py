@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from latprof.surrogate._shapes import Floats
 
-__all__ = ["GaussianProcess"]
+__all__ = ["GaussianProcess", "matern"]
 
 #: Hyperparameters are chosen on this many rows; all rows are conditioned on.
 _HYPER_ROWS = 256
@@ -137,14 +137,15 @@ def _split(theta: Floats, d: int) -> tuple[Floats, Floats, Floats, Floats]:
 def _kernel(x: Floats, p: Floats, y: Floats, q: Floats, theta: Floats) -> Floats:
     """(N, M) covariance without noise, of rows (x, p) with rows (y, q)."""
     amplitude, l0, l1, s = _split(theta, x.shape[1])
-    smooth = amplitude[0] ** 2 * _matern(cdist(x / l0, y / l0, "sqeuclidean"))
-    phased = amplitude[1] ** 2 * _matern(cdist(x / l1, y / l1, "sqeuclidean"))
+    smooth = amplitude[0] ** 2 * matern(cdist(x / l0, y / l0, "sqeuclidean"))
+    phased = amplitude[1] ** 2 * matern(cdist(x / l1, y / l1, "sqeuclidean"))
     if p.shape[1]:
-        phased *= _matern(cdist(p / s, q / s, "sqeuclidean"))
+        phased *= matern(cdist(p / s, q / s, "sqeuclidean"))
     return np.asarray(smooth + phased)
 
 
-def _matern(squares: Floats) -> Floats:
+def matern(squares: Floats) -> Floats:
+    """Matern 5/2 at squared distances, in lengths."""
     d = np.sqrt(5 * squares)
     return np.asarray((1 + d + d * d / 3) * np.exp(-d))
 

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 
-from latprof.surrogate._shapes import Floats, Shapes
+from latprof.surrogate._shapes import Floats, Shapes, Timed
+from latprof.surrogate.methods._gp import matern
 from latprof.surrogate.methods._law import Law
 from latprof.surrogate.methods._tile import SESSION, log_sizes
 from latprof.workloads import Workload
 
 __all__ = ["Change", "MovedLaw", "Places"]
-
-Rows = tuple[Shapes, Floats]
 
 #: Of the level: one device may be e^3 times as fast as another.
 _LEVEL = 3.0
@@ -35,7 +34,8 @@ _PLANNED = np.array([0.03, 0.15, 0.2, 0.04])
 #: E-folds of a size over which the rest is alike.
 _LENGTH = 2.0
 
-#: The change is fitted to at most so many rows, drawn at random: what it shares needs no more.
+#: The change is fitted to at most about so many rows, as many of each kind, drawn at random: what
+#: it shares needs no more.
 _MAX_ROWS = 300
 
 _SIZES = (
@@ -102,13 +102,10 @@ class Change:
     alpha: Floats
 
     @classmethod
-    def fit(cls, places: Places, y: Floats, *, seed: int = 0) -> Self:
+    def fit(cls, places: Places, y: Floats) -> Self:
         """The likeliest scales, given what is usual."""
         from scipy.optimize import minimize  # loads slowly, and a kept fit does without
 
-        if len(y) > _MAX_ROWS:
-            rows = np.random.default_rng(seed).choice(len(y), _MAX_ROWS, replace=False)
-            places, y = places[rows], y[rows]
         center = places.x.mean(axis=0)
 
         def loss(logs: Floats) -> float:
@@ -192,23 +189,30 @@ class MovedLaw(Law):
         """
         if donor is None:
             raise TypeError("a transfer has a donor")
-        place = Places.of(donor, shapes, 0)
-        return cls(donor, Change.fit(place, np.log(latency_s) - place.x[:, 0], seed=seed), 0)
+        return cls.of_all({"": donor}, {"": (shapes, latency_s)}, seed=seed)[""]
 
     @classmethod
     def of_all(
-        cls, donors: Mapping[str, Law], rows: Mapping[str, Rows], *, seed: int = 0
+        cls, donors: Mapping[str, Law], rows: Mapping[str, Timed], *, seed: int = 0
     ) -> dict[str, Self]:
         """Each of the donor's laws, by label; moved to the rows of all labels that it has."""
         known = [label for label in rows if label in donors]
-        places = [
-            Places.of(donors[label], rows[label][0], kind) for kind, label in enumerate(known)
-        ]
-        ours_s = np.concatenate([rows[label][1] for label in known])
+        rng, most = np.random.default_rng(seed), -(-_MAX_ROWS // len(known))
+        places, ours_s = [], []
+        for kind, label in enumerate(known):
+            shapes, latency_s = rows[label]
+            drawn = np.sort(rng.permutation(len(shapes))[:most])
+            places.append(Places.of(donors[label], shapes[drawn], kind))
+            ours_s.append(latency_s[drawn])
         joined = Places.joined(places)
-        change = Change.fit(joined, np.log(ours_s) - joined.x[:, 0], seed=seed)
+        change = Change.fit(joined, np.log(np.concatenate(ours_s)) - joined.x[:, 0])
         kinds = {label: kind for kind, label in enumerate(known)}
         return {label: cls(law, change, kinds.get(label, -1)) for label, law in donors.items()}
+
+    @property
+    def own_rows(self) -> NDArray[np.intp]:
+        """Which rows of the change are of this kind."""
+        return np.flatnonzero(self.change.places.kind == self.kind)
 
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         """To other rows of this kind; those of the other kinds stay."""
@@ -250,6 +254,5 @@ def _kernel(a: Places, b: Places, center: Floats, scales: Floats) -> Floats:
     slope, kind, rest, _ = scales
     line = slope**2 * (a.x - center) @ (b.x - center).T
     alike = (a.kind[:, None] == b.kind) & (a.kind[:, None] >= 0)
-    near = np.sqrt(5) / _LENGTH * cdist(a.sizes, b.sizes)
-    smooth = (1 + near + near**2 / 3) * np.exp(-near)
+    smooth = matern(cdist(a.sizes / _LENGTH, b.sizes / _LENGTH, "sqeuclidean"))
     return np.asarray(_LEVEL**2 + line + alike * (kind**2 + rest**2 * smooth))

@@ -12,7 +12,8 @@ import pytest
 from support.tables import OPS, TARGET, planned, truth_s
 
 from latprof.errors import TargetMismatchError
-from latprof.surrogate import DonorWarning, Surrogate, chosen_for, fit, fit_file
+from latprof.surrogate import DonorWarning, Shapes, Surrogate, chosen_for, fit, fit_file
+from latprof.surrogate.methods import MovedLaw
 from latprof.tables import (
     LatencyTable,
     families_of,
@@ -150,3 +151,20 @@ def test_a_row_or_two_move_a_donor(rows: int) -> None:
     assert np.isfinite(predicted_s).all()
     if rows == 1:
         assert np.abs(predicted_s / [_new_s(w) for w in WANTED] - 1).mean() < 0.5
+
+
+def test_a_kind_of_two_rows_beside_many_keeps_them() -> None:
+    """The change is fitted to a part of the rows, and to some of each kind."""
+    many = plan([Conv2d(14, 14, 96, 160)], n_shapes=400, seed=4)
+    few = [MatMul(1, 100, 320), MatMul(1, 160, 90)]
+    laws = MovedLaw.of_all(
+        {label: fitted.law for label, fitted in fit(DONOR).labels.items()},
+        {
+            "conv2d.k1": (Shapes.of(many), np.array([_new_s(w) for w in many])),
+            "matmul": (Shapes.of(few), np.array([_new_s(w) for w in few])),
+        },
+    )
+    assert len(laws["conv2d.k1"].own_rows) == 150
+    assert len(laws["matmul"].own_rows) == 2
+    found_s = laws["matmul"].latency_s(Shapes.of(few))
+    assert found_s == pytest.approx([_new_s(w) for w in few], rel=0.1)

@@ -79,8 +79,7 @@ def check_latency(
     """
     measured = found.latencies_s[index]
     error = math.hypot(found.latency_errors[index], _REPEATS_TO) * measured
-    wanted = _WANTED_LAST if last else _WANTED
-    verdict, confidence = _side(measured, limit_s, error, degrees_of(found.rounds), wanted)
+    verdict, confidence = _side(measured, limit_s, error, degrees_of(found.rounds), last=last)
     detail = ""
     if verdict == "regression" and found.beside_load:
         verdict, detail = "undecided", "too slow beside background load; it may be faster without"
@@ -99,7 +98,7 @@ def check_steady(found: Sustained, limit_s: float) -> LimitCheck:
     measured = found.steady_s
     error = math.hypot(found.steady_error, _REPEATS_TO) * measured
     points = len(found.times_s)
-    verdict, confidence = _side(measured, limit_s, error, points - 1, _WANTED)
+    verdict, confidence = _side(measured, limit_s, error, points - 1)
     detail = "too near to the limit for this noise" if verdict == "undecided" else ""
     if verdict == "ok" and not found.settled:
         verdict, detail = "undecided", "it still grows slower; expected a longer time"
@@ -119,8 +118,7 @@ def check_slowdown(
     measured, line = found.ratios[index] - 1, limit / 2
     error = found.ratio_errors[index] * found.ratios[index]
     rounds = found.ratio_rounds
-    wanted = _WANTED_LAST if last else _WANTED
-    verdict, confidence = _side(measured, line, error, degrees_of(rounds), wanted)
+    verdict, confidence = _side(measured, line, error, degrees_of(rounds), last=last)
     if rounds < _LEAST_ROUNDS and not last:
         verdict = "undecided"
     detail = "too near to the line for this noise" if verdict == "undecided" else ""
@@ -130,13 +128,13 @@ def check_slowdown(
 
 
 def _side(
-    measured: float, line: float, error: float, degrees: int, wanted: float
+    measured: float, line: float, error: float, degrees: int, *, last: bool = False
 ) -> tuple[str, float]:
     """(verdict, confidence)."""
     from scipy import stats  # a third of a second that profiling does not need
 
     distance = (measured - line) / error if error else math.copysign(math.inf, measured - line)
     confidence = float(stats.t.cdf(abs(distance), degrees))
-    if confidence < wanted:
+    if confidence < (_WANTED_LAST if last else _WANTED):
         return "undecided", confidence
     return ("regression" if distance > 0 else "ok"), confidence
