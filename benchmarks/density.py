@@ -6,7 +6,7 @@
 
 A network is trained once per seed. From there each method leaves the given share of the weights,
 one by one, and trains for as many epochs in all as the others; ``one_shot`` alone is not trained
-any more. Every run is one line of FOLDER/rows.jsonl and is not run again. DIR has
+any more. Every run is one line of the rows and is not run again. DIR has
 cifar10_train.parquet and cifar10_test.parquet.
 """
 
@@ -40,6 +40,7 @@ from latprof import LC, Compressor, Gradual, Masks, OneShot, Sparse, Threshold
 from latprof.compress import Method, TensorBatches, TrainSettings, accuracy, train
 from latprof.zoo import ResNet, fashion_mnist, mobilenet_v3_small
 
+_ROWS = Path(__file__).parent / "results" / "density.jsonl"
 #: Shares of weights that are left, in percent.
 _DENSITIES = (50.0, 25.0, 10.0, 5.0, 2.0, 1.0, 0.5)
 
@@ -109,22 +110,21 @@ METHODS: dict[str, Method] = {
 
 def main() -> None:
     o = _options()
-    rows = o.folder / "rows.jsonl"
     if not o.only_report:
         torch.set_num_threads(o.threads)
         o.folder.mkdir(parents=True, exist_ok=True)
         for network, seed in itertools.product(o.networks, o.seeds):
-            data = _data(NETWORKS[network].data, o, seed)
+            data = data_of(NETWORKS[network].data, o, seed)
             if isinstance(data, str):
                 print(f"skipped {network}: {data}")
                 continue
             for density, method in itertools.product(o.densities, o.methods):
                 cell = {"network": network, "seed": seed, "density": density, "method": method}
                 cell["images"] = o.images
-                if not any(cell.items() <= row.items() for row in read_rows(rows)):
-                    append_row(rows, cell | run(cell, o.folder, *data))
-                    print(read_rows(rows)[-1], file=sys.stderr, flush=True)
-    print(report(read_rows(rows)))
+                if not any(cell.items() <= row.items() for row in read_rows(o.rows)):
+                    append_row(o.rows, cell | run(cell, o.folder, *data))
+                    print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+    print(report(read_rows(o.rows)))
 
 
 def run(
@@ -164,7 +164,7 @@ def _left(model: nn.Module) -> int:
     return sum(int(p.count_nonzero()) for p in model.parameters())
 
 
-def _data(
+def data_of(
     name: str, o: argparse.Namespace, seed: int
 ) -> tuple[TensorBatches, tuple[Tensor, Tensor]] | str:
     """Training batches and test set; or why not."""
@@ -205,6 +205,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=10_000, help="to train on")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", type=Path, default=_ROWS)
     parser.add_argument("--only-report", action="store_true")
     return parser.parse_args()
 

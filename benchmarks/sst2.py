@@ -155,7 +155,7 @@ def run_all(o: argparse.Namespace) -> None:
         if method != _THREE_LAYERS or budget == o.budgets[0]  # it has one size
     ]
     with open_device("local", runtime="onnxruntime", threads=1) as device:
-        train_set, test_set = (sentences(o.data, part, o.sentences) for part in _PARTS)
+        train_set, test_set = (sentences(o.data, part, o.sentences) for part in PARTS)
         bench = Bench(o, device, train_set, test_set, fit(table_of(o, device)))
         for seed, budget, method in cells:
             named = {"seed": seed, "budget": budget, "method": method, "sentences": o.sentences}
@@ -168,10 +168,10 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     """Train, export and measure one network."""
     o, start = bench.options, time.monotonic()
     train_set = Sentences(bench.train.ids, bench.train.labels, seed)
-    model = original(bench, train_set, seed)
+    model = original(o, train_set, seed)
     folder = o.folder / f"{seed}-{budget.replace('%', '').replace('=', '')}-{method}"
     folder.mkdir(exist_ok=True)
-    deployment = QuietDeployment(bench.device, folder, _example(), lock=bench.lock)
+    deployment = QuietDeployment(bench.device, folder, example(), lock=bench.lock)
     settings = Settings(
         budget=budget,
         blocks=(Prune(), LowRank()) if method == "latprof" else (Prune(),),
@@ -183,7 +183,7 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     files = [deployment.export(model, "original"), deployment.export(small, "small")]
     ratio = float(np.median([deployment.ratios(*files)[0] for _ in range(o.readings)]))
     (original_s,) = deployment.time(files[0])
-    stats = [trace(network, _example()).stats() for network in (model, small)]
+    stats = [trace(network, example()).stats() for network in (model, small)]
     return {
         "accuracy": accuracy(small, bench.test),
         "original_accuracy": accuracy(model, bench.test),
@@ -231,7 +231,7 @@ def _of_length(tensor: Tensor) -> Tensor:
 
 def by_uniform_width(job: Job) -> nn.Module:
     """Every group by the same share: the widest within the budget, by the surrogate or MACs."""
-    graph = trace(job.model, _example()).aligned(Prune().divisor)
+    graph = trace(job.model, example()).aligned(Prune().divisor)
     kind, _, share = job.settings.budget.rpartition("=")
     limit = float(share.rstrip("%")) / 100
 
@@ -272,9 +272,8 @@ def trained(job: Job, small: nn.Module) -> nn.Module:
     return train_as_long(small, job.model, job.sentences, job.settings, job.deployment.folder)
 
 
-def original(bench: Bench, sentences: Sentences, seed: int) -> nn.Module:
+def original(o: argparse.Namespace, sentences: Sentences, seed: int) -> nn.Module:
     """The fine-tuned network of a seed, which all methods start from."""
-    o = bench.options
     path = o.folder / f"original-{seed}-{o.sentences}.pt"
     torch.manual_seed(seed)
     settings = TrainSettings(o.original_epochs, lr=o.lr)
@@ -293,16 +292,16 @@ def table_of(o: argparse.Namespace, device: Any) -> LatencyTable:
     done = path.with_suffix(".done")
     if not done.exists():
         with alone(o.folder / "quiet.lock"):
-            graph = trace(model, _example())
+            graph = trace(model, example())
             profile_into(path, device, graph.workloads(), n_shapes=_SHAPES)
             calibrate_into(
-                path, device, model, graph, _example(), name="minilm", n_variants=_VARIANTS
+                path, device, model, graph, example(), name="minilm", n_variants=_VARIANTS
             )
             done.touch()
     return LatencyTable.load(path)
 
 
-_PARTS = ("train", "validation")
+PARTS = ("train", "validation")
 
 
 def sentences(folder: Path, part: str, most: int) -> Sentences:
@@ -320,7 +319,7 @@ def accuracy(model: nn.Module, test: Sentences) -> float:
     return float(evaluate(model, test.as_deployed(), Classification()))
 
 
-def _example() -> Any:
+def example() -> Any:
     ids = torch.ones(1, _TOKENS, dtype=torch.int64)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
