@@ -17,24 +17,28 @@ import versus
 from versus_methods import METHODS, chosen_by
 
 from latprof import Gradual, Masks, OneShot
+from latprof.compress import Method
 from latprof.compress.methods import paper
 
 #: The penalty is then about as large as the loss at the start, which is how the paper chooses it.
-_PENALTY = 1.0
-
-ABLATIONS = {
-    "no_penalty": chosen_by(Masks(steered=False)),
-    "no_projections": chosen_by(Masks(projections=False)),
-    "knapsack": chosen_by(Masks(steered=False, optimizer="none")),
-    "magnitude": chosen_by(Masks(importance="magnitude")),
-    "paper_l1l2": chosen_by(paper(_PENALTY)),
-    "paper_l1": chosen_by(paper(_PENALTY, count="l1")),
-    "paper_no_clip": chosen_by(replace(paper(_PENALTY), clip=False)),
-    "gradual_taylor": chosen_by(Gradual(score="taylor")),
-    "gradual_magnitude": chosen_by(Gradual(score="magnitude")),
-    "one_shot_taylor": chosen_by(OneShot(score="taylor")),
-    "one_shot_magnitude": chosen_by(OneShot(score="magnitude")),
+PENALTY = 1.0
+#: The default method with one part switched off, and the paper's.
+ABLATED: dict[str, Method] = {
+    "no_penalty": Masks(steered=False),
+    "no_projections": Masks(projections=False),
+    "knapsack": Masks(steered=False, optimizer="none"),
+    "magnitude": Masks(importance="magnitude"),
+    "paper_l1l2": paper(PENALTY),
+    "paper_l1": paper(PENALTY, count="l1"),
+    "paper_no_clip": replace(paper(PENALTY), clip=False),
 }
+_SCORED: dict[str, Method] = {
+    "gradual_taylor": Gradual(score="taylor"),
+    "gradual_magnitude": Gradual(score="magnitude"),
+    "one_shot_taylor": OneShot(score="taylor"),
+    "one_shot_magnitude": OneShot(score="magnitude"),
+}
+ABLATIONS = {name: chosen_by(method) for name, method in (ABLATED | _SCORED).items()}
 
 if __name__ == "__main__":
     versus.main(METHODS | ABLATIONS, ["latprof", *ABLATIONS])
