@@ -32,18 +32,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
 from _json_rows import append_row, read_rows
 from _originals import trained_once
-from ablation import ABLATED, PENALTY
+from ablation import ABLATED
 from density import NETWORKS, data_of
 
 from latprof import Compressor, Masks, Prune
 from latprof.compress import Method, TensorBatches, accuracy, trace, train
-from latprof.compress.methods import paper
 
 _ROWS = Path(__file__).parent / "results" / "penalty.jsonl"
 METHODS: dict[str, Method] = {
     "masks": Masks(),
     **ABLATED,
-    "paper_l1l2_steered": replace(paper(PENALTY), steered=True, penalty_weight=0.0),
+    "paper_l1l2_steered": replace(ABLATED["paper_l1l2"], steered=True, penalty_weight=0.0),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ from latprof.errors import UsageError
 from latprof.vocabulary import check_number
 
 __all__ = ["Masks", "paper"]
+
+_log = logging.getLogger("latprof")
 
 #: Memory of the running importance, in steps.
 _IMPORTANCE_STEPS = 200
@@ -47,7 +50,8 @@ class Masks(Method):
         optimizer: what moves the masks: ``own`` (Adam whose steps suit the length of the phase),
             ``adam`` (its defaults, at a rate that falls as a cosine), ``sgd``, ``user`` (the loop's
             own optimizer, weight decay and all), ``none``.
-        lr: rate of ``adam`` and ``sgd``.
+        lr: rate of ``adam`` and ``sgd``; of ``adam`` some 10 over the number of steps lets a mask
+            go from 1 to 0.
         projections: thirty times on the way masks are projected onto what the budget allows then.
         importance: what projections go by: ``taylor``, ``magnitude`` of the weights, or ``none``:
             the masks alone.
@@ -106,7 +110,8 @@ class Masks(Method):
 
 def paper(penalty_weight: float = 1.0, *, init: str = "one", count: str = "l1l2") -> Masks:
     """Masks as in Nasery et al.: lambda is given and rises over 5/7 of the steps, projected Adam
-    at its defaults, no projections onto a budget, and zeros are the result.
+    at its defaults, no projections onto a budget, and zeros are the result. In hundreds of steps
+    instead of the paper's 70,000 masks need a higher ``lr`` to reach 0, which a warning says.
 
     A budget, where one is given, is met at the end by one projection. ``dataclasses.replace``
     changes single parts.
@@ -154,6 +159,13 @@ class MaskSelection(MaskedSelection):
         )
         super().__init__(parts, UnitMasks(parts.space, parts.of_group, rules))
         self.method = method
+        reach = method.lr * parts.steps / 2  # as a cosine the rate is halved on average
+        if method.optimizer == "adam" and method.init == "one" and reach < 1:
+            _log.warning(
+                "masks begin at 1, and %d steps of lr %g move them by %.2g at most: none reaches "
+                "0, and the budget alone decides; expected an lr of %.1g or more, or more steps",
+                parts.steps, method.lr, reach, 10 / parts.steps,
+            )  # fmt: skip
         self._schedule = Schedule(parts.steps, method.warm_up)
         total = len(self.alpha)
         self.mask_optimizer = MaskOptimizer(total, parts.steps, method.optimizer, method.lr)
