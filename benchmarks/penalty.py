@@ -1,11 +1,12 @@
-"""What masks and their penalty add where much must go: channels of a network to few of its MACs.
+"""What masks and their penalty add where much must go: channels to few MACs, weights to few.
 
     python -P benchmarks/penalty.py FOLDER                       everything; a table last
     python -P benchmarks/penalty.py FOLDER --only-report         what is there
 
-The networks and trainings of ``density.py``, with the variants of ``ablation.py``. MACs need no
-device, so that many runs can be made where ``ablation.py`` measures each. Every run is one line of
-the rows and is not run again.
+The networks and trainings of ``density.py``, with the variants of ``ablation.py``; channels go
+under a budget of MACs, single weights under one of params. Neither needs a device, so that many
+runs can be made where ``ablation.py`` measures each. Every run is one line of the rows and is not
+run again.
 """
 
 # ruff: noqa: E402  # how a process trains is set before torch is imported
@@ -35,7 +36,7 @@ from _originals import trained_once
 from ablation import ABLATED
 from density import NETWORKS, data_of
 
-from latprof import Compressor, Masks, Prune
+from latprof import Compressor, Masks, Prune, Sparse
 from latprof.compress import Method, TensorBatches, accuracy, trace, train
 
 _ROWS = Path(__file__).parent / "results" / "penalty.jsonl"
@@ -78,8 +79,8 @@ def run(
         copy.deepcopy(model),
         example,
         None,
-        f"macs={cell['budget']}%",
-        blocks=[Prune()],
+        cell["budget"],
+        blocks=[Prune() if cell["budget"].startswith("macs") else Sparse()],
         method=METHODS[cell["method"]],
         steps=study.choosing.steps(len(batches)),
     )
@@ -113,7 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
     parser.add_argument("--networks", nargs="*", default=["lenet"], choices=NETWORKS)
-    parser.add_argument("--budgets", nargs="*", type=float, default=[10.0, 5.0], metavar="PERCENT")
+    parser.add_argument("--budgets", nargs="*", default=["macs=10%", "params=2%"])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=10_000, help="to train on")
