@@ -171,7 +171,7 @@ class _Training:
             rate = self._rate()
             for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
                 group["lr"] = share * rate
-            with hardware.autocast(), self._told_of_labels():
+            with hardware.convolving(), hardware.autocast(), self._told_of_labels():
                 inputs: Inputs = model_inputs(self.model, batch, with_labels=task.with_labels)
                 outputs = self.wrapped(*inputs.args, **inputs.kwargs)
                 loss = self.distillation.loss(outputs, batch)
