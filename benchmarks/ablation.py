@@ -27,7 +27,7 @@ _PENALTY = 10.0
 _RATE = 0.05
 _PAPER = replace(paper(_PENALTY), lr=_RATE)
 #: The default method with one part switched off, and the paper's.
-ABLATED: dict[str, Method] = {
+ABLATED: dict[str, Masks] = {
     "no_penalty": Masks(steered=False),
     "no_projections": Masks(projections=False),
     "knapsack": Masks(steered=False, optimizer="none"),

@@ -26,7 +26,7 @@ prepare_for_training("the study")  # before torch is imported
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sst2
@@ -100,7 +100,7 @@ def run(
     }
 
 
-def _encoder_weights(model: nn.Module) -> list[nn.Parameter]:
+def _encoder_weights(model: nn.Module) -> list[Tensor]:
     return [
         m.weight
         for name, m in model.named_modules()
