@@ -20,8 +20,8 @@ from latprof import Gradual, Masks, OneShot
 from latprof.compress import Method
 from latprof.compress.methods import paper
 
-#: Of the relative cost: the paper has its penalty about as large as the loss, which in hundreds of
-#: steps takes off a quarter of the cost.
+#: Lambda, of the relative cost. The paper has its penalty about as large as the loss, which is 1
+#: here; but in hundreds of steps that takes off only a quarter of the cost.
 _PENALTY = 10.0
 #: The masks' rate: at the paper's 0.001 they reach 0 in some thousands of steps, not in hundreds.
 _RATE = 0.05

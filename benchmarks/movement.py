@@ -30,12 +30,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sst2
-from _json_rows import append_row, read_rows
+from _json_rows import add_rows, read_rows, study_parser
 
 from latprof import Compressor, Gradual, Masks, Sparse, Threshold
 from latprof.compress import Method, TrainSettings, train
 
-_ROWS = Path(__file__).parent / "results" / "movement.jsonl"
 _ENCODER = "bert.encoder.*"
 METHODS: dict[str, Method] = {
     "magnitude": Gradual(score="magnitude"),
@@ -58,10 +57,8 @@ def main() -> None:
         for seed, density, method in itertools.product(o.seeds, o.densities, o.methods):
             cell = {"seed": seed, "density": density, "method": method}
             cell |= {"sentences": o.sentences, "epochs": [o.choosing_epochs, o.fine_tune_epochs]}
-            if not any(cell.items() <= row.items() for row in read_rows(o.rows)):
-                batches = sst2.Sentences(train_set.ids, train_set.labels, seed)
-                append_row(o.rows, cell | run(o, batches, test_set, seed, density, method))
-                print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+            batches = sst2.Sentences(train_set.ids, train_set.labels, seed)
+            add_rows(o.rows, cell, run, o, batches, test_set, seed, density, method)
     print(report(read_rows(o.rows)))
 
 
@@ -120,20 +117,15 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser = study_parser(__doc__, "movement.jsonl")
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--densities", nargs="*", type=float, default=[15.0, 3.0])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--sentences", type=int, default=4_000, help="to train on")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--choosing-epochs", type=int, default=4)
     parser.add_argument("--fine-tune-epochs", type=int, default=2)
     parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rows", type=Path, default=_ROWS)
-    parser.add_argument("--only-report", action="store_true")
     return parser.parse_args()
 
 

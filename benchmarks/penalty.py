@@ -13,7 +13,6 @@ run again.
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import sys
 import time
@@ -27,19 +26,15 @@ prepare_for_training("the study")  # before torch is imported
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-import cifar10
-from _json_rows import append_row, read_rows
-from _originals import trained_once
+from _choosing import Original, compressor, originals, train_on, with_networks
+from _json_rows import add_rows, read_rows, study_parser
 from ablation import ABLATED
-from density import NETWORKS, data_of
 
-from latprof import Compressor, Masks, Prune, Sparse
-from latprof.compress import Method, TensorBatches, accuracy, trace, train
+from latprof import Masks, Prune, Sparse
+from latprof.compress import Method, accuracy, trace
 
-_ROWS = Path(__file__).parent / "results" / "penalty.jsonl"
 METHODS: dict[str, Method] = {
     "masks": Masks(),
     **ABLATED,
@@ -52,45 +47,24 @@ def main() -> None:
     if not o.only_report:
         torch.set_num_threads(o.threads)
         o.folder.mkdir(parents=True, exist_ok=True)
-        for network, seed in itertools.product(o.networks, o.seeds):
-            data = data_of(NETWORKS[network].data, o, seed)
-            if isinstance(data, str):
-                print(f"skipped {network}: {data}")
-                continue
+        for original in originals(o):
             for budget, method in itertools.product(o.budgets, o.methods):
-                cell = {"network": network, "seed": seed, "budget": budget, "method": method}
-                cell["images"] = o.images
-                if not any(cell.items() <= row.items() for row in read_rows(o.rows)):
-                    append_row(o.rows, cell | run(cell, o.folder, *data))
-                    print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+                cell = original.cell | {"budget": budget, "method": method}
+                add_rows(o.rows, cell, run, original, budget, method)
     print(report(read_rows(o.rows)))
 
 
-def run(
-    cell: dict[str, Any], folder: Path, batches: TensorBatches, test: tuple[Tensor, Tensor]
-) -> dict[str, Any]:
-    study, seed = NETWORKS[cell["network"]], cell["seed"]
+def run(original: Original, budget: str, method: str) -> dict[str, Any]:
     start = time.monotonic()
-    torch.manual_seed(seed)
-    path = folder / f"{cell['network']}-{seed}-{cell['images']}.pt"
-    model = trained_once(study.make(), path, batches, study.original, seed=seed)
-    example = torch.zeros(1, *test[0].shape[1:])
-    comp = Compressor(
-        copy.deepcopy(model),
-        example,
-        None,
-        cell["budget"],
-        blocks=[Prune() if cell["budget"].startswith("macs") else Sparse()],
-        method=METHODS[cell["method"]],
-        steps=study.choosing.steps(len(batches)),
-    )
-    for settings in (study.choosing, study.after):
-        train(comp, batches, settings, seed=seed)
+    block = Prune() if budget.startswith("macs") else Sparse()
+    comp = compressor(original, budget, block, METHODS[method])
+    train_on(comp, original)
     small = comp.shrink().eval()
+    macs = [trace(model, original.example).stats().macs for model in (small, original.model)]
     return {
-        "accuracy": accuracy(small, *test),
-        "original_accuracy": accuracy(model, *test),
-        "macs": trace(small, example).stats().macs / trace(model, example).stats().macs,
+        "accuracy": accuracy(small, *original.test),
+        "original_accuracy": accuracy(original.model, *original.test),
+        "macs": macs[0] / macs[1],
         "ratio_before_fix": float(comp.ratio_before_fix),
         "counts": comp.counts(),
         "wall_s": time.monotonic() - start,
@@ -110,18 +84,10 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
-    parser.add_argument("--networks", nargs="*", default=["lenet"], choices=NETWORKS)
+    parser = study_parser(__doc__, "penalty.jsonl")
     parser.add_argument("--budgets", nargs="*", default=["macs=10%", "params=2%"])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=10_000, help="to train on")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rows", type=Path, default=_ROWS)
-    parser.add_argument("--only-report", action="store_true")
-    return parser.parse_args()
+    return with_networks(parser, ["lenet"])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _json_rows import append_row, read_rows
+from _json_rows import add_rows, read_rows
 from _minilm import minilm, published
 from _originals import trained_once
 from versus_methods import QuietDeployment, alone, train_as_long
@@ -159,9 +159,7 @@ def run_all(o: argparse.Namespace) -> None:
         bench = Bench(o, device, train_set, test_set, fit(table_of(o, device)))
         for seed, budget, method in cells:
             named = {"seed": seed, "budget": budget, "method": method, "sentences": o.sentences}
-            if not any(named.items() <= row.items() for row in read_rows(o.rows)):
-                append_row(o.rows, named | run(bench, seed, budget, method))
-                print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+            add_rows(o.rows, named, run, bench, seed, budget, method)
 
 
 def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,11 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-import cifar10
-from _json_rows import append_row, read_rows
-from _originals import trained_once
-from density import NETWORKS, data_of
+from _choosing import Original, originals, with_networks
+from _json_rows import add_rows, read_rows, study_parser
 
 from latprof import Compressor, Sparse, Threshold
-from latprof.compress import TensorBatches, accuracy
+from latprof.compress import accuracy
 
 #: Of L0: lambda times the share of weights that stays. Of L2: times the sum of squares.
 _L0, _L2 = 0.5, 5e-4
@@ -46,7 +43,6 @@ VARIANTS = {
     "l2": Threshold(steered=False, penalty_weight=_L2, regularizer="l2"),
     "eq. 3": Threshold(steered=False, penalty_weight=_L0, constant_gate=False),
 }
-_ROWS = Path(__file__).parent / "results" / "thresholds.jsonl"
 
 
 def main() -> None:
@@ -54,35 +50,17 @@ def main() -> None:
     if not o.only_report:
         torch.set_num_threads(o.threads)
         o.folder.mkdir(parents=True, exist_ok=True)
-        for network, seed in itertools.product(o.networks, o.seeds):
-            study = NETWORKS[network]
-            data = data_of(study.data, o, seed)
-            if isinstance(data, str):
-                print(f"skipped {network}: {data}")
-                continue
-            batches, test = data
-            torch.manual_seed(seed)
-            where = o.folder / f"{network}-{seed}-{o.images}.pt"
-            model = trained_once(study.make(), where, batches, study.original, seed=seed)
+        for original in originals(o):
             for variant in o.variants:
-                cell = {"network": network, "seed": seed, "variant": variant, "images": o.images}
-                cell["epochs"] = o.epochs
-                if not any(cell.items() <= row.items() for row in read_rows(o.rows)):
-                    copied = copy.deepcopy(model)
-                    for row in epochs_of(copied, VARIANTS[variant], batches, test, o):
-                        append_row(o.rows, cell | row)
-                    print(read_rows(o.rows)[-1], file=sys.stderr, flush=True)
+                cell = original.cell | {"variant": variant, "epochs": o.epochs}
+                add_rows(o.rows, cell, epochs_of, original, VARIANTS[variant], o)
     print(report(read_rows(o.rows)))
 
 
-def epochs_of(
-    model: nn.Module,
-    method: Threshold,
-    batches: TensorBatches,
-    test: tuple[Tensor, Tensor],
-    o: argparse.Namespace,
-) -> list[dict[str, Any]]:
+def epochs_of(original: Original, method: Threshold, o: argparse.Namespace) -> list[dict[str, Any]]:
     """After each epoch: the share of weights above their threshold, and the accuracy of these."""
+    batches, test = original.batches, original.test
+    model = copy.deepcopy(original.model)
     steps = o.epochs * len(batches)
     example = test[0][:1]
     comp = Compressor(model, example, None, None, blocks=[Sparse()], method=method, steps=steps)
@@ -120,19 +98,11 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
-    parser.add_argument("--networks", nargs="*", default=["lenet", "resnet20"], choices=NETWORKS)
+    parser = study_parser(__doc__, "thresholds.jsonl")
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=10_000, help="to train on")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rows", type=Path, default=_ROWS)
-    parser.add_argument("--only-report", action="store_true")
-    return parser.parse_args()
+    return with_networks(parser, ["lenet", "resnet20"])
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class _PaddedFirst(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         if func is torch.conv2d and torch.is_grad_enabled() and not _recomputes():
             return func(*_padded_first(*args, **kwargs))
         return func(*args, **kwargs)
