@@ -3,10 +3,12 @@
     python -P benchmarks/movement.py FOLDER --data DIR           everything; a table last
     python -P benchmarks/movement.py FOLDER --only-report        what is there
 
-The network of ``sst2.py``, fine-tuned once per seed. From there each method leaves the given share
-of the weights of its 36 linear layers in the encoder, one by one; embeddings stay whole, as in
-Sanh et al., 2020. All train as long, with the same learning rate. Every run is one line of the rows
-and is not run again. DIR has sst2_train.parquet and sst2_validation.parquet.
+The network of ``sst2.py``. Each method leaves the given share of the weights of its 36 linear
+layers in the encoder, one by one; embeddings stay whole. As in Sanh et al., 2020, it begins with
+the published network and a new head; with ``--start fine_tuned`` with the network that is
+fine-tuned once per seed, which all are compared with. All train as long, with the same learning
+rate. Every run is one line of the rows and is not run again. DIR has sst2_train.parquet and
+sst2_validation.parquet.
 """
 
 # ruff: noqa: E402  # how a process trains is set before torch is imported
@@ -36,6 +38,7 @@ from latprof import Compressor, Gradual, Masks, Sparse, Threshold
 from latprof.compress import Method, TrainSettings, train
 
 _ENCODER = "bert.encoder.*"
+_STARTS = ("published", "fine_tuned")
 METHODS: dict[str, Method] = {
     "magnitude": Gradual(score="magnitude"),
     "movement": Gradual(score="movement"),
@@ -57,6 +60,7 @@ def main() -> None:
         for seed, density, method in itertools.product(o.seeds, o.densities, o.methods):
             cell = {"seed": seed, "density": density, "method": method}
             cell |= {"sentences": o.sentences, "epochs": [o.choosing_epochs, o.fine_tune_epochs]}
+            cell["start"] = o.start
             batches = sst2.Sentences(train_set.ids, train_set.labels, seed)
             add_rows(o.rows, cell, run, o, batches, test_set, seed, density, method)
     print(report(read_rows(o.rows)))
@@ -71,13 +75,17 @@ def run(
     method: str,
 ) -> dict[str, Any]:
     start = time.monotonic()
-    model = sst2.original(o, batches, seed)
+    fine_tuned = sst2.original(o, batches, seed)
+    model = copy.deepcopy(fine_tuned)
+    if o.start == "published":
+        torch.manual_seed(seed)
+        model = sst2.untrained()
     choosing = TrainSettings(o.choosing_epochs, lr=o.lr, final=0.5)
     encoder = _encoder_weights(model)
     whole = sum(p.numel() for p in model.parameters())
     left = whole - sum(p.numel() for p in encoder) * (1 - density / 100)
     comp = Compressor(
-        copy.deepcopy(model),
+        model,
         sst2.example(),
         None,
         f"params={100 * left / whole}%",
@@ -91,7 +99,7 @@ def run(
     weights = _encoder_weights(small)
     return {
         "accuracy": sst2.accuracy(small, test),
-        "original_accuracy": sst2.accuracy(model, test),
+        "original_accuracy": sst2.accuracy(fine_tuned, test),
         "left": sum(int(p.count_nonzero()) for p in weights) / sum(p.numel() for p in weights),
         "wall_s": time.monotonic() - start,
     }
@@ -111,7 +119,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         return "no rows"
     table = pd.DataFrame(rows)
     table["accuracy %"] = 100 * table["accuracy"]
-    by = table.groupby(["density", "method"], sort=False)["accuracy %"]
+    by = table.groupby(["start", "density", "method"], sort=False)["accuracy %"]
     original = 100 * table.groupby("seed")["original_accuracy"].first().mean()
     return f"original: {original:.2f}%\n\n{by.agg(['mean', 'std', 'count']).round(2).to_string()}"
 
@@ -121,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--densities", nargs="*", type=float, default=[15.0, 3.0])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--start", default=_STARTS[0], choices=_STARTS)
     parser.add_argument("--sentences", type=int, default=4_000, help="to train on")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--choosing-epochs", type=int, default=4)

