@@ -6,6 +6,7 @@ from its last checkpoint. Several of these processes may share a FOLDER.
     python -P benchmarks/versus.py FOLDER                  everything; JSON last
     python -P benchmarks/versus.py FOLDER --only-report    what is there
     python -P benchmarks/versus.py OTHER --dataset cifar10 --data DIR --models resnet18
+    python -P benchmarks/versus.py THIRD --runtime tflite    a FOLDER has one runtime
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def main(
         whole, test = dataset(options)
         cut = len(whole.images) - _HELD_OUT
         kept = min(options.images, cut)
-        with open_device("local", runtime="onnxruntime", threads=1) as device:
+        with open_device("local", runtime=options.runtime, threads=1) as device:
             bench = Bench(
                 options,
                 methods,
@@ -377,6 +378,7 @@ def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Nam
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--threads", type=int, help="of training; the runtime's is always one")
+    parser.add_argument("--runtime", default="onnxruntime", choices=["onnxruntime", "tflite"])
     parser.add_argument("--data", type=Path, help="folder with the data set's files")
     parser.add_argument("--lock", type=Path, help="held while latency is measured")
     parser.add_argument("--only-report", action="store_true")

@@ -139,8 +139,11 @@ class Flops:
     """
 
     composition = Composition()
+    #: Of kinds of op that it could tell apart.
+    labels: tuple[str, ...] = ()
 
     def __init__(self, graph: Graph, surrogate: Surrogate) -> None:
+        self.target = surrogate.target
         macs, seconds = [], []
         for share in np.linspace(0, 1, 21):
             workloads = graph.workloads(thinned(Space(graph), share))
