@@ -107,7 +107,8 @@ class FileBytesCost(WeightsCost):
     def parts(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         dims, numel, left = self.sizes(counts)
         plain = self.numbers * numel
-        dense, sparse = plain, self.numbers * left + numel / 8 + self._plain_bitmap
+        dense = plain
+        sparse = self.numbers * left + self._places_bytes(numel, left) + self._plain_bitmap
         if len(self.coded):
             at = self._rungs(counts)
             n, z = numel[..., self.coded], left[..., self.coded]
@@ -121,7 +122,8 @@ class FileBytesCost(WeightsCost):
             thinned = (z < n) & (at["bits"] >= 1)
             bits = torch.where(thinned, at["bits"].clamp_min(2), at["bits"])
             whole = bits * stored / 8 + at["dense"] + more
-            parted = at["bitmap_bits"] * z / 8 + stored / 8 + at["bitmap"] + more
+            places = self._places_bytes(stored, z, self.coded)
+            parted = at["bitmap_bits"] * z / 8 + places + at["bitmap"] + more
             dense = dense.index_copy(-1, self.coded, whole.minimum(plain[..., self.coded]))
             sparse = sparse.index_copy(-1, self.coded, parted)
         size = torch.where(left < numel, sparse.minimum(dense), dense)
@@ -139,8 +141,14 @@ class FileBytesCost(WeightsCost):
         padded = torch.where(self.per_block, channels * blocks * size, values)
         return padded, torch.where(self.per_block, channels * blocks, channels)
 
+    def _places_bytes(self, values: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Of where the non-zeros are, among so many values (..., T); ``rows``: of these parameters
+        alone."""
+        return values / 8
+
     @property
     def _plain_bitmap(self) -> int:
+        """Of the ops that put non-zeros of float32 in their places."""
         return node_bytes("float32", _FLOAT_BITS, bitmap=True)
 
     def _load_from_state_dict(

@@ -16,6 +16,7 @@ from latprof.compress.cost._file_bytes import FileBytesCost
 from latprof.compress.cost._integer import as_int8
 from latprof.compress.cost._latency import Latency
 from latprof.compress.cost._memory import MemoryCost
+from latprof.compress.cost._tflite_bytes import TfliteBytesCost
 from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.space import Space
 from latprof.errors import UsageError
@@ -90,7 +91,7 @@ class Goals(nn.Module):
         _check_blocks(space, parsed, costs)
         for budget in parsed:
             if budget.kind not in costs:
-                costs[budget.kind] = _cost(space, budget, list(latencies), originals)
+                costs[budget.kind] = _cost(space, budget, latencies, originals)
             cost = costs[budget.kind]
             feasible = cost.feasible_range()
             limit = budget.resolve(feasible) if self.any else feasible.original
@@ -182,13 +183,19 @@ def _nothing_to_meet(space: Space, latencies: Mapping[str, Latency]) -> Budget:
     return Budget("no budget", kind, fraction=1.0)
 
 
-def _cost(space: Space, budget: Budget, targets: list[str], originals: Mapping[str, float]) -> Cost:
+def _cost(
+    space: Space,
+    budget: Budget,
+    latencies: Mapping[str, Latency],
+    originals: Mapping[str, float],
+) -> Cost:
     if budget.kind == "macs":
         return MacsCost(space)
     if budget.kind == "params":
         return WeightsCost(space)
     if budget.kind == "bytes":
-        cost = FileBytesCost(space)
+        runtimes = {latency.surrogate.target.runtime for latency in latencies.values()}
+        cost = TfliteBytesCost(space) if "tflite" in runtimes else FileBytesCost(space)
         if "bytes" in originals:
             cost.constant.fill_(originals["bytes"] - cost.feasible_range().original)
         return cost
@@ -197,10 +204,10 @@ def _cost(space: Space, budget: Budget, targets: list[str], originals: Mapping[s
         if "memory" in originals:
             memory.correction.fill_(originals["memory"] / memory.feasible_range().original)
         return memory
-    known = ", ".join([*targets, "macs", "params", "bytes", "memory"])
+    known = ", ".join([*latencies, "macs", "params", "bytes", "memory"])
     raise UsageError(
         f"budget {budget.text} is of {budget.kind!r}; expected one of {known}"
-        + ("" if targets else " (a latency takes a surrogate)")
+        + ("" if latencies else " (a latency takes a surrogate)")
     )
 
 

@@ -21,6 +21,11 @@ from ._few_bits import store_few_bits as store_few_bits
 from ._int8 import CHOICES as CHOICES
 from ._pack import check_folded as check_folded
 from ._pack import pack_onnx as pack_onnx
+from ._pack_tflite import TFLITE_OP_BYTES as TFLITE_OP_BYTES
+from ._pack_tflite import TFLITE_SCALE_BYTES as TFLITE_SCALE_BYTES
+from ._pack_tflite import TFLITE_SPARSE_BYTES as TFLITE_SPARSE_BYTES
+from ._pack_tflite import check_decoded_once as check_decoded_once
+from ._pack_tflite import pack_tflite as pack_tflite
 from ._session import onnx_session as onnx_session
 
 __all__ = [
@@ -28,12 +33,16 @@ __all__ = [
     "CODE_BITS",
     "FEW_BITS_OP",
     "FEW_BITS_ROUNDING",
+    "TFLITE_OP_BYTES",
+    "TFLITE_SCALE_BYTES",
+    "TFLITE_SPARSE_BYTES",
     "Arrays",
     "Check",
     "Int8Export",
     "Int8Warning",
     "LayoutWarning",
     "best_encoding",
+    "check_decoded_once",
     "check_folded",
     "check_path",
     "choose_width",
@@ -45,6 +54,7 @@ __all__ = [
     "node_bytes",
     "onnx_session",
     "pack_onnx",
+    "pack_tflite",
     "payload_bytes",
     "save_check",
     "store_few_bits",

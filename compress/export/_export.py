@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from latprof.compress.export._few_bits import (
     store_few_bits,
 )
 from latprof.compress.export._pack import MIN_OPSET, check_folded, pack_onnx
+from latprof.compress.export._pack_tflite import check_decoded_once, pack_tflite
 from latprof.compress.export._session import onnx_session
 from latprof.compress.graph import Inputs, flat_outputs
 from latprof.compress.shrink import (
@@ -74,13 +76,14 @@ def export(
         opset: of ONNX.
         dynamic_batch: leave the first dim of every input open (ONNX only).
         pack: store each weight in the fewest bytes that give it back exactly: codes of 1 to 8 bits
-            where it has as few values, float16 where all its values are that, a bitmap and the
-            non-zeros. ONNX Runtime decodes them once, as it loads (ONNX only, opset 18 or later).
+            where it has as few values, float16 where all its values are that, the non-zeros and
+            their places. The runtime decodes them once, as it loads (ONNX: opset 18 or later). In
+            TFLite codes have 8 bits.
         float16: with pack, round the other weights to float16: the file is compared within 1e-2.
-        surrogate: with pack, linear layers whose weights lie on a grid of 2 to 8 bits are computed
-            by MatMulNBits where it predicts that they take less time so. Their weights are the
-            same, and are compared as above; as ONNX Runtime rounds their inputs to int8, the file
-            is then compared within 0.1.
+        surrogate: with pack, of ONNX files: linear layers whose weights lie on a grid of 2 to 8
+            bits are computed by MatMulNBits where it predicts that they take less time so. Their
+            weights are the same, and are compared as above; as ONNX Runtime rounds their inputs to
+            int8, the file is then compared within 0.1.
 
     Raises:
         UsageError: a suffix of no known format, a folder that does not exist, or pack where it
@@ -93,7 +96,7 @@ def export(
     if path.suffix not in (".onnx", ".tflite"):
         raise UsageError(f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite")
     if pack:
-        _check_pack(path, opset)
+        _check_pack(path, opset, surrogate)
     elif float16 or surrogate is not None:
         name = "float16" if float16 else "surrogate"
         raise UsageError(f"{name} is of weights in a packed file; give pack too")
@@ -110,36 +113,19 @@ def export(
             expected = [t.detach().cpu() for t in flat_outputs(model(*shown.args, **shown.kwargs))]
             arrays = [t.detach().cpu().numpy() for t in shown.leaves]
             if path.suffix == ".onnx":
-                names, got = write_onnx(model, inputs, arrays, draft, opset, dynamic_batch)
+                fed, got = write_onnx(model, inputs, arrays, draft, opset, dynamic_batch)
             else:
                 from latprof.compress.export._export_tflite import write_tflite
 
-                names, got = write_tflite(model, inputs, arrays, draft)
-            found = _compare(model, shown, expected, got)
+                fed, got = write_tflite(model, inputs, arrays, draft)
+            compare = partial(_compare, model, shown, expected)
+            found = compare(got)
             if pack and found.holds:
-
-                def run() -> list[NDArray[Any]]:
-                    named = dict(zip(names, arrays, strict=True))
-                    return list(onnx_session(draft).run(None, named))
-
-                limit = MAX_ROUNDING if float16 else 0.0
-                if surrogate is not None and store_few_bits(
-                    draft, partial(choose_width, surrogate)
-                ):
-                    found = _compare(model, shown, expected, run())  # of the weights alone
-                    set_accuracy_level(draft)
-                    limit = FEW_BITS_ROUNDING
-                if found.holds:
-                    pack_onnx(draft, _weights(model), half=float16)
-                    check_folded(draft)
-                    found = (
-                        compare_outputs(expected, run(), limit=limit)
-                        if limit
-                        else _compare(model, shown, expected, run())
-                    )
+                written = _Written(draft, fed, _weights(model))
+                found = _packed(written, expected, compare, float16, surrogate)
         if not found.holds:
             raise ExportError(f"{path.name} differs from the network: {found}")
-        check = Check(dict(zip(names, arrays, strict=True)), [t.numpy() for t in expected])
+        check = Check(fed, [t.numpy() for t in expected])
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -147,10 +133,60 @@ def export(
     return path
 
 
-def _check_pack(path: Path, opset: int) -> None:
-    if path.suffix != ".onnx":
-        raise UsageError(f"{path}: pack writes .onnx files alone; leave it out")
-    if opset < MIN_OPSET:
+@dataclass(frozen=True)
+class _Written:
+    """A file that is to be packed.
+
+    Args:
+        path: of the file.
+        fed: what it is run on.
+        weights: the network's parameters, by name.
+    """
+
+    path: Path
+    fed: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, NDArray[Any]]
+
+    def run(self) -> list[NDArray[Any]]:
+        if self.path.suffix == ".onnx":
+            return list(onnx_session(self.path).run(None, dict(self.fed)))
+        from latprof.compress.export._export_tflite import run_tflite
+
+        return run_tflite(self.path, self.fed)
+
+    def pack(self, half: bool) -> None:
+        if self.path.suffix == ".onnx":
+            pack_onnx(self.path, self.weights, half=half)
+            check_folded(self.path)
+        else:
+            pack_tflite(self.path, half=half)
+            check_decoded_once(self.path)
+
+
+def _packed(
+    written: _Written,
+    expected: Sequence[Tensor],
+    compare: Callable[[Sequence[NDArray[Any]]], Agreement],
+    float16: bool,
+    surrogate: Surrogate | None,
+) -> Agreement:
+    """Pack the file; how far it is from the network then."""
+    limit = MAX_ROUNDING if float16 else 0.0
+    if surrogate is not None and store_few_bits(written.path, partial(choose_width, surrogate)):
+        found = compare(written.run())  # of the weights alone
+        if not found.holds:
+            return found
+        set_accuracy_level(written.path)
+        limit = FEW_BITS_ROUNDING
+    written.pack(float16)
+    got = written.run()
+    return compare_outputs(expected, got, limit=limit) if limit else compare(got)
+
+
+def _check_pack(path: Path, opset: int, surrogate: Surrogate | None) -> None:
+    if path.suffix == ".tflite" and surrogate is not None:
+        raise UsageError(f"{path}: few bits save time in .onnx files alone; leave the table out")
+    if path.suffix == ".onnx" and opset < MIN_OPSET:
         raise UsageError(f"opset is {opset}; a packed file takes {MIN_OPSET} or later")
 
 

@@ -27,8 +27,8 @@ def write_onnx(
     path: Path,
     opset: int,
     dynamic_batch: bool,
-) -> tuple[list[str], list[NDArray[Any]]]:
-    """Write one self-contained checked file and run it on ``arrays``: (names of its inputs in
+) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
+    """Write one self-contained checked file and run it on ``arrays``: (its inputs by name, in
     order, its outputs)."""
     onnx = require("onnx", extra="onnx", why="ONNX export")
     require("onnxscript", extra="onnx", why="ONNX export")
@@ -64,11 +64,12 @@ def write_onnx(
             f"{name}: the file has {len(names)} inputs; expected {len(arrays)}; "
             "leave out inputs that the forward does not use"
         )
+    fed = dict(zip(names, arrays, strict=True))
     try:
-        outputs = onnx_session(path).run(None, dict(zip(names, arrays, strict=True)))
+        outputs = onnx_session(path).run(None, fed)
     except Exception as exc:
         raise ExportError(f"{name}: ONNX Runtime cannot run it: {first_line(exc)}") from exc
-    return names, outputs
+    return fed, outputs
 
 
 def _open_batch(model: nn.Module, inputs: Inputs) -> tuple[Inputs, Any]:

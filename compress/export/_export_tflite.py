@@ -17,7 +17,7 @@ from latprof.compress.graph import Inputs, first_line, quiet
 from latprof.errors import ExportError
 from latprof.vocabulary import require
 
-__all__ = ["LayoutWarning", "outputs_in_order", "silent", "write_tflite"]
+__all__ = ["LayoutWarning", "outputs_in_order", "run_tflite", "silent", "write_tflite"]
 
 
 class LayoutWarning(UserWarning):
@@ -26,11 +26,10 @@ class LayoutWarning(UserWarning):
 
 def write_tflite(
     model: nn.Module, inputs: Inputs, arrays: Sequence[NDArray[Any]], path: Path
-) -> tuple[list[str], list[NDArray[Any]]]:
-    """Write the file and run it on ``arrays``: (names of its inputs in order, its outputs)."""
+) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
+    """Write the file and run it on ``arrays``: (its inputs by name, in order, its outputs)."""
     with silent():
         converter = require("litert_torch", extra="tflite-export", why="TFLite export")
-    runtime = require("ai_edge_litert.interpreter", extra="tflite", why="checking a TFLite file")
     try:
         with silent():
             edge = converter.convert(model, inputs.args, inputs.kwargs or None)
@@ -41,14 +40,29 @@ def write_tflite(
         ) from exc
     _mind_layout(path)
     with silent():
-        run = runtime.Interpreter(model_path=str(path)).get_signature_runner()
-        names = list(run.get_input_details())
+        run = _runner(path)
+        details = run.get_input_details()
+        names = list(details)
         if len(names) != len(arrays):
             raise ExportError(f"{path.name}: it has {len(names)} inputs; expected {len(arrays)}")
         # litert-torch names inputs args_0, args_1, ..., or as the keywords, in the order given
         order = sorted(names, key=_position) if not inputs.kwargs else names
-        made = run(**dict(zip(order, arrays, strict=True)))
-    return order, outputs_in_order(made)
+        # int64 becomes int32
+        kinds = [details[name]["dtype"] for name in order]
+        fed = {n: a.astype(k) for n, a, k in zip(order, arrays, kinds, strict=True)}
+        made = run(**fed)
+    return fed, outputs_in_order(made)
+
+
+def run_tflite(path: Path, fed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Outputs of the file for inputs by name."""
+    with silent():
+        return outputs_in_order(_runner(path)(**fed))
+
+
+def _runner(path: Path) -> Any:
+    runtime = require("ai_edge_litert.interpreter", extra="tflite", why="checking a TFLite file")
+    return runtime.Interpreter(model_path=str(path)).get_signature_runner()
 
 
 def outputs_in_order(made: Mapping[str, Any]) -> list[NDArray[Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "RowGrid", "row_grids"]
+__all__ = ["BLOCK", "RowGrid", "row_grids", "steps_of"]
 
 Floats = NDArray[np.float32]
 Steps = NDArray[np.int64]
@@ -58,16 +58,27 @@ def row_grids(weight: Floats) -> Iterator[RowGrid]:
         inputs = flat.shape[1]
         for block in (inputs, BLOCK) if inputs > BLOCK else (inputs,):
             rows = np.pad(flat, ((0, 0), (0, -flat.shape[1] % block))).reshape(-1, block)
-            if len(rows) == 1 or _steps(rows[:_FIRST]) is None:
+            if len(rows) == 1:
                 continue
-            found = _steps(rows)
+            found = steps_of(rows)
             if found is not None:
                 yield RowGrid(*found, axis, moved.shape)
 
 
-def _steps(rows: Floats) -> tuple[Steps, Floats] | None:
-    """(steps, scale) with rows == steps * scale exactly, over at most 255 steps; None where a row
-    is on no such grid."""
+def steps_of(rows: Floats, tolerance: float = 0.0) -> tuple[Steps, Floats] | None:
+    """(steps (S, n), scale (S,)) with rows == steps * scale, over at most 255 steps; None where a
+    row is on no such grid.
+
+    Args:
+        rows: (S, n), finite.
+        tolerance: by which share a value may be off.
+    """
+    if len(rows) > _FIRST and _fitted(rows[:_FIRST], tolerance) is None:
+        return None
+    return _fitted(rows, tolerance)
+
+
+def _fitted(rows: Floats, tolerance: float) -> tuple[Steps, Floats] | None:
     exact = rows.astype(np.float64)
     low, high = exact.min(1).clip(max=0), exact.max(1).clip(min=0)
     ordered = np.sort(np.concatenate([exact, np.zeros((len(exact), 1))], axis=1), axis=1)
@@ -84,17 +95,17 @@ def _steps(rows: Floats) -> tuple[Steps, Floats] | None:
             break
         if (_MOST_STEPS * gap[left] / parts < (high - low)[left] * (1 - 1e-3)).any():
             return None  # of a row that is on a grid, few steps would have told
-        found, near, fits = _multiples(exact[left], rows[left], gap[left] / parts)
+        found, near, fits = _multiples(exact[left], rows[left], gap[left] / parts, tolerance)
         steps[left[fits]], scale[left[fits]] = found[fits], near[fits]
         left = left[~fits]
     return None if left.size else (steps, scale)
 
 
 def _multiples(
-    exact: NDArray[np.float64], rows: Floats, gap: NDArray[np.float64]
+    exact: NDArray[np.float64], rows: Floats, gap: NDArray[np.float64], tolerance: float
 ) -> tuple[Steps, Floats, NDArray[np.bool_]]:
     """Steps of about this length, the nearest float32 length, and whether all values of a row are
-    exactly steps times it."""
+    steps times it."""
     for _ in range(3):  # the least gap is rounded, and all values together less so
         steps = np.round(exact / gap[:, None])
         squares = (steps * steps).sum(1)
@@ -104,9 +115,10 @@ def _multiples(
     fits = np.zeros(len(rows), bool)
     best = scale.copy()
     whole = steps.astype(np.float32)
+    near_enough = tolerance * np.abs(rows)
     for off in _NEAR:
         near = (scale + off * np.spacing(scale)).astype(np.float32)
-        same = (whole * near[:, None] == rows).all(1) & ~fits
+        same = (np.abs(whole * near[:, None] - rows) <= near_enough).all(1) & ~fits
         best[same] = near[same]
         fits |= same
     fits &= steps.max(1).clip(min=0) - steps.min(1).clip(max=0) <= _MOST_STEPS

@@ -51,7 +51,7 @@ class Deployment:
         int8: what is int8 in its files; None: nothing. See ``in_int8``.
         calibration: inputs for int8 files.
         task: what the networks are trained for, and judged by.
-        pack: float32 ONNX files store each weight in its smallest encoding.
+        pack: float32 files store each weight in its smallest encoding.
         surrogate: in packed files linear layers have weights of few bits where it predicts that
             they are faster so; None: nowhere.
     """
@@ -98,9 +98,8 @@ class Deployment:
         """``name`` with the suffix of the device's runtime, in the folder."""
         path = self._path(name)
         if self.int8 is None:
-            pack = self.pack and self.suffix == ".onnx"
-            surrogate = self.surrogate if pack else None
-            return export(model, self.example_inputs, path, pack=pack, surrogate=surrogate)
+            surrogate = self.surrogate if self.pack and self.suffix == ".onnx" else None
+            return export(model, self.example_inputs, path, pack=self.pack, surrogate=surrogate)
         # its accuracy is measured in the end, and says more than decibels
         return export_int8(
             model,

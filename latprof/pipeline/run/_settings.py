@@ -151,14 +151,6 @@ class Settings:
         """What the budgets are of."""
         return {Budget.parse(text).kind for text in self.budgets}
 
-    def check_files(self, suffix: str) -> None:
-        """Raises UsageError where files of this suffix cannot save what is asked for."""
-        if suffix == ".tflite" and self.thins and self.of_bytes:
-            raise UsageError(
-                f"budget {self.budget} is of bytes, and TFLite files store zeros and few bits as "
-                "float32; expected Prune, LowRank or Depth alone, or a table of ONNX Runtime"
-            )
-
     def to_text(self) -> dict[str, str]:
         """{setting: its value as text}, for the fingerprint of a run folder."""
         texts = {f.name: repr(getattr(self, f.name)) for f in fields(self)}

@@ -136,7 +136,6 @@ class Training:
         source: Mapping[str, Any] | None = None,
         fine_tunings: int = 1,
     ) -> None:
-        settings.check_files(deployment.suffix)
         deployment = replace(deployment, pack=settings.thins or settings.of_bytes)
         self.built = {} if source is None else {"source": source}
         self.deployment, self.model, self.settings = deployment, model, settings

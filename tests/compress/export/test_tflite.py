@@ -15,8 +15,9 @@ from latprof.compress import export, load_check, workloads_of_file
 from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.errors import MissingExtraError, ModelLoadError
 
-pytest.importorskip("tflite", reason="pip install 'latprof[tflite]'")
+pytest.importorskip("ai_edge_litert.schema_py_generated", reason="pip install 'latprof[tflite]'")
 WRITES = importlib.util.find_spec("litert_torch") is not None
+writes = pytest.mark.skipif(not WRITES, reason="pip install 'latprof[tflite-export]'")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_without_the_converter_one_line_says_what_to_install(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not WRITES, reason="pip install 'latprof[tflite-export]'")
+@writes
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit"])
 def test_an_exported_file_computes_the_same(
@@ -76,3 +77,28 @@ def test_an_exported_file_computes_the_same(
     (got,) = made.values()
     assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert sum(w.macs for w in workloads_of_file(path)) > 0
+
+
+@writes
+@pytest.mark.filterwarnings("ignore")
+def test_tokens_are_int32_in_the_file(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(32, 4))
+    path = export(model, torch.randint(0, 50, (1, 4)), tmp_path / "net.tflite")
+    assert [a.dtype for a in load_check(path).inputs.values()] == [np.int32]
+
+
+@writes
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("float16", [False, True])
+def test_a_packed_file_computes_the_same(float16: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, inputs = zoo.mobilenet_v3_small()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = module.weight.detach()
+            step = weight.abs().amax() / 7
+            module.weight.data = (weight / step).round() * step
+    plain = export(model, inputs, tmp_path / "plain.tflite").stat().st_size
+    # compared as it is written
+    packed = export(model, inputs, tmp_path / "net.tflite", pack=True, float16=float16)
+    assert packed.stat().st_size < 0.32 * plain

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.run import SETTINGS, Net, fake_run
+from support.run import Net, fake_run
 
 from latprof.compress import Prune, Quantize, Sparse
-from latprof.errors import UsageError
 from latprof.vocabulary import gzip_bytes
 
 pytest.importorskip("onnxscript", reason="pip install 'latprof[onnx]'")
@@ -33,14 +32,3 @@ def test_a_budget_of_bytes_holds_of_the_file(tmp_path: Path) -> None:
     assert small.non_zeros <= small.params < original.params
     weights = 4 * sum(p.numel() for p in Net().parameters())
     assert weights < original.bytes < 1.2 * weights  # float32, without the exporter's notes
-
-
-def test_tflite_files_are_not_packed() -> None:
-    from dataclasses import replace
-
-    for block in (Sparse(), Quantize()):
-        settings = replace(SETTINGS, budget="bytes=20%", blocks=(Prune(), block))
-        settings.check_files(".onnx")
-        with pytest.raises(UsageError, match="TFLite files store zeros"):
-            settings.check_files(".tflite")
-    replace(SETTINGS, budget="bytes=20%").check_files(".tflite")
