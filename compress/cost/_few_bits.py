@@ -25,16 +25,24 @@ __all__ = ["FewBits", "Unpaid", "storable_width"]
 _MOST_SHARE = 0.97
 
 
-def storable_width(block: Quantize, level: int) -> int | None:
-    """Bits that a weight needs of MatMulNBits at this count of a layer's bits; None where it is
-    none of its grids. Weights of 0 bits are zeros, which any width holds.
+def storable_width(block: Quantize, level: int, runtime: str = "onnxruntime") -> int | None:
+    """Bits that a weight needs of a product with codes at this count of a layer's bits; None where
+    it is none of its grids. Weights of 0 bits are zeros, which any width holds.
+
+    TFLite has a scale per output, and codes about zero: those of an integer grid, whose zero may be
+    anywhere, need a bit more.
 
     Args:
         level: 1 for the fewest of ``block.bits``; one more than there are for the weight as it is.
+        runtime: of the table.
     """
     if block.grid == "even" or not 1 <= level <= len(block.bits):
         return None
     bits = block.bits[level - 1]
+    if bits and runtime == "tflite":
+        if block.scales.startswith("block"):
+            return None
+        bits += block.grid == "integer"
     return bits if bits == 0 or WEIGHT_BITS[0] <= bits <= WEIGHT_BITS[-1] else None
 
 
@@ -92,6 +100,7 @@ class FewBits(nn.Module):
         super().__init__()
         self.space, self.surrogate, self.first = space, surrogate, first
         self.widths = measured_widths(surrogate)
+        self._runtime = surrogate.target.runtime
         self.coded = [
             _Coded(option, n, workload)
             for option in space.bits
@@ -110,12 +119,15 @@ class FewBits(nn.Module):
         if self.coded:
             block = self.coded[0].option.block  # one for all layers
             assert isinstance(block, Quantize)
-            rungs = [storable_width(block, max(n, 1)) for n in range(len(block.bits) + 2)]
+            rungs = [self._width(block, max(n, 1)) for n in range(len(block.bits) + 2)]
             allowed = np.array([[b is not None and w >= b for w in self.widths] for b in rungs])
         self._keep("allowed", torch.as_tensor(allowed, dtype=torch.float32))
         levels = [each.option.group.index for each in self.coded]
         self._keep("levels", torch.tensor(levels, dtype=torch.int64))
         self._keep("ops", torch.tensor([each.op for each in self.coded], dtype=torch.int64))
+
+    def _width(self, block: Quantize, level: int) -> int | None:
+        return storable_width(block, level, self._runtime)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor, persistent=False)
@@ -146,7 +158,7 @@ class FewBits(nn.Module):
         became = [list(each) for each in ops]
         for coded in self.coded:
             assert isinstance(coded.option.block, Quantize)
-            least = storable_width(coded.option.block, counts[coded.option.group.index])
+            least = self._width(coded.option.block, counts[coded.option.group.index])
             if least is None or len(became[coded.op]) != 1:
                 continue
             (product,) = became[coded.op]
@@ -162,7 +174,7 @@ class FewBits(nn.Module):
             block = coded.option.block
             assert isinstance(block, Quantize)
             levels = range(coded.option.group.minimum, len(block.bits) + 1)
-            first = next((n for n in levels if storable_width(block, n) is not None), None)
+            first = next((n for n in levels if self._width(block, n) is not None), None)
             if first is not None:
                 found[coded.option.group.index] = first
         return found
@@ -173,8 +185,9 @@ class FewBits(nn.Module):
             return ()
         block = self.coded[0].option.block
         assert isinstance(block, Quantize)
-        bits = [b for n, b in enumerate(block.bits, 1) if storable_width(block, n) is not None]
-        held = (max((b for b in bits if b <= w), default=0) for w in self.widths)
+        needed = {b: self._width(block, n) for n, b in enumerate(block.bits, 1)}
+        fit = {b: least for b, least in needed.items() if least is not None}
+        held = (max((b for b, least in fit.items() if least <= w), default=0) for w in self.widths)
         return tuple(sorted({b for b in held if b})) or block.bits
 
     def paying(self, each: Tensor) -> set[str]:

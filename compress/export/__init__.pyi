@@ -12,7 +12,6 @@ from ._export_int8 import Int8Export as Int8Export
 from ._export_int8 import Int8Warning as Int8Warning
 from ._export_int8 import export_int8 as export_int8
 from ._export_int8 import file_accuracy as file_accuracy
-from ._export_tflite import LayoutWarning as LayoutWarning
 from ._few_bits import FEW_BITS_OP as FEW_BITS_OP
 from ._few_bits import FEW_BITS_ROUNDING as FEW_BITS_ROUNDING
 from ._few_bits import choose_width as choose_width
@@ -21,12 +20,14 @@ from ._few_bits import store_few_bits as store_few_bits
 from ._int8 import CHOICES as CHOICES
 from ._pack import check_folded as check_folded
 from ._pack import pack_onnx as pack_onnx
-from ._pack_tflite import TFLITE_OP_BYTES as TFLITE_OP_BYTES
-from ._pack_tflite import TFLITE_SCALE_BYTES as TFLITE_SCALE_BYTES
-from ._pack_tflite import TFLITE_SPARSE_BYTES as TFLITE_SPARSE_BYTES
-from ._pack_tflite import check_decoded_once as check_decoded_once
-from ._pack_tflite import pack_tflite as pack_tflite
 from ._session import onnx_session as onnx_session
+from .tflite import TFLITE_OP_BYTES as TFLITE_OP_BYTES
+from .tflite import TFLITE_SCALE_BYTES as TFLITE_SCALE_BYTES
+from .tflite import TFLITE_SPARSE_BYTES as TFLITE_SPARSE_BYTES
+from .tflite import LayoutWarning as LayoutWarning
+from .tflite import check_decoded_once as check_decoded_once
+from .tflite import multiply_codes as multiply_codes
+from .tflite import pack_tflite as pack_tflite
 
 __all__ = [
     "CHOICES",
@@ -51,6 +52,7 @@ __all__ = [
     "file_accuracy",
     "load_check",
     "measured_widths",
+    "multiply_codes",
     "node_bytes",
     "onnx_session",
     "pack_onnx",

@@ -22,8 +22,14 @@ from latprof.compress.export._few_bits import (
     store_few_bits,
 )
 from latprof.compress.export._pack import MIN_OPSET, check_folded, pack_onnx
-from latprof.compress.export._pack_tflite import check_decoded_once, pack_tflite
 from latprof.compress.export._session import onnx_session
+from latprof.compress.export.tflite import (
+    check_decoded_once,
+    multiply_codes,
+    pack_tflite,
+    run_tflite,
+    write_tflite,
+)
 from latprof.compress.graph import Inputs, flat_outputs
 from latprof.compress.shrink import (
     MAX_ROUNDING,
@@ -39,6 +45,7 @@ from latprof.compress.shrink import (
     rounding_error,
 )
 from latprof.errors import ExportError, UsageError
+from latprof.workloads import MatMul
 
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
@@ -80,10 +87,10 @@ def export(
             their places. The runtime decodes them once, as it loads (ONNX: opset 18 or later). In
             TFLite codes have 8 bits.
         float16: with pack, round the other weights to float16: the file is compared within 1e-2.
-        surrogate: with pack, of ONNX files: linear layers whose weights lie on a grid of 2 to 8
-            bits are computed by MatMulNBits where it predicts that they take less time so. Their
-            weights are the same, and are compared as above; as ONNX Runtime rounds their inputs to
-            int8, the file is then compared within 0.1.
+        surrogate: with pack: linear layers whose weights lie on a grid of 2 to 8 bits multiply by
+            their codes (ONNX: MatMulNBits; TFLite: 4 or 8 bits about zero, a scale per output)
+            where it predicts that they take less time so. Their weights are the same; as the
+            runtime rounds their inputs to int8, the file is then compared within 0.1.
 
     Raises:
         UsageError: a suffix of no known format, a folder that does not exist, or pack where it
@@ -96,7 +103,7 @@ def export(
     if path.suffix not in (".onnx", ".tflite"):
         raise UsageError(f"{path}: suffix is {path.suffix!r}; expected .onnx or .tflite")
     if pack:
-        _check_pack(path, opset, surrogate)
+        _check_pack(path, opset)
     elif float16 or surrogate is not None:
         name = "float16" if float16 else "surrogate"
         raise UsageError(f"{name} is of weights in a packed file; give pack too")
@@ -115,14 +122,12 @@ def export(
             if path.suffix == ".onnx":
                 fed, got = write_onnx(model, inputs, arrays, draft, opset, dynamic_batch)
             else:
-                from latprof.compress.export._export_tflite import write_tflite
-
                 fed, got = write_tflite(model, inputs, arrays, draft)
             compare = partial(_compare, model, shown, expected)
             found = compare(got)
             if pack and found.holds:
-                written = _Written(draft, fed, _weights(model))
-                found = _packed(written, expected, compare, float16, surrogate)
+                written = _Written(draft, fed, _weights(model), compare)
+                found = _packed(written, expected, float16, surrogate)
         if not found.holds:
             raise ExportError(f"{path.name} differs from the network: {found}")
         check = Check(fed, [t.numpy() for t in expected])
@@ -141,18 +146,34 @@ class _Written:
         path: of the file.
         fed: what it is run on.
         weights: the network's parameters, by name.
+        compare: how far outputs are from the network's.
     """
 
     path: Path
     fed: Mapping[str, NDArray[Any]]
     weights: Mapping[str, NDArray[Any]]
+    compare: Callable[[Sequence[NDArray[Any]]], Agreement]
 
     def run(self) -> list[NDArray[Any]]:
         if self.path.suffix == ".onnx":
             return list(onnx_session(self.path).run(None, dict(self.fed)))
-        from latprof.compress.export._export_tflite import run_tflite
-
         return run_tflite(self.path, self.fed)
+
+    def multiply_codes(self, choose: Callable[[MatMul, int], int]) -> bool:
+        """Let linear layers multiply by the codes of their weights; whether one does.
+
+        Raises:
+            ExportError: the weights are others.
+        """
+        if self.path.suffix == ".tflite":
+            return bool(multiply_codes(self.path, choose))
+        if not store_few_bits(self.path, choose):
+            return False
+        found = self.compare(self.run())  # inputs are not rounded yet
+        if not found.holds:
+            raise ExportError(f"{self.path.name} differs from the network: {found}")
+        set_accuracy_level(self.path)
+        return True
 
     def pack(self, half: bool) -> None:
         if self.path.suffix == ".onnx":
@@ -164,28 +185,18 @@ class _Written:
 
 
 def _packed(
-    written: _Written,
-    expected: Sequence[Tensor],
-    compare: Callable[[Sequence[NDArray[Any]]], Agreement],
-    float16: bool,
-    surrogate: Surrogate | None,
+    written: _Written, expected: Sequence[Tensor], float16: bool, surrogate: Surrogate | None
 ) -> Agreement:
     """Pack the file; how far it is from the network then."""
     limit = MAX_ROUNDING if float16 else 0.0
-    if surrogate is not None and store_few_bits(written.path, partial(choose_width, surrogate)):
-        found = compare(written.run())  # of the weights alone
-        if not found.holds:
-            return found
-        set_accuracy_level(written.path)
+    if surrogate is not None and written.multiply_codes(partial(choose_width, surrogate)):
         limit = FEW_BITS_ROUNDING
     written.pack(float16)
     got = written.run()
-    return compare_outputs(expected, got, limit=limit) if limit else compare(got)
+    return compare_outputs(expected, got, limit=limit) if limit else written.compare(got)
 
 
-def _check_pack(path: Path, opset: int, surrogate: Surrogate | None) -> None:
-    if path.suffix == ".tflite" and surrogate is not None:
-        raise UsageError(f"{path}: few bits save time in .onnx files alone; leave the table out")
+def _check_pack(path: Path, opset: int) -> None:
     if path.suffix == ".onnx" and opset < MIN_OPSET:
         raise UsageError(f"opset is {opset}; a packed file takes {MIN_OPSET} or later")
 

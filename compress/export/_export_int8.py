@@ -156,7 +156,7 @@ def _quantizer(original: Path, feeds: Sequence[Arrays], reduce_range: bool | Non
 
         reduce_range = int8_overflows() if reduce_range is None else reduce_range
         return OnnxQuantizer(original, feeds, reduce_range=reduce_range)
-    from latprof.compress.export._int8_tflite import TfliteQuantizer
+    from latprof.compress.export.tflite import TfliteQuantizer
 
     return TfliteQuantizer(original, feeds)
 

@@ -29,12 +29,14 @@ _BODIES = {
 
 
 class Operator:
-    """One operator with its shapes; ``constant`` says which inputs are weights."""
+    """One operator with its shapes; ``constant`` says which inputs are weights, ``types`` has the
+    TensorType of each."""
 
     def __init__(self, name: str, options: Any, inputs: list[Any], outputs: list[Any]) -> None:
         self.name, self.options = name, options
         self.shapes: list[Shape] = [s for s, _, _ in inputs]
         self.constant = [c for _, c, _ in inputs]
+        self.types = [t for _, _, t in inputs]
         self.made: Shape = outputs[0][0] if outputs else ()
         varying = [t for _, c, t in (*inputs, *outputs) if not c]
         self.is_integer = bool(varying) and set(varying) <= {3, 7, 9} and len(set(varying)) == 1

@@ -1,7 +1,8 @@
 """Workloads of a TFLite file: channels come last, activations are fused into what they follow.
 
 An op from integer activations to integer ones is an integer workload; what is fused into it is
-where its rounding clips, and no op.
+where its rounding clips, and no op. A linear layer of floats with integer weights is one of few
+bits.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _UNARY = {
 }  # fmt: skip
 _BINARY = {"ADD": "add", "SUB": "add", "MUL": "mul", "DIV": "mul"}
 _FUSED = {1: "relu", 2: "relu6", 3: "relu6", 4: "tanh"}  # by ActivationFunctionType
+#: Bits of weights that floats are multiplied by, by TensorType.
+_CODES = {9: 8, 17: 4}
 #: Ops that move values, ask about shapes or change types, and compute nothing.
 _FREE = {
     "ASSIGN_VARIABLE", "BATCH_TO_SPACE_ND", "BROADCAST_ARGS", "BROADCAST_TO", "CALL_ONCE", "CAST",
@@ -150,7 +153,8 @@ def _conv_transpose(op: Operator) -> Workload | None:
 
 def _fully_connected(op: Operator) -> Workload | None:
     n, k = op.shapes[1]
-    return MatMul(m=math.prod(op.shapes[0]) // k, k=k, n=n)
+    bits = 0 if op.is_integer else _CODES.get(op.types[1], 0)
+    return MatMul(m=math.prod(op.shapes[0]) // k, k=k, n=n, weight_bits=bits)
 
 
 def _batch_matmul(op: Operator) -> Workload | None:

@@ -21,6 +21,13 @@ __all__ = ["ProfileResult", "profile"]
 
 #: Shapes of a table that stands alone, and of one that leans on another target's.
 _SHAPES, _FROM_DONORS = 200, 10
+#: Runtimes and delegates with products of weights of few bits.
+_FEW_BITS = (
+    ("onnxruntime", "CPUExecutionProvider"),
+    ("tflite", "XNNPACK"),
+    ("tflite", "none"),
+    ("fake", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,9 @@ def profile(
 
 def _check_bits(name: str, target: Target) -> None:
     """Refuse a runtime that has no products of weights of few bits."""
-    if (target.runtime, target.delegate) in (("onnxruntime", "CPUExecutionProvider"), ("fake", "")):
+    if (target.runtime, target.delegate) in _FEW_BITS:
         return
     runs = f"{target.runtime} ({target.delegate})" if target.delegate else target.runtime
-    raise UsageError(f"bits are measured by ONNX Runtime on a CPU, and {name} runs {runs}")
+    raise UsageError(
+        f"bits are measured by ONNX Runtime and LiteRT on a CPU, and {name} runs {runs}"
+    )

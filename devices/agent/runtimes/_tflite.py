@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
-from latprof.devices.agent.runtimes._tflite_model import write_tflite
+from latprof.devices.agent.runtimes._tflite_model import FEW_BITS_OP, write_tflite
 from latprof.devices.agent.runtimes._tflite_profile import profile_tflite
 from latprof.workloads import Workload
 
@@ -43,6 +43,7 @@ class TfliteRuntime(Runtime):
         self.version = _VERSION
         self.delegate = "XNNPACK" if xnnpack else "none"
         self.settings = {}
+        self.environment = {"weights_of_few_bits": FEW_BITS_OP}
 
     def workload(self, workload: Workload) -> Prepared:
         return self.model(write_tflite(workload))

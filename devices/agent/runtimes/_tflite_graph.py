@@ -16,7 +16,7 @@ from latprof.devices.agent.runtimes._base import Array
 __all__ = ["TfliteGraph"]
 
 _SCHEMA_VERSION = 3
-_TYPES = {"float32": 0, "int32": 2, "int8": 9}
+_TYPES = {"float32": 0, "int32": 2, "int8": 9, "int4": 17}
 # BuiltinOperator: name -> (code, version that takes what is written here).
 _OPS = {
     "ADD": (0, 1), "AVERAGE_POOL_2D": (1, 1), "CONV_2D": (3, 1), "DEPTHWISE_CONV_2D": (4, 1),
@@ -34,7 +34,8 @@ _OPTIONS: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
                             ("dilation_w", "Int32"), ("dilation_h", "Int32"))),
     "Pool2D": (5, (("padding", "Int8"), ("stride_w", "Int32"), ("stride_h", "Int32"),
                    ("filter_w", "Int32"), ("filter_h", "Int32"), ("fused", "Int8"))),
-    "FullyConnected": (8, (("fused", "Int8"), ("format", "Int8"), ("keep_dims", "Bool"))),
+    "FullyConnected": (8, (("fused", "Int8"), ("format", "Int8"), ("keep_dims", "Bool"),
+                           ("asymmetric_inputs", "Bool"))),
     "Softmax": (9, (("beta", "Float32"),)),
     "Add": (11, (("fused", "Int8"),)),
     "Mul": (21, (("fused", "Int8"),)),
@@ -59,6 +60,7 @@ class TfliteGraph:
         self._ops: list[tuple[str, list[int], int, str, dict[str, Any]]] = []
         self._inputs: list[int] = []
         self._outputs: list[int] = []
+        self._versions = dict(self.versions)
         # tensor -> (scales, zero points, the dimension that they run along)
         self._quantization: dict[int, tuple[Array, Array, int]] = {}
 
@@ -77,6 +79,18 @@ class TfliteGraph:
         name = f"constant_{len(self._buffers) - 1}"
         return self._tensor(name, values.shape, values.dtype.name, len(self._buffers) - 1)
 
+    def codes(self, steps: Array, scales: Array, bits: int) -> int:
+        """A constant matrix (n, k) of int8 steps in 4 or 8 bits, a scale per row, (n,)."""
+        flat = steps.ravel()
+        if bits < 8:  # two in a byte, the first in the lower half
+            flat = np.pad(flat, (0, flat.size % 2)).view(np.uint8) & 0xF
+            flat = flat[0::2] | (flat[1::2] << 4)
+        self._buffers.append(flat.tobytes())
+        number = len(self._buffers) - 1
+        tensor = self._tensor(f"constant_{number}", steps.shape, f"int{bits}", number)
+        self._quantization[tensor] = (scales, np.zeros(scales.size), 0)
+        return tensor
+
     def scalar(self, value: float) -> int:
         return self.constant(np.asarray(value, np.float32))
 
@@ -87,8 +101,15 @@ class TfliteGraph:
         shape: tuple[int, ...],
         options: str = "",
         values: dict[str, Any] | None = None,
+        version: int = 0,
     ) -> int:
-        """Add one operator; returns its output, a float32 tensor of ``shape``."""
+        """Add one operator; returns its output, a float32 tensor of ``shape``.
+
+        Args:
+            version: of the operator; 0: that of the float32 one.
+        """
+        if version:
+            self._versions[op] = version
         out = self._tensor(f"{op.lower()}_{len(self._ops)}", shape, "float32")
         self._ops.append((op, inputs, out, options, values or {}))
         return out
@@ -121,7 +142,7 @@ class TfliteGraph:
         operator_codes = [
             # Codes above 127 live in the last field alone; the first is what old readers see.
             _table(b, old_code=("Int8", min(_OPS[op][0], 127)), custom=None,
-                   version=("Int32", self.versions.get(op, _OPS[op][1])),
+                   version=("Int32", self._versions.get(op, _OPS[op][1])),
                    code=("Int32", _OPS[op][0]))
             for op in codes
         ]  # fmt: skip

@@ -16,9 +16,15 @@ from latprof.devices.agent.runtimes._tflite_graph import TfliteGraph
 from latprof.devices.agent.runtimes._tflite_int8 import Int8Graph
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
-__all__ = ["append_workload", "graph_class", "input_shape", "write_tflite"]
+__all__ = ["FEW_BITS_OP", "append_workload", "graph_class", "input_shape", "write_tflite"]
 
 _SAME, _RELU6 = 0, 3
+#: Widths of weights whose products TFLite has besides float32.
+_WEIGHT_BITS = (4, 8)
+#: What is measured of them, for a table's provenance.
+FEW_BITS_OP = "FULLY_CONNECTED of floats and codes, a scale per output, inputs rounded to int8"
+#: Of FULLY_CONNECTED: the first version with a scale per output; older runtimes refuse the file.
+_OF_CHANNELS = 12
 
 _UNARY = {
     "gelu": ("GELU", "Gelu"),
@@ -113,12 +119,25 @@ def _conv(graph: TfliteGraph, w: Conv2d, x: int) -> int:
 
 def _matmul(graph: TfliteGraph, w: MatMul, x: int) -> int:
     if w.weight_bits:
-        raise Refused(f"TFLite graphs with weights of {w.weight_bits} bits: expected float32, int8")
+        return _few_bits(graph, w, x)
     if not w.weights:
         other = graph.input((w.batch, w.k, w.n))
         return graph.op("BATCH_MATMUL", [x, other], (w.batch, w.m, w.n), "BatchMatMul")
     operands = [x, graph.constant(fill((w.n, w.k), 1, w.k**-0.5)), graph.constant(fill((w.n,)))]
     return graph.op("FULLY_CONNECTED", operands, (w.batch * w.m, w.n), "FullyConnected")
+
+
+def _few_bits(graph: TfliteGraph, w: MatMul, x: int) -> int:
+    """Codes as weights and a scale per output; each row of inputs is rounded to int8 as it runs."""
+    if w.weight_bits not in _WEIGHT_BITS:
+        raise Refused(f"TFLite {w.label}: expected weights of 4 or 8 bits")
+    most = 2 ** (w.weight_bits - 1) - 1
+    steps = np.rint(fill((w.n, w.k)) * (most / 2)).clip(-most, most).astype(np.int8)
+    scales = (np.abs(fill((w.n,), 1)) + np.float32(0.5)) * np.float32(w.k**-0.5)
+    operands = [x, graph.codes(steps, scales, w.weight_bits), graph.constant(fill((w.n,)))]
+    options = {"asymmetric_inputs": True}
+    shape = (w.batch * w.m, w.n)
+    return graph.op("FULLY_CONNECTED", operands, shape, "FullyConnected", options, _OF_CHANNELS)
 
 
 def _elementwise(graph: TfliteGraph, w: Elementwise, x: int) -> int:

@@ -98,7 +98,7 @@ class Deployment:
         """``name`` with the suffix of the device's runtime, in the folder."""
         path = self._path(name)
         if self.int8 is None:
-            surrogate = self.surrogate if self.pack and self.suffix == ".onnx" else None
+            surrogate = self.surrogate if self.pack else None
             return export(model, self.example_inputs, path, pack=self.pack, surrogate=surrogate)
         # its accuracy is measured in the end, and says more than decibels
         return export_int8(
@@ -112,7 +112,7 @@ class Deployment:
 
     def accuracy(self, model: nn.Module, file: Path, test: Any) -> float:
         """The task's figure of what is deployed: of an int8 file itself; of one with weights of few
-        bits, whose inputs ONNX Runtime rounds, itself too where it is top-1 of one tensor.
+        bits, whose inputs the runtime rounds, itself too where it is top-1 of one tensor.
 
         Args:
             test: (inputs, labels), a Dataset or a DataLoader.
@@ -133,7 +133,7 @@ class Deployment:
 
     def rounds_inputs(self, file: Path) -> bool:
         """Whether layers of the file have weights of few bits."""
-        if self.surrogate is None or file.suffix != ".onnx":
+        if self.surrogate is None:
             return False
         return any(isinstance(w, MatMul) and w.weight_bits for w in workloads_of_file(file))
 

@@ -15,6 +15,7 @@ from torch import nn
 from latprof import Compressor
 from latprof.compress import Prune, Quantize, export, load_check, workloads_of_file
 from latprof.compress.cost import LatencyCost
+from latprof.compress.cost._few_bits import storable_width
 from latprof.compress.export import FEW_BITS_ROUNDING, onnx_session
 from latprof.errors import InfeasibleBudgetError, UsageError
 from latprof.surrogate import Surrogate, fit
@@ -144,3 +145,18 @@ def test_what_is_refused() -> None:
         make(blocks=(Prune(), Quantize(grid="even")))
     with pytest.raises(InfeasibleBudgetError, match="reachable"):
         make("1%")
+
+
+@pytest.mark.parametrize(
+    ("block", "needed"),
+    [
+        (Quantize(bits=(4, 8), grid="symmetric", scales="channel"), [4, 8]),
+        (Quantize(bits=(4, 8), scales="channel"), [5, None]),  # its zero may be at an end
+        (Quantize(bits=(4, 8), scales="block-32"), [None, None]),
+        (Quantize(bits=(0, 4), grid="symmetric"), [0, 4]),
+    ],
+)
+def test_codes_of_tflite_are_about_zero_with_a_scale_per_output(
+    block: Quantize, needed: list[int | None]
+) -> None:
+    assert [storable_width(block, level, "tflite") for level in (1, 2)] == needed

@@ -29,7 +29,7 @@ pytest.importorskip("onnxruntime")
 # exporters run code that warns of torch's own plans and theirs; TFLite's file turns layouts
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::latprof.compress.export._export_tflite.LayoutWarning"),
+    pytest.mark.filterwarnings("ignore::latprof.compress.export.LayoutWarning"),
 ]
 
 WRITERS = {"onnxruntime": write_onnx_int8, "tflite": write_tflite}

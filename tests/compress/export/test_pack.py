@@ -185,9 +185,6 @@ def test_an_open_batch(tmp_path: Path) -> None:
 
 def test_what_cannot_be_packed(tmp_path: Path) -> None:
     model, x = nn.Linear(4, 4), torch.zeros(1, 4)
-    surrogate: Any = object()
-    with pytest.raises(UsageError, match=r"in \.onnx files alone"):
-        export(model, x, tmp_path / "net.tflite", pack=True, surrogate=surrogate)
     with pytest.raises(UsageError, match="opset is 17"):
         export(model, x, tmp_path / "net.onnx", opset=17, pack=True)
     with pytest.raises(UsageError, match="give pack too"):

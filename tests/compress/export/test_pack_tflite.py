@@ -15,7 +15,7 @@ from support.tflite_weights import with_weights
 
 from latprof import Conv2d, MatMul, Workload
 from latprof.compress import workloads_of_file
-from latprof.compress.export import check_decoded_once, pack_tflite
+from latprof.compress.export import check_decoded_once, multiply_codes, pack_tflite
 from latprof.errors import ExportError
 
 pytest.importorskip("flatbuffers", reason="pip install 'latprof[tflite]'")
@@ -99,7 +99,9 @@ def test_every_weight_comes_back(
         return
     found = decoded(path, weight.shape)
     rounding = 2.0**-10 if half else 2.0**-20
-    assert any((np.abs(t - weight) <= rounding * np.abs(weight)).all() for t in found)
+    # TFLite computes code * scale - zero * scale
+    allowed = rounding * np.abs(weight) + 2.0**-22 * np.abs(weight).max()
+    assert any((np.abs(t - weight) <= allowed).all() for t in found)
     scale = np.abs(expected).max() + 1e-30
     assert np.abs(got - expected).max() <= 4 * rounding * scale + 1e-5 * scale
 
@@ -154,3 +156,38 @@ def test_decoding_at_every_call_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(interpreter, "Interpreter", without)
     with pytest.raises(ExportError, match="at every call"):
         check_decoded_once(path)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_linear_layers_multiply_by_their_codes(bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "net.tflite"
+    random, most = np.random.default_rng(0), 2 ** (bits - 1) - 1
+
+    def make(shape: tuple[int, ...]) -> Array:
+        scale = random.uniform(0.01, 1, (shape[0], 1)).astype(np.float32)
+        return random.integers(-most, most + 1, shape).astype(np.float32) * scale
+
+    with_weights(path, MatMul(3, 301, 21), make)
+    expected, asked = outputs(path), []
+
+    def choose(product: MatMul, least: int) -> int:
+        asked.append((product, least))
+        return bits
+
+    assert list(multiply_codes(path, choose).values()) == [bits]
+    assert asked == [(MatMul(3, 301, 21), bits)]
+    assert list(workloads_of_file(path)) == [MatMul(3, 301, 21, weight_bits=bits)]
+    np.testing.assert_allclose(outputs(path), expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    assert not pack_tflite(path)  # there are no floats left
+
+
+@pytest.mark.parametrize("workload", [MatMul(3, 300, 20), Conv2d(6, 6, 40, 24)])
+def test_other_layers_multiply_floats(workload: Workload, tmp_path: Path) -> None:
+    path = tmp_path / "net.tflite"
+    random = np.random.default_rng(0)
+    off_zero = random.integers(0, 256, 6000)
+    linear = isinstance(workload, MatMul)
+    with_weights(path, workload, lambda s: np.resize(off_zero if linear else off_zero % 5, s))
+    before = path.read_bytes()
+    assert not multiply_codes(path, lambda product, least: 8)
+    assert path.read_bytes() == before

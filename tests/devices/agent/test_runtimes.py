@@ -145,11 +145,49 @@ def dequantized(model, w: MatMul):  # type: ignore[no-untyped-def]
     return values.reshape(w.n, -1)[:, : w.k], bias
 
 
-def test_only_onnx_runtime_has_products_of_few_bits() -> None:
+@pytest.mark.parametrize("workload", [w for w in FEW_BITS if w.weight_bits > 2], ids=str)
+@pytest.mark.parametrize("delegate", [True, False])
+def test_tflite_products_of_few_bits_equal_those_of_the_weights_they_stand_for(
+    workload: MatMul, delegate: bool
+) -> None:
+    tflite = pytest.importorskip("ai_edge_litert.interpreter")
+    kinds = tflite.OpResolverType
+    kind = kinds.AUTO if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    data = write_tflite(workload)
+    net = tflite.Interpreter(model_content=data, experimental_op_resolver_type=kind)
+    net.allocate_tensors()
+    weight, bias = tflite_weights(data, workload)
+    x = np.random.default_rng(0).standard_normal((workload.batch * workload.m, workload.k))
+    net.set_tensor(net.get_input_details()[0]["index"], x.astype(np.float32))
+    net.invoke()
+    got = net.get_tensor(net.get_output_details()[0]["index"])
+    exact = x @ weight.T + bias
+    np.testing.assert_allclose(got, exact, rtol=0, atol=0.02 * np.abs(exact).max())
+
+
+def tflite_weights(data: bytes, w: MatMul):  # type: ignore[no-untyped-def]
+    """(n, k) weights and (n,) bias of a one-op model, by TFLite's specification."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    _, codes, bias = (model.subgraphs[0].tensors[i] for i in range(3))
+    held = [np.asarray(model.buffers[t.buffer].data, np.uint8) for t in (codes, bias)]
+    steps = held[0].view(np.int8).astype(np.int64)
+    if w.weight_bits == 4:  # two in a byte, the first in the lower half
+        halves = np.stack([held[0] & 0xF, held[0] >> 4], 1).ravel()[: w.n * w.k]
+        steps = (halves.astype(np.int64) + 8) % 16 - 8
+    scale = np.asarray(codes.quantization.scale)
+    assert scale.shape == (w.n,)
+    return steps.reshape(w.n, w.k) * scale[:, None], held[1].view(np.float32)
+
+
+def test_where_there_are_no_products_of_few_bits() -> None:
     few = MatMul(1, 64, 10, weight_bits=4)
-    for write in (write_onnx, write_onnx_int8, write_tflite):
+    for write in (write_onnx, write_onnx_int8):
         with pytest.raises(Refused):
             write(few)
+    with pytest.raises(Refused, match="weights of 4 or 8 bits"):
+        write_tflite(MatMul(1, 64, 10, weight_bits=2))
     with pytest.raises(Refused, match="torch has no product"):
         pytest.importorskip("latprof.devices.agent.runtimes._torch").build(few)
     with open_device("local") as device:

@@ -14,8 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from latprof.compress.export._export_tflite import outputs_in_order, silent
 from latprof.compress.export._int8 import Quantizer
+from latprof.compress.export.tflite._write import outputs_in_order, silent
 from latprof.compress.graph import first_line
 from latprof.errors import ExportError
 from latprof.vocabulary import require

@@ -1,0 +1,8 @@
+"""TFLite files: written, quantized, and stored in fewer bytes.
+
+Names load on first use; ``__init__.pyi`` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
