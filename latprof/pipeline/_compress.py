@@ -191,7 +191,6 @@ def _checked(job: Job) -> str:
         steps=settings.masks.steps(len(batches)),
     )
     suffix = ".tflite" if job.table.target.runtime == "tflite" else ".onnx"
-    settings.check_files(suffix)
     first = next(iter(batches.epoch(0)))
     inputs = model_inputs(comp, first, with_labels=job.task.with_labels)
     check_trainable(comp, inputs, suffix=suffix)

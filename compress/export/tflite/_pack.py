@@ -70,7 +70,7 @@ class _Stored:
         size = self.values.nbytes
         if self.sparse:
             segments, places = self.places()
-            stored = self.values.itemsize * np.count_nonzero(self.values)
+            stored = self.values.itemsize * int(np.count_nonzero(self.values))
             size = stored + segments.nbytes + places.nbytes + TFLITE_SPARSE_BYTES
         if self.codes is not None:
             size += TFLITE_SCALE_BYTES * self.codes.scale.size
