@@ -296,10 +296,11 @@ class Compressor(nn.Module):
     def _meet_budgets(self) -> None:
         before = self._chosen()
         correction = Correction[list[Tensor]](self.goals, self.measure)
+        aim = 1.0 if self.goals.are_exact else AIM
         accepted = False
         while not (accepted or correction.ended):
             self._put_back(before)
-            self.selection.choose(1.0, AIM, final=True)
+            self.selection.choose(1.0, aim, final=True)
             accepted = not self.measure or correction.accepts(
                 self._shrunk(), self.selection.true_counts(), self._chosen()
             )

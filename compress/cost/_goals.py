@@ -25,6 +25,10 @@ from latprof.vocabulary import format_figure
 __all__ = ["Goal", "Goals"]
 
 
+#: Kinds of budgets that are counted.
+_COUNTED = ("macs", "params")
+
+
 @dataclass(frozen=True)
 class Goal:
     """One budget, resolved. All figures are in ``cost.unit``.
@@ -98,6 +102,11 @@ class Goals(nn.Module):
             self.each.append(Goal(budget, cost, feasible.original, limit))
         self.costs = nn.ModuleDict(costs)
         self._shares = [1.0] * len(self.each)
+
+    @property
+    def are_exact(self) -> bool:
+        """Whether all figures are counted, none predicted."""
+        return all(goal.budget.kind in _COUNTED for goal in self.each)
 
     def ratio(self, counts: Tensor, progress: float = 1.0, margin: float = 1.0) -> Tensor:
         """(..., G) counts to (...): the largest cost over its target at this share of the way to
