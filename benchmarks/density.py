@@ -44,6 +44,7 @@ METHODS: dict[str, Method] = {
     "gradual": Gradual(),
     "lc": LC(),
     "masks": Masks(),
+    "masks_magnitude": Masks(importance="magnitude"),
     "threshold": Threshold(),
 }
 

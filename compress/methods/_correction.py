@@ -15,7 +15,8 @@ from latprof.compress.masks import from_first
 
 __all__ = ["AIM", "MAX_MEASUREMENTS", "Correction", "corrected"]
 
-#: Share of a budget that the masks are chosen for where it is not counted, and the shares of it that a measurement may be.
+#: Share of a budget that the masks are chosen for where it is not counted; the shares of it that a
+#: measurement may be.
 AIM = 0.9625
 LOW, HIGH = 0.95, 0.975
 #: Networks that are measured in search of one just under the budget; and of one that is under it at
