@@ -76,10 +76,8 @@ def run(
 ) -> dict[str, Any]:
     start = time.monotonic()
     fine_tuned = sst2.original(o, batches, seed)
-    model = copy.deepcopy(fine_tuned)
-    if o.start == "published":
-        torch.manual_seed(seed)
-        model = sst2.untrained()
+    torch.manual_seed(seed)
+    model = sst2.untrained() if o.start == "published" else copy.deepcopy(fine_tuned)
     choosing = TrainSettings(o.choosing_epochs, lr=o.lr, final=0.5)
     encoder = _encoder_weights(model)
     whole = sum(p.numel() for p in model.parameters())

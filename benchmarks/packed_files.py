@@ -9,10 +9,9 @@ round in another order; medians, relative to the float32 file.
 from __future__ import annotations
 
 import argparse
-import random
-import statistics
+import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _in_turns import medians_in_turns
 
 from latprof.compress.export import pack_onnx
 
@@ -88,13 +90,8 @@ def main() -> None:
         files = {n: m.SerializeToString() for n, m in _models(Path(folder)).items()}
     sessions = {n: onnxruntime.InferenceSession(f, options) for n, f in files.items()}
     x = np.random.default_rng(1).standard_normal(_PLACES).astype(np.float32)
-    seconds: dict[str, list[float]] = {name: [] for name in files}
-    for _ in range(rounds):
-        for name in random.sample(list(files), len(files)):
-            start = time.perf_counter()
-            sessions[name].run(None, {"x": x})
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    calls = {name: partial(session.run, None, {"x": x}) for name, session in sessions.items()}
+    medians = medians_in_turns(calls, rounds)
     for name, file in files.items():
         print(f"{name:45} {len(file) / 1e6:6.2f} MB {medians[name] / medians['float32']:6.2f}")
 

@@ -9,25 +9,23 @@ round in another order; medians, relative to the float32 file. int4 is what pack
 from __future__ import annotations
 
 import argparse
-import random
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from latprof import Conv2d
-from latprof.compress.export import pack_tflite
+from latprof.compress.export import pack_tflite, save_tflite
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from _in_turns import medians_in_turns
 from support.tflite_weights import with_weights
 
 _CONV = Conv2d(14, 14, 256, 256, kernel=3)
@@ -68,9 +66,7 @@ def _as_int4(path: Path) -> None:
     codes = np.asarray(model.buffers[tensor.buffer].data, np.uint8) & _HALF_BYTE
     model.buffers[tensor.buffer].data = codes[0::2] | (codes[1::2] << 4)
     tensor.type = _INT4
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
+    save_tflite(model, path)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -97,13 +93,7 @@ def main() -> None:
     nets = {name: Interpreter(model_content=file, num_threads=1) for name, file in files.items()}
     for net in nets.values():
         net.allocate_tensors()
-    seconds: dict[str, list[float]] = {name: [] for name in files}
-    for _ in range(rounds):
-        for name in random.sample(list(files), len(files)):
-            start = time.perf_counter()
-            nets[name].invoke()
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    medians = medians_in_turns({name: net.invoke for name, net in nets.items()}, rounds)
     for name, file in files.items():
         print(f"{name:35} {len(file) / 1e6:6.2f} MB {medians[name] / medians['float32']:6.2f}")
 

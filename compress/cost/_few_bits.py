@@ -25,7 +25,7 @@ __all__ = ["FewBits", "Unpaid", "storable_width"]
 _MOST_SHARE = 0.97
 
 
-def storable_width(block: Quantize, level: int, runtime: str = "onnxruntime") -> int | None:
+def storable_width(block: Quantize, level: int, runtime: str) -> int | None:
     """Bits that a weight needs of a product with codes at this count of a layer's bits; None where
     it is none of its grids. Weights of 0 bits are zeros, which any width holds.
 

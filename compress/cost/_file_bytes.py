@@ -12,11 +12,11 @@ from latprof.compress.cost._weights import WeightsCost
 from latprof.compress.export import CODE_BITS, node_bytes
 from latprof.compress.space import SCALE_BLOCK, Option, Quantize, Space
 
-__all__ = ["FileBytesCost"]
+__all__ = ["RUNGS", "FileBytesCost"]
 
 _FLOAT_BITS, _HALF_BITS = 32, 16
 #: What is known of each width, see ``_ladder``.
-_RUNGS = ("bits", "bitmap_bits", "dense", "bitmap", "per_scale", "per_channel")
+RUNGS = ("bits", "bitmap_bits", "dense", "bitmap", "per_scale", "per_channel")
 
 
 class FileBytesCost(WeightsCost):
@@ -55,7 +55,7 @@ class FileBytesCost(WeightsCost):
         numbers = torch.tensor(sizes, dtype=torch.float32)
         self.register_buffer("numbers", numbers, persistent=False)  # (T,) bytes of each number
         ladders = [self._ladder(option) for option in space.bits]
-        for name in _RUNGS:
+        for name in RUNGS:
             rungs = torch.tensor([ladder[name] for ladder in ladders], dtype=torch.float32)
             self.register_buffer(name, rungs, persistent=False)  # (C, L + 2)
         outputs = [option.layer.outputs_dim for option in space.bits]
@@ -70,11 +70,11 @@ class FileBytesCost(WeightsCost):
         assert isinstance(block, Quantize)
         folded = option.layer.path in self.space.norms.values()
         scaled = block.scales != "tensor"
-        found: dict[str, list[float]] = {name: [0.0] for name in _RUNGS}
+        found: dict[str, list[float]] = {name: [0.0] for name in RUNGS}
         for width in block.bits:
             if width == 0:
                 constant = float(node_bytes("constant", _FLOAT_BITS, bitmap=False))
-                for name in _RUNGS:
+                for name in RUNGS:
                     found[name].append(constant if name == "dense" else 0.0)
                 continue
             stored = _HALF_BITS if width == _HALF_BITS else _stored(width)
@@ -162,7 +162,7 @@ class FileBytesCost(WeightsCost):
         place = counts[..., self.levels]
         below = place.detach().floor().long().clamp(0, self.bits.shape[1] - 2)
         found = {}
-        for name in _RUNGS:
+        for name in RUNGS:
             rungs = getattr(self, name).expand(*below.shape, -1)
             low, high = (rungs.gather(-1, (below + up)[..., None])[..., 0] for up in (0, 1))
             found[name] = low + (place - below) * (high - low)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latprof.compress.cost._file_bytes import FileBytesCost
+from latprof.compress.cost._file_bytes import RUNGS, FileBytesCost
 from latprof.compress.export import TFLITE_OP_BYTES, TFLITE_SCALE_BYTES, TFLITE_SPARSE_BYTES
 from latprof.compress.space import Option, Quantize, Space
 
@@ -32,7 +32,7 @@ class TfliteBytesCost(FileBytesCost):
     def _ladder(self, option: Option) -> dict[str, list[float]]:
         block = option.block
         assert isinstance(block, Quantize)
-        found: dict[str, list[float]] = {name: [0.0] for name in super()._ladder(option)}
+        found: dict[str, list[float]] = {name: [0.0] for name in RUNGS}
         folded = option.layer.path in self.space.norms.values()
         sparse = TFLITE_OP_BYTES + TFLITE_SPARSE_BYTES
         for width in (*block.bits, _FLOAT_BITS):

@@ -28,6 +28,7 @@ from .tflite import LayoutWarning as LayoutWarning
 from .tflite import check_decoded_once as check_decoded_once
 from .tflite import multiply_codes as multiply_codes
 from .tflite import pack_tflite as pack_tflite
+from .tflite import save_tflite as save_tflite
 
 __all__ = [
     "CHOICES",
@@ -59,5 +60,6 @@ __all__ = [
     "pack_tflite",
     "payload_bytes",
     "save_check",
+    "save_tflite",
     "store_few_bits",
 ]

@@ -1,4 +1,5 @@
 from ._few_bits import multiply_codes as multiply_codes
+from ._file import save_tflite as save_tflite
 from ._int8 import TfliteQuantizer as TfliteQuantizer
 from ._pack import TFLITE_OP_BYTES as TFLITE_OP_BYTES
 from ._pack import TFLITE_SCALE_BYTES as TFLITE_SCALE_BYTES
@@ -19,5 +20,6 @@ __all__ = [
     "multiply_codes",
     "pack_tflite",
     "run_tflite",
+    "save_tflite",
     "write_tflite",
 ]

@@ -35,8 +35,9 @@ def codes_of(weight: Floats) -> Codes | None:
 
 def _steps(rows: Floats) -> tuple[NDArray[np.int64], Floats] | None:
     """As ``steps_of``; exact where that can be."""
-    found = steps_of(rows)
-    return steps_of(rows, _FOLDED) if found is None else found
+    near = steps_of(rows, _FOLDED)
+    exact = None if near is None else steps_of(rows)
+    return near if exact is None else exact
 
 
 def _codes(

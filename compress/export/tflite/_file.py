@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latprof.compress.export._encodings import packed_codes
 from latprof.compress.export._grids import Floats
 from latprof.vocabulary import require
 
-__all__ = ["Codes", "TfliteFile"]
+__all__ = ["Codes", "TfliteFile", "save_tflite"]
 
 _IDENTIFIER = b"TFL3"
 _FLOAT32, _INT4 = 0, 17
@@ -108,9 +109,8 @@ class TfliteFile:
 
     def set_halves(self, tensor: int, values: NDArray[np.int8]) -> None:
         """Of int4, two in a byte, the first in the lower half."""
-        flat = np.pad(values.ravel(), (0, values.size % 2)).view(np.uint8) & _HALF_BYTE
         self.graph.tensors[tensor].type = _INT4
-        self._hold(tensor, flat[0::2] | (flat[1::2] << 4))
+        self._hold(tensor, packed_codes(values.ravel().view(np.uint8) & _HALF_BYTE, 4))
 
     def _hold(self, tensor: int, values: NDArray[Any]) -> None:
         buffer = self.schema.BufferT()
@@ -133,14 +133,19 @@ class TfliteFile:
 
     def save(self) -> None:
         """Write it again, without what nothing reads any more."""
-        flatbuffers = require("flatbuffers", extra="tflite", why="packing a TFLite file")
         read = {t.buffer for graph in self.model.subgraphs for t in graph.tensors}
         read |= {note.buffer for note in self.model.metadata or []}
         for number, buffer in enumerate(self.model.buffers):
             if number not in read:
                 buffer.data = None
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), _IDENTIFIER)
-        part = self.path.with_suffix(".part")  # an interpreter may have the old file in its memory
-        part.write_bytes(bytes(builder.Output()))
-        part.replace(self.path)
+        save_tflite(self.model, self.path)
+
+
+def save_tflite(model: Any, path: Path) -> None:
+    """Write a ModelT of LiteRT's schema."""
+    flatbuffers = require("flatbuffers", extra="tflite", why="writing a .tflite file")
+    builder = flatbuffers.Builder(64 * len(model.buffers) + 4096)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    part = path.with_suffix(".part")  # an interpreter may have an old file in its memory
+    part.write_bytes(bytes(builder.Output()))
+    part.replace(path)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from latprof.devices.agent._clock import Timed, time_calls
 from latprof.workloads import Elementwise, Workload
 
-__all__ = ["Array", "Lost", "NoDevice", "Prepared", "Refused", "Runtime", "fill"]
+__all__ = ["Array", "Lost", "NoDevice", "Prepared", "Refused", "Runtime", "fill", "pack_codes"]
 
 Array = npt.NDArray[Any]
 
@@ -99,3 +99,13 @@ def fill(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:
     """Float32 normals, a short block repeated: quick at any size, no denormals, no overflow."""
     block = np.random.default_rng(seed).standard_normal(4093, dtype=np.float32) * np.float32(scale)
     return np.resize(block, shape)
+
+
+def pack_codes(codes: Array, bits: int) -> Array:
+    """Codes (..., n) that share bytes, the first in the lowest bits: (..., ceil(n * bits / 8))."""
+    each = 8 // bits
+    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    whole = np.pad(codes, fill_up).reshape(*codes.shape[:-1], -1, each)
+    shifts = (np.arange(each) * bits).astype(np.uint8)
+    packed: Array = np.bitwise_or.reduce(whole << shifts, axis=-1)
+    return packed

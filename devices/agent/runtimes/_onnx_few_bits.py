@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from latprof.devices.agent.runtimes._base import Array, Refused, fill
+from latprof.devices.agent.runtimes._base import Refused, fill, pack_codes
 from latprof.devices.agent.runtimes._onnx_model import OnnxGraph
 from latprof.workloads import WEIGHT_BLOCK, MatMul
 
-__all__ = ["ACCURACY_LEVEL", "FEW_BITS_OP", "pack_codes", "write_onnx_few_bits"]
+__all__ = ["ACCURACY_LEVEL", "FEW_BITS_OP", "write_onnx_few_bits"]
 
 #: ONNX Runtime may round each 32 inputs to int8, with a scale of their own. Where it may not (level
 #: 1) it is slower than float32 products but for one row and 4 bits; 2 and 8 bits take 25 times as
@@ -57,13 +57,3 @@ def write_onnx_few_bits(workload: MatMul, accuracy_level: int = ACCURACY_LEVEL) 
     )
     graph.output(out, (*rows, workload.n))
     return graph.serialize()
-
-
-def pack_codes(codes: Array, bits: int) -> Array:
-    """Codes (..., n) that share bytes, the first in the lowest bits: (..., ceil(n * bits / 8))."""
-    each = 8 // bits
-    fill_up = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
-    whole = np.pad(codes, fill_up).reshape(*codes.shape[:-1], -1, each)
-    shifts = (np.arange(each) * bits).astype(np.uint8)
-    packed: Array = np.bitwise_or.reduce(whole << shifts, axis=-1)
-    return packed

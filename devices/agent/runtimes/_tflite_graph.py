@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import flatbuffers
 import numpy as np
 
-from latprof.devices.agent.runtimes._base import Array
+from latprof.devices.agent.runtimes._base import Array, pack_codes
 
 __all__ = ["TfliteGraph"]
 
 _SCHEMA_VERSION = 3
+#: Of FULLY_CONNECTED: the first version with a scale per output; older runtimes refuse the file.
+_OF_CHANNELS = 12
 _TYPES = {"float32": 0, "int32": 2, "int8": 9, "int4": 17}
 # BuiltinOperator: name -> (code, version that takes what is written here).
 _OPS = {
@@ -80,12 +82,10 @@ class TfliteGraph:
         return self._tensor(name, values.shape, values.dtype.name, len(self._buffers) - 1)
 
     def codes(self, steps: Array, scales: Array, bits: int) -> int:
-        """A constant matrix (n, k) of int8 steps in 4 or 8 bits, a scale per row, (n,)."""
-        flat = steps.ravel()
-        if bits < 8:  # two in a byte, the first in the lower half
-            flat = np.pad(flat, (0, flat.size % 2)).view(np.uint8) & 0xF
-            flat = flat[0::2] | (flat[1::2] << 4)
-        self._buffers.append(flat.tobytes())
+        """The weight (n, k) of a linear layer: steps in 4 or 8 bits, a scale per output (n,)."""
+        self._versions["FULLY_CONNECTED"] = _OF_CHANNELS
+        codes = steps.ravel().view(np.uint8) & (2**bits - 1)
+        self._buffers.append(pack_codes(codes.astype(np.uint8), bits).tobytes())
         number = len(self._buffers) - 1
         tensor = self._tensor(f"constant_{number}", steps.shape, f"int{bits}", number)
         self._quantization[tensor] = (scales, np.zeros(scales.size), 0)
@@ -101,15 +101,8 @@ class TfliteGraph:
         shape: tuple[int, ...],
         options: str = "",
         values: dict[str, Any] | None = None,
-        version: int = 0,
     ) -> int:
-        """Add one operator; returns its output, a float32 tensor of ``shape``.
-
-        Args:
-            version: of the operator; 0: that of the float32 one.
-        """
-        if version:
-            self._versions[op] = version
+        """Add one operator; returns its output, a float32 tensor of ``shape``."""
         out = self._tensor(f"{op.lower()}_{len(self._ops)}", shape, "float32")
         self._ops.append((op, inputs, out, options, values or {}))
         return out

@@ -54,14 +54,13 @@ class Int8Graph(TfliteGraph):
         shape: tuple[int, ...],
         options: str = "",
         values: dict[str, Any] | None = None,
-        version: int = 0,
     ) -> int:
         if op in ("RSQRT", "SQUARED_DIFFERENCE"):
             raise Refused("layer_norm in int8: converters leave it in float32")
         if op in _WEIGHTED:
             self._store(inputs[1], _WEIGHTED[op])
             self._store_bias(inputs[2], self._scales(inputs[0]) * self._scales(inputs[1]))
-        out = super().op(op, inputs, shape, options, values, version)
+        out = super().op(op, inputs, shape, options, values)
         if op in _FIXED:
             scale, zero = _FIXED[op]
             self._quantization[out] = (np.array([scale]), np.array([zero]), 0)

@@ -23,8 +23,6 @@ _SAME, _RELU6 = 0, 3
 _WEIGHT_BITS = (4, 8)
 #: What is measured of them, for a table's provenance.
 FEW_BITS_OP = "FULLY_CONNECTED of floats and codes, a scale per output, inputs rounded to int8"
-#: Of FULLY_CONNECTED: the first version with a scale per output; older runtimes refuse the file.
-_OF_CHANNELS = 12
 
 _UNARY = {
     "gelu": ("GELU", "Gelu"),
@@ -137,7 +135,7 @@ def _few_bits(graph: TfliteGraph, w: MatMul, x: int) -> int:
     operands = [x, graph.codes(steps, scales, w.weight_bits), graph.constant(fill((w.n,)))]
     options = {"asymmetric_inputs": True}
     shape = (w.batch * w.m, w.n)
-    return graph.op("FULLY_CONNECTED", operands, shape, "FullyConnected", options, _OF_CHANNELS)
+    return graph.op("FULLY_CONNECTED", operands, shape, "FullyConnected", options)
 
 
 def _elementwise(graph: TfliteGraph, w: Elementwise, x: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latprof.compress.export import save_tflite
 from latprof.errors import ModelLoadError
 from latprof.vocabulary import require
 
@@ -154,10 +155,7 @@ class TfliteEdit(_Graph):
         self.set_shape(tensor, value.shape)
 
     def save(self, path: Path) -> Path:
-        flatbuffers = require("flatbuffers", extra="tflite", why="writing a .tflite file")
-        builder = flatbuffers.Builder(len(self.model.buffers) * 64 + 4096)
-        builder.Finish(self.model.Pack(builder), _IDENTIFIER)
-        path.write_bytes(bytes(builder.Output()))
+        save_tflite(self.model, path)
         return path
 
 
