@@ -161,7 +161,8 @@ def run_all(o: argparse.Namespace) -> None:
         train_set, test_set = (sentences(o.data, part, o.sentences) for part in PARTS)
         bench = Bench(o, device, train_set, test_set, fit(table_of(o, device)))
         for seed, budget, method in cells:
-            named = {"seed": seed, "budget": budget, "method": method, "sentences": o.sentences}
+            named = {"seed": seed, "budget": budget, "method": method}
+            named |= {"sentences": o.sentences, "precision": o.precision}
             add_rows(o.rows, named, run, bench, seed, budget, method)
 
 
@@ -176,8 +177,8 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     settings = Settings(
         budget=budget,
         blocks=(Prune(), LowRank()) if method in _FACTORING else (Prune(),),
-        masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5),
-        fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr),
+        masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5, precision=o.precision),
+        fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr, precision=o.precision),
         seed=seed,
     )
     small = _TRAINED[method](Job(bench, deployment, model, settings, train_set))
@@ -274,9 +275,9 @@ def trained(job: Job, small: nn.Module) -> nn.Module:
 
 def original(o: argparse.Namespace, sentences: Sentences, seed: int) -> nn.Module:
     """The fine-tuned network of a seed, which all methods start from."""
-    path = o.folder / f"original-{seed}-{o.sentences}.pt"
+    path = o.folder / f"original-{seed}-{o.sentences}-{o.precision}.pt"
     torch.manual_seed(seed)
-    settings = TrainSettings(o.original_epochs, lr=o.lr)
+    settings = TrainSettings(o.original_epochs, lr=o.lr, precision=o.precision)
     return trained_once(untrained(), path, sentences, settings, seed=seed)
 
 
@@ -331,7 +332,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     table = pd.DataFrame(rows)
     table["lost"] = 100 * (table["original_accuracy"] - table["accuracy"])
     table["faster"] = 1 / table["latency"]
-    grouped = table.groupby(["budget", "method"], sort=False)
+    grouped = table.groupby(["sentences", "precision", "budget", "method"], sort=False)
     means = grouped[["accuracy", "lost", "macs", "latency", "faster"]].mean()
     means["seeds"] = grouped["seed"].nunique()
     means["least lost"], means["most lost"] = grouped["lost"].min(), grouped["lost"].max()
@@ -353,6 +354,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--threads", type=int, default=1, help="of training")
+    parser.add_argument("--precision", default="no", choices=["no", "bf16"], help="of training")
     parser.add_argument("--rows", type=Path, default=_ROWS)
     parser.add_argument("--only-report", action="store_true")
     return parser.parse_args()
