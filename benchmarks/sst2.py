@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+import versus_methods
 from _json_rows import add_rows, read_rows
 from _minilm import minilm, published
 from _originals import trained_once
@@ -230,24 +231,35 @@ def _of_length(tensor: Tensor) -> Tensor:
 
 
 def by_uniform_width(job: Job) -> nn.Module:
-    """Every group by the same share: the widest within the budget, by the surrogate or MACs."""
+    """Every group by the same share: the widest that measures within the budget, or has as few
+    MACs."""
     graph = trace(job.model, example()).aligned(Prune().divisor)
+
+    def thin(share: float) -> nn.Module:
+        counts = largest(job.model, graph, thinned(Space(graph), share))
+        return shrink(job.model, graph, counts)
+
     kind, _, share = job.settings.budget.rpartition("=")
-    limit = float(share.rstrip("%")) / 100
+    if kind == "macs":
+        limit = float(share.rstrip("%")) / 100 * _macs(job.model)
+        return trained(job, thin(_widest(lambda share: _macs(thin(share)) <= limit)))
+    measured = versus_methods.Job(
+        job.deployment, job.model, job.bench.surrogate, job.settings, job.sentences, Path()
+    )
+    return trained(job, versus_methods.slowest(measured, thin))
 
-    def cost(counts: list[int] | None) -> float:
-        workloads = graph.workloads(counts)
-        if kind == "macs":
-            return float(sum(w.macs for w in workloads))
-        return float(job.bench.surrogate.predict_model(workloads).latency_s)
 
+def _macs(model: nn.Module) -> int:
+    return trace(model, example()).stats().macs
+
+
+def _widest(fits: Callable[[float], bool]) -> float:
+    """The largest share that fits, to 1/512."""
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        within = cost(thinned(Space(graph), middle)) <= limit * cost(None)
-        low, high = (middle, high) if within else (low, middle)
-    counts = thinned(Space(graph), low)
-    return trained(job, shrink(job.model, graph, largest(job.model, graph, counts)))
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def by_three_layers(job: Job) -> nn.Module:

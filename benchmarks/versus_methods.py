@@ -54,6 +54,7 @@ __all__ = [
     "chosen_by",
     "from_file",
     "prune_globally",
+    "slowest",
 ]
 
 _TRIES = 8
@@ -229,7 +230,7 @@ def uniform(job: Job) -> Thin:
     def thin(share: float) -> nn.Module:
         return shrink(job.model, graph, largest(job.model, graph, thinned(Space(graph), share)))
 
-    return _trained(job, _slowest(job, thin))
+    return _trained(job, slowest(job, thin))
 
 
 def whole(job: Job) -> Thin:
@@ -247,7 +248,7 @@ def torch_pruning(job: Job) -> Thin:
         smallest_s = job.predicted_s(prune_globally(job, 1.0, multiple))
         if smallest_s <= AIM * job.share * full_s:
             break
-    small = _slowest(job, lambda share: prune_globally(job, 1 - share, multiple))
+    small = slowest(job, lambda share: prune_globally(job, 1 - share, multiple))
     return replace(_trained(job, small), facts={"round_to": multiple})
 
 
@@ -271,7 +272,7 @@ def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
     return small
 
 
-def _slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
+def slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
     """The slowest network found within the budget, and found once."""
     chosen = job.deployment.folder / "chosen.json"
     if not chosen.is_file():
