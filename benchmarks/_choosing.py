@@ -24,7 +24,7 @@ from latprof import Compressor
 from latprof.compress import Block, Method, TensorBatches, TrainSettings, train
 from latprof.zoo import ResNet, fashion_mnist, mobilenet_v3_small
 
-__all__ = ["NETWORKS", "Original", "compressor", "originals", "train_on", "with_networks"]
+__all__ = ["NETWORKS", "Original", "Study", "compressor", "originals", "train_on", "with_networks"]
 
 
 def lenet() -> nn.Module:
@@ -36,6 +36,19 @@ def lenet() -> nn.Module:
 
 def resnet20() -> nn.Module:
     return ResNet((3, 3, 3), 1, width=16)
+
+
+def vgg16_half() -> nn.Module:
+    """VGG-16 (arXiv:1409.1556) as it is used on CIFAR-10, each layer half as wide."""
+    layers: list[nn.Module] = []
+    before = 3
+    for width, depth in ((32, 2), (64, 2), (128, 3), (256, 3), (256, 3)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU(inplace=True)]
+            before = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before, 10))
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,13 @@ NETWORKS = {
         TrainSettings(12, lr=4e-3),
         TrainSettings(4, lr=2e-3, final=0.5),
         TrainSettings(2, lr=2e-3),
+    ),
+    "vgg16_half": Study(
+        vgg16_half,
+        "cifar10",
+        TrainSettings(12, lr=2e-3),
+        TrainSettings(4, lr=1e-3, final=0.5),
+        TrainSettings(2, lr=1e-3),
     ),
     "mobilenet_v3_small": Study(
         lambda: mobilenet_v3_small()[0],

