@@ -62,9 +62,9 @@ _VERY_GOOD = 0.02
 #: errors of a few hundred rows tell no nearer which of them errs less on other rows.
 _AVERAGE = 0.98
 
-#: A law is fitted to at most this many rows of a kind of op, drawn at random, and where a table has
-#: more than so many in all to its part of them; a Gaussian process costs their cube. As many of the
-#: others as this score it.
+#: A law is chosen by at most this many rows of a kind of op, drawn at random, and where a table has
+#: more than so many in all by its part of them; then it takes all. As many of the others as this
+#: score it.
 _MAX_ROWS, _MAX_IN_ALL, _MAX_SCORED = 3000, 9000, 2000
 
 
@@ -80,9 +80,10 @@ def fit(
         surrogate = fit(LatencyTable.load("local.parquet"))
         surrogate.predict([Conv2d(14, 14, 64, 128)]).latency_s  # (1,) seconds
 
-    Of more than 3,000 rows of one kind of op, or 9,000 in all, it takes a random part; the other
-    rows score it. Linear algebra runs on one thread, for matrices are small and threads that wait
-    for each other on a busy machine take twenty times as long.
+    Of more than 3,000 rows of one kind of op, or 9,000 in all, a random part chooses the law, which
+    then takes all rows and reads each prediction off the nearest of them. Linear algebra runs on
+    one thread, for matrices are small and threads that wait for each other on a busy machine take
+    twenty times as long.
 
     Args:
         method: one of METHODS; ``auto`` takes each label's best by cross-validation.
@@ -220,9 +221,13 @@ class _Kinds:
             return law, cross_validate(law, shapes, latency_s, seed=self.seed)
         order = np.random.default_rng(self.seed).permutation(len(shapes))
         known, others = order[:limit], order[limit : limit + _MAX_SCORED]
-        law = law_of(shapes[known], latency_s[known])
-        predicted_s, spread = law.latency_s(shapes[others]), law.spread(shapes[others])
-        return law, HeldOut(others, predicted_s, latency_s[others], spread, limit)
+        law = scored = law_of(shapes[known], latency_s[known])
+        if law.takes_many_rows:
+            known = np.setdiff1d(order, others)
+            scored = law.refit(shapes[known], latency_s[known])
+            law = law.refit(shapes, latency_s)
+        predicted_s, spread = scored.latency_s(shapes[others]), scored.spread(shapes[others])
+        return law, HeldOut(others, predicted_s, latency_s[others], spread, len(known))
 
     def _law(self, method: str, label: str, shapes: Shapes, latency_s: Floats) -> Law:
         if method == "tile":

@@ -199,10 +199,11 @@ class Surrogate:
         fit = self.labels.get(label)
         if fit is None:
             return self.fallback.latency_s(shapes), FEW_WIDTHS[0] * self.fallback.spread(shapes)
-        width = fit.width * fit.law.spread(shapes)
+        latency_s, spread = fit.law.with_spread(shapes)
+        width = fit.width * spread
         if fit.held_out is not None:
             width = np.minimum(width, np.log(_MAX_FACTOR))
-        return fit.law.latency_s(shapes), width
+        return latency_s, width
 
     def _warnings(self, label: str, shapes: Shapes, factor: float) -> list[str]:
         """Args:

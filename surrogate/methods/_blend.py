@@ -40,6 +40,10 @@ class BlendLaw(Law):
     def spread(self, shapes: Shapes) -> Floats:
         return averaged([law.spread(shapes) for law in self.parts])
 
+    def with_spread(self, shapes: Shapes) -> tuple[Floats, Floats]:
+        latencies, spreads = zip(*(law.with_spread(shapes) for law in self.parts), strict=True)
+        return averaged(list(latencies)), averaged(list(spreads))
+
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         """Of the first part, whose steps are the sharper."""
         return self.parts[0].knots(member, axis, limit)

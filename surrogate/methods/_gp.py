@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 
 from latprof.surrogate._shapes import Floats
+from latprof.surrogate.methods._neighbors import Singles, krige
 
 __all__ = ["GaussianProcess", "matern"]
 
 #: Hyperparameters are chosen on this many rows; all rows are conditioned on.
 _HYPER_ROWS = 256
+#: Of more rows than this, a prediction is made from the nearest alone, and hyperparameters are
+#: chosen by neighborhoods of so many.
+_EXACT_ROWS, _NEIGHBORHOOD = 1000, 16
+#: Shares of the likeliest noise that are tried on so many rows.
+_NOISES, _SCORED_ROWS = (1.0, 0.3, 0.1, 0.03), 400
 _ITERATIONS, _REFINING = 60, 6
 _JITTER = 1e-9
 
@@ -26,38 +34,29 @@ class GaussianProcess:
         k = a0^2 M(x; l0) + a1^2 M(x; l1) M(p; s)        M: Matern-5/2, one length per feature.
 
     x are smooth features (N, D). p are phase features (N, P): their effect may change with x,
-    and is shared by near sizes.
+    and is shared by near sizes. Of many rows, a prediction is made from the nearest alone.
 
     Args:
         theta: (3 + 2 D + P,) logs of a0, a1, l0, l1, s, noise.
-        alpha: (N,) weights of the training rows.
-        root: (N, N) lower Cholesky factor of the training covariance.
+        y: (N,) what was observed.
     """
-
-    #: What follows from the rest, and is not kept.
-    DERIVED: ClassVar = ("root",)
 
     x: Floats
     p: Floats
     theta: Floats
-    alpha: Floats
-    root: Floats
-
-    @classmethod
-    def restored(cls, x: Floats, p: Floats, theta: Floats, alpha: Floats) -> Self:
-        """From what is kept of it."""
-        return cls(x, p, theta, alpha, _root(x, p, theta))
+    y: Floats
 
     @classmethod
     def fit(cls, x: Floats, p: Floats, y: Floats, *, seed: int) -> Self:
         """Maximum a posteriori hyperparameters, then condition on every row."""
         theta = cls._chosen(x, p, y, _prior(x.shape[1], p.shape[1])[0], _ITERATIONS, seed)
-        return cls.conditioned(x, p, y, theta)
+        return cls(x, p, theta, y)._with_best_noise(seed)
 
     def refit(self, x: Floats, p: Floats, y: Floats, *, seed: int = 0) -> Self:
         """Conditioned on other rows, the hyperparameters moved to where these want them: kept, they
         would know the rows that they are to be scored by."""
-        return self.conditioned(x, p, y, self._chosen(x, p, y, self.theta, _REFINING, seed))
+        theta = self._chosen(x, p, y, self.theta, _REFINING, seed)
+        return type(self)(x, p, theta, y)._with_best_noise(seed)
 
     @classmethod
     def _chosen(
@@ -65,9 +64,7 @@ class GaussianProcess:
     ) -> Floats:
         from scipy.optimize import Bounds, minimize  # loads slowly, and a kept fit does without
 
-        rows = np.arange(len(y))
-        if len(y) > _HYPER_ROWS:
-            rows = np.random.default_rng(seed).choice(len(y), _HYPER_ROWS, replace=False)
+        rows = cls(x, p, start, y)._telling_rows(np.random.default_rng(seed))
         mean, sd = _prior(x.shape[1], p.shape[1])
         result = minimize(
             _negative_log_posterior,
@@ -80,52 +77,125 @@ class GaussianProcess:
         )
         return np.asarray(result.x)
 
-    @classmethod
-    def conditioned(cls, x: Floats, p: Floats, y: Floats, theta: Floats) -> Self:
-        """On rows (x, p) of residuals y, at hyperparameters ``theta``."""
-        root = _root(x, p, theta)
-        return cls(x, p, theta, cho_solve((root, True), y), root)
+    def _with_best_noise(self, seed: int) -> Self:
+        """Of many rows, the noise by which some of them are predicted best without themselves: a
+        few jumps that no kernel follows make the likeliest noise too large for all others."""
+        if len(self.y) <= _EXACT_ROWS:
+            return self
+        some = np.random.default_rng(seed).choice(len(self.y), _SCORED_ROWS, replace=False)
+        errors = {}
+        for share in _NOISES:
+            theta = self.theta + np.log(share) * (np.arange(len(self.theta)) == len(self.theta) - 1)
+            quieter = replace(self, theta=theta)
+            mean, _ = quieter._kriged(self.x[some], self.p[some], skipped=1)
+            errors[float(np.abs(self.y[some] - mean).mean())] = quieter
+        return errors[min(errors)]
+
+    def _telling_rows(self, generator: np.random.Generator) -> NDArray[np.intp]:
+        """Rows that hyperparameters are chosen by: drawn at random; of many, some neighborhoods,
+        for predictions are made within such."""
+        n = len(self.y)
+        if n <= _HYPER_ROWS:
+            return np.arange(n)
+        if n <= _EXACT_ROWS:
+            return generator.choice(n, _HYPER_ROWS, replace=False)
+        some = generator.choice(n, _HYPER_ROWS // _NEIGHBORHOOD, replace=False)
+        _, near = self._tree.query(self._tree.data[some], k=_NEIGHBORHOOD)
+        return np.unique(near)
 
     def fantasize(self, x: Floats, p: Floats) -> Self:
         """With rows (x, p) added that hold what is predicted: the same mean, a smaller variance."""
-        known = _kernel(self.x, self.p, x, p, self.theta)
-        side = solve_triangular(self.root, known, lower=True)
-        corner = _kernel(x, p, x, p, self.theta) - side.T @ side
-        corner[np.diag_indices_from(corner)] += np.exp(2 * self.theta[-1]) + _JITTER
-        n, more = known.shape
-        root = np.zeros((n + more, n + more))
-        root[:n, :n], root[n:, :n], root[n:, n:] = self.root, side.T, cholesky(corner, lower=True)
-        alpha = np.concatenate([self.alpha, np.zeros(more)])
-        stack = (np.concatenate([self.x, x]), np.concatenate([self.p, p]))
-        return type(self)(*stack, self.theta, alpha, root)
+        y = np.concatenate([self.y, self.mean(x, p)])
+        rows = np.concatenate([self.x, x]), np.concatenate([self.p, p])
+        return type(self)(*rows, self.theta, y)
 
     def mean(self, x: Floats, p: Floats) -> Floats:
         """(M,) posterior mean."""
-        return np.asarray(_kernel(x, p, self.x, self.p, self.theta) @ self.alpha)
+        if len(self.y) > _EXACT_ROWS:
+            return self.posterior(x, p)[0]
+        return np.asarray(_kernel(x, p, self.x, self.p, self.theta) @ self._alpha)
 
     def sd(self, x: Floats, p: Floats) -> Floats:
         """(M,) posterior standard deviation of an observation, noise included."""
-        explained = solve_triangular(
-            self.root, _kernel(self.x, self.p, x, p, self.theta), lower=True
-        )
-        total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
-        return np.asarray(np.sqrt(np.maximum(total - (explained**2).sum(axis=0), _JITTER)))
+        return self.posterior(x, p)[1]
+
+    def posterior(self, x: Floats, p: Floats) -> tuple[Floats, Floats]:
+        """``mean`` and ``sd``."""
+        if len(self.y) > _EXACT_ROWS:
+            mean, fall = self._kriged(x, p)
+        else:
+            known = _kernel(self.x, self.p, x, p, self.theta)
+            mean = np.asarray(known.T @ self._alpha)
+            fall = (solve_triangular(self._root, known, lower=True) ** 2).sum(axis=0)
+        return mean, np.asarray(np.sqrt(np.maximum(self._total - fall, _JITTER)))
 
     def variance_reduction(self, x: Floats, p: Floats, y: Floats, q: Floats) -> Floats:
         """(C, R) fall of the posterior variance at rows (y, q), were a row (x, p) observed."""
-        at_x = solve_triangular(self.root, _kernel(self.x, self.p, x, p, self.theta), lower=True)
-        at_y = solve_triangular(self.root, _kernel(self.x, self.p, y, q, self.theta), lower=True)
+        at_x = solve_triangular(self._root, _kernel(self.x, self.p, x, p, self.theta), lower=True)
+        at_y = solve_triangular(self._root, _kernel(self.x, self.p, y, q, self.theta), lower=True)
         covariance = _kernel(x, p, y, q, self.theta) - at_x.T @ at_y
-        total = np.exp(2 * self.theta[[0, 1, -1]]).sum()
-        variance = np.maximum(total - (at_x**2).sum(axis=0), _JITTER)
+        variance = np.maximum(self._total - (at_x**2).sum(axis=0), _JITTER)
         return np.asarray(covariance**2 / variance[:, None])
 
+    @cached_property
+    def _root(self) -> Floats:
+        """(N, N) lower Cholesky factor of the rows' covariance."""
+        covariance = _kernel(self.x, self.p, self.x, self.p, self.theta)
+        covariance[np.diag_indices_from(covariance)] += self._noise
+        return np.asarray(cholesky(covariance, lower=True))
 
-def _root(x: Floats, p: Floats, theta: Floats) -> Floats:
-    """(N, N) lower Cholesky factor of the covariance of these rows."""
-    covariance = _kernel(x, p, x, p, theta)
-    covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[-1]) + _JITTER
-    return np.asarray(cholesky(covariance, lower=True))
+    @cached_property
+    def _alpha(self) -> Floats:
+        """(N,) weights of the rows."""
+        return np.asarray(cho_solve((self._root, True), self.y))
+
+    @property
+    def _noise(self) -> float:
+        """Variance of an observation of what is known."""
+        return float(np.exp(2 * self.theta[-1])) + _JITTER
+
+    @property
+    def _total(self) -> float:
+        """Variance of an observation of which nothing is known."""
+        return float(np.exp(2 * self.theta[[0, 1, -1]]).sum())
+
+    def _kriged(self, x: Floats, p: Floats, skipped: int = 0) -> tuple[Floats, Floats]:
+        rows, at = np.concatenate([self.x, self.p], 1), np.concatenate([x, p], 1)
+        given = (rows, self.y, at, self._covariance, self._noise, skipped)
+        return krige(self._tree, self._scale, *given)
+
+    @cached_property
+    def _scale(self) -> Floats:
+        """(D + P,) by which rows are to be multiplied for their distance to tell how alike they
+        are: from the kernel's curvature where two rows meet."""
+        (smooth, phased), l0, l1, s = _split(self.theta, self.x.shape[1])
+        curvature = [smooth**2 / l0**2 + phased**2 / l1**2, phased**2 / s**2]
+        return np.asarray(np.sqrt(np.concatenate(curvature)))
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import cKDTree  # loads slowly
+
+        return cKDTree(np.concatenate([self.x, self.p], 1) * self._scale)
+
+    def _covariance(self, rows: Singles) -> Singles:
+        """(B, K, D + P) to the covariance of each K rows, (B, K, K), without noise."""
+        d = self.x.shape[1]
+        (smooth, phased), *lengths = (v.astype(np.float32) for v in _split(self.theta, d))
+        l0, l1, s = lengths
+        covariance = phased**2 * matern(_apart(rows[..., :d] / l1))
+        if self.p.shape[1]:
+            covariance *= matern(_apart(rows[..., d:] / s))
+        covariance += smooth**2 * matern(_apart(rows[..., :d] / l0))
+        return np.asarray(covariance)
+
+
+def _apart(rows: Singles) -> Singles:
+    """(B, K, F) to squared distances (B, K, K)."""
+    squares = (rows**2).sum(2)
+    products = rows @ rows.transpose(0, 2, 1)
+    apart = squares[:, :, None] + squares[:, None] - 2 * products
+    return np.asarray(np.maximum(apart, np.float32(0)))
 
 
 def _split(theta: Floats, d: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -144,10 +214,10 @@ def _kernel(x: Floats, p: Floats, y: Floats, q: Floats, theta: Floats) -> Floats
     return np.asarray(smooth + phased)
 
 
-def matern(squares: Floats) -> Floats:
+def matern(squares: Floats | Singles) -> Any:
     """Matern 5/2 at squared distances, in lengths."""
     d = np.sqrt(5 * squares)
-    return np.asarray((1 + d + d * d / 3) * np.exp(-d))
+    return (1 + d + d * d / 3) * np.exp(-d)
 
 
 def _squares(x: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
 from latprof.surrogate._shapes import Floats, Shapes
 from latprof.workloads import Workload
@@ -23,6 +23,9 @@ class Law(ABC):
     #: Knots per axis that a gradient is drawn through at most; beyond, every second is left out.
     max_knots: int = 48
 
+    #: Whether ``refit`` costs little with ten thousands of rows.
+    takes_many_rows: ClassVar[bool] = False
+
     @classmethod
     @abstractmethod
     def fit(cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0) -> Self:
@@ -39,6 +42,10 @@ class Law(ABC):
     @abstractmethod
     def spread(self, shapes: Shapes) -> Floats:
         """(N,) how unsure the law is of each op relative to the others; any common unit."""
+
+    def with_spread(self, shapes: Shapes) -> tuple[Floats, Floats]:
+        """Both at once, for laws that compute them together."""
+        return self.latency_s(shapes), self.spread(shapes)
 
     @abstractmethod
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:

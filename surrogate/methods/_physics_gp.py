@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class PhysicsGPLaw(Law):
     line: Floats
     residual: GaussianProcess
 
+    takes_many_rows: ClassVar[bool] = True
+
     @classmethod
     def fit(
         cls,
@@ -74,18 +76,30 @@ class PhysicsGPLaw(Law):
         return type(self)(bases, self.names, center, scale, line, residual)
 
     def latency_s(self, shapes: Shapes) -> Floats:
-        x, physical = _features(self.bases, self.names, shapes)
-        straight = physical + self.line[0] + (x - self.center) / self.scale @ self.line[1:]
-        moved = self.residual.mean(x, np.zeros((len(x), 0)))
-        return np.asarray(np.exp(straight + np.clip(moved, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL)))
+        x, straight = self._straight(shapes)
+        return _moved(straight, self.residual.mean(x, np.zeros((len(x), 0))))
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
-        x, _ = _features(self.bases, self.names, shapes)
-        return np.hypot(self.residual.sd(x, np.zeros((len(x), 0))), SESSION)
+        return self.with_spread(shapes)[1]
+
+    def with_spread(self, shapes: Shapes) -> tuple[Floats, Floats]:
+        x, straight = self._straight(shapes)
+        mean, sd = self.residual.posterior(x, np.zeros((len(x), 0)))
+        return _moved(straight, mean), np.hypot(sd, SESSION)
+
+    def _straight(self, shapes: Shapes) -> tuple[Floats, Floats]:
+        """(N, D) features, and (N,) the log latency without the residual."""
+        x, physical = _features(self.bases, self.names, shapes)
+        return x, physical + self.line[0] + (x - self.center) / self.scale @ self.line[1:]
 
     def knots(self, member: Workload, axis: int, limit: int) -> Floats:
         return tile_knots(self, member, axis, limit)
+
+
+def _moved(log_s: Floats, residual: Floats) -> Floats:
+    """(N,) seconds."""
+    return np.asarray(np.exp(log_s + np.clip(residual, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL)))
 
 
 def _bases(

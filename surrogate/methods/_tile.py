@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -73,6 +73,8 @@ class TileLaw(Law):
     smooth: tuple[str, ...]
     residual: GaussianProcess
 
+    takes_many_rows: ClassVar[bool] = True
+
     @classmethod
     def fit(
         cls, shapes: Shapes, latency_s: Floats, *, seed: int = 0, waves: WaveBase | None = None
@@ -98,18 +100,23 @@ class TileLaw(Law):
         """The residual of these rows alone, by this law's base and hyperparameters."""
         x, p = _features(shapes, self.smooth, self.base)
         y = self.base.log_residual(shapes, latency_s)
-        return replace(self, residual=GaussianProcess.conditioned(x, p, y, self.residual.theta))
+        return replace(self, residual=replace(self.residual, x=x, p=p, y=y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
-        moved = self.residual.mean(*_features(shapes, self.smooth, self.base))
-        return np.asarray(
-            self.base.latency_s(shapes)
-            * np.exp(np.clip(moved, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL))
-        )
+        return self._moved(shapes, self.residual.mean(*_features(shapes, self.smooth, self.base)))
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
-        return np.hypot(self.residual.sd(*_features(shapes, self.smooth, self.base)), SESSION)
+        return self.with_spread(shapes)[1]
+
+    def with_spread(self, shapes: Shapes) -> tuple[Floats, Floats]:
+        mean, sd = self.residual.posterior(*_features(shapes, self.smooth, self.base))
+        return self._moved(shapes, mean), np.hypot(sd, SESSION)
+
+    def _moved(self, shapes: Shapes, residual: Floats) -> Floats:
+        """(N,) seconds: the base, moved by the residual."""
+        moved = np.clip(residual, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL)
+        return np.asarray(self.base.latency_s(shapes) * np.exp(moved))
 
     def variance_reduction(self, candidates: Shapes, references: Shapes) -> Floats:
         """(C, R) by how much the variance of each reference's log latency falls when a candidate is
@@ -153,6 +160,7 @@ def log_sizes(shapes: Shapes) -> dict[str, Floats]:
         "depth": np.maximum(shapes.depth, 1.0),
         "width": shapes.width,
         "batch": shapes.batch,
+        "read": shapes.read,
     }
     if not shapes.tied:
         columns |= {"c_in": shapes.c_in, "groups": shapes.groups}

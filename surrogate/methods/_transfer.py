@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class TransferLaw(Law):
     center: Floats
     line: Floats
     residual: GaussianProcess
+
+    takes_many_rows: ClassVar[bool] = True
 
     @classmethod
     def fit(
