@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from latprof.workloads import (
     DTYPE_BYTES,
     WEIGHT_BLOCK,
+    Attention,
     Conv2d,
     Elementwise,
     MatMul,
@@ -150,6 +151,7 @@ def _constants(w: Workload, c_out: Floats) -> Floats:
     """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (12, len(c_out))."""
     batch = 1 if "batch" in w.channel_fields else w.batch
     columns_apart = w.n if isinstance(w, MatMul) and not w.weights else 0
+    columns_apart = w.head_dim if isinstance(w, Attention) else columns_apart
     sizes = (DTYPE_BYTES[w.dtype], batch, w.tied, columns_apart)
     rows = [*_per_family(w), *_on_the_map(w), *sizes]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
@@ -166,6 +168,10 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
         if not w.weights:  # one matrix product per channel, like a depthwise convolution
             return w.m * w.k + w.k * w.n, w.m * w.n, w.k, 1, 1, 0
         return w.batch * w.m, w.batch * w.m, 1, 1, 1, _weight_share(w)
+    if isinstance(w, Attention):  # of a head: two products, as one of the keys that a query sees
+        out = w.batch * w.queries * w.head_dim
+        read = 1 + 2 * w.keys_read / (w.queries * w.heads_per_kv)
+        return out, out, 2 * w.pairs / w.queries, 1, read, 0
     if isinstance(w, Pool):
         return w.batch * w.h * w.w, w.batch * w.h_out * w.w_out, 0, 1, 1, 0
     if isinstance(w, Elementwise):

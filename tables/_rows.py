@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latprof.errors import LatprofError, TableError
 from latprof.tables._data import ModelMeasurement, TableData
 from latprof.vocabulary import Measurement, Target, Timing
-from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.workloads import KINDS, Attention, MatMul
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +27,16 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 #      written as 3, for it holds nothing that version 3 has not.
 #   5  rows of donors, which are tables of other targets: their row is ``donor``, and their name is
 #      the donor's place in the header's ``donors``; only of tables that have some.
-FORMAT_VERSION = 5
+#   6  attention as one op; only of tables that have some.
+FORMAT_VERSION = 6
 
 #: The largest size that a field of a workload may have: the most that 32 bits hold.
 _MAX_SIZE = 2**31 - 1
 
-_KINDS: tuple[type[Workload], ...] = (Conv2d, MatMul, Elementwise, Pool)
-
 #: column -> type, over every kind of workload; a row leaves the others' columns empty.
 WORKLOAD_COLUMNS: dict[str, type] = {"kind": str} | {
     f.name: {"int": int, "str": str, "bool": bool}[str(f.type)]
-    for kind in _KINDS
+    for kind in KINDS.values()
     for f in dataclasses.fields(kind)
 }
 
@@ -69,10 +68,12 @@ def header(table: TableData) -> dict[str, Any]:
 
 def _version(table: TableData) -> int:
     """The oldest that holds all of the table: what does not know it must not misread it."""
+    ops = [m.workload for part in (table, *table.donors) for m in part.measurements]
+    ops += [w for m in table.models for w in m.workloads]
+    if any(isinstance(w, Attention) for w in ops):
+        return 6
     if table.donors:
         return 5
-    ops = [m.workload for m in table.measurements]
-    ops += [w for m in table.models for w in m.workloads]
     few_bits = any(isinstance(w, MatMul) and w.weight_bits for w in ops)
     return 4 if few_bits else 3
 

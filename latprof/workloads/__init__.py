@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latprof.workloads._attention import Attention
 from latprof.workloads._conv2d import Conv2d
 from latprof.workloads._conv_shapes import conv_transpose_workload, conv_workload
 from latprof.workloads._elementwise import ELEMENTWISE_OPS, Elementwise
@@ -19,6 +20,7 @@ __all__ = [
     "POOL_OPS",
     "WEIGHT_BITS",
     "WEIGHT_BLOCK",
+    "Attention",
     "Conv2d",
     "Elementwise",
     "MatMul",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latprof.errors import UsageError
+from latprof.workloads._attention import Attention
 from latprof.workloads._conv2d import Conv2d
 from latprof.workloads._elementwise import Elementwise
 from latprof.workloads._matmul import MatMul
@@ -16,7 +17,9 @@ from latprof.workloads._workload import Workload
 __all__ = ["KINDS", "workload_from_dict"]
 
 #: Every kind of workload, by its name.
-KINDS: dict[str, type[Workload]] = {c.kind: c for c in (Conv2d, MatMul, Elementwise, Pool)}
+KINDS: dict[str, type[Workload]] = {
+    c.kind: c for c in (Conv2d, MatMul, Elementwise, Pool, Attention)
+}
 
 
 def workload_from_dict(data: Mapping[str, Any]) -> Workload:

@@ -7,6 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from latprof.tables._table import LatencyTable
+from latprof.tables.formats._aiconfigurator_attention import (
+    ATTENTION,
+    ATTENTION_COLUMNS,
+    add_attention,
+)
 from latprof.tables.formats._collect import (
     Collected,
     by_text,
@@ -27,15 +32,19 @@ _COLUMNS = ("gemm_dtype", "m", "n", "k", "latency")
 def import_aiconfigurator(
     path: Path, target: Target | None = None, *, dtype: str | None = None
 ) -> LatencyTable:
-    """Matrix products: CSV or Parquet with ``gemm_dtype``, ``m``, ``n``, ``k`` and ``latency`` in
-    milliseconds, and ``device``, ``framework``, ``version`` and ``kernel_source``, which the target
-    is made of.
+    """Matrix products, or attention: CSV or Parquet with ``gemm_dtype``, ``m``, ``n``, ``k`` and
+    ``latency`` in milliseconds, and ``device``, ``framework``, ``version`` and ``kernel_source``,
+    which the target is made of.
 
         device,framework,version,op_name,kernel_source,gemm_dtype,m,n,k,latency
         NVIDIA L40S,VLLM,0.24.0,gemm,torch.nn.functional.linear,bfloat16,128,4096,4096,0.05
 
-    Types that no workload has (fp8, fp8_block, nvfp4) and operations that are no matrix product
-    are counted and left out.
+    Where ``op_name`` is ``context_attention`` or ``generation_attention`` the columns are
+    ``batch_size``, ``isl``, ``step``, ``num_heads``, ``num_key_value_heads``, ``head_dim``,
+    ``attn_dtype`` and ``latency``, and ``window_size`` and ``kv_cache_dtype`` where there are some.
+
+    Types that no workload has (fp8, fp8_block, nvfp4) and other operations are counted and left
+    out.
 
     Args:
         target: instead of the file's own.
@@ -48,11 +57,15 @@ def import_aiconfigurator(
         require_dtype(dtype)
     frame = read_columns(path, ["latency"])
     found = Collected(path)
+    kept = []
     if "op_name" in frame:
-        other = frame[frame["op_name"] != "gemm"]
-        for name, group in by_text(other, "op_name"):
-            found.leave_out(group.index, f"op_name is {name}, which is no matrix product")
-        frame = frame.drop(other.index)
+        for name, group in by_text(frame[frame["op_name"] != "gemm"], "op_name"):
+            if name in ATTENTION:
+                require_columns(path, frame, ATTENTION_COLUMNS)
+                kept.append(add_attention(group, found, causal=ATTENTION[name], dtype=dtype))
+            else:
+                found.leave_out(group.index, f"op_name is {name}, which no workload says")
+        frame = frame[frame["op_name"] == "gemm"]
     if len(frame):
         require_columns(path, frame, _COLUMNS)
         for name, group in by_text(frame, "gemm_dtype"):
@@ -70,7 +83,7 @@ def import_aiconfigurator(
         rows = zip(*(c.tolist() for c in columns), strict=True)
         for line, m, n, k, name, latency_s in rows:
             found.add(line, MatMul(m, k, n, dtype=name), latency_s)
-    return found.table(target or _target(path, frame))
+    return found.table(target or _target(path, pd.concat([*kept, frame])))
 
 
 def _target(path: Path, frame: pd.DataFrame) -> Target:

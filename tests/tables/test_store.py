@@ -27,9 +27,10 @@ from latprof.tables import (
 from latprof.tables._data import TableData
 from latprof.tables._rows import FORMAT_VERSION
 from latprof.vocabulary._measurement import Measurement
-from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.workloads import Attention, Conv2d, Elementwise, MatMul, Pool, Workload
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+ATTENTION = Attention(8, 16, 64, 32, heads_per_kv=2, window=48, batch=2)
 OTHER = TableData(replace(TARGET, device="another CPU"), table_of(OPS[:3]).measurements)
 
 _sizes = st.integers(1, 4096)
@@ -42,6 +43,7 @@ _workloads: st.SearchStrategy[Workload] = st.one_of(
     ),
     st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weights=st.booleans()),
     st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weight_bits=st.sampled_from((2, 4, 8))),
+    st.builds(Attention, heads=_sizes, queries=_sizes, keys=_sizes, head_dim=_sizes),
     st.builds(Elementwise, op=st.sampled_from(("add", "relu")), h=_sizes, w=_sizes, c=_sizes),
     st.builds(Pool, op=st.just("avg"), h=_sizes, w=_sizes, c=_sizes, kernel=st.just(2)),
 )
@@ -94,8 +96,12 @@ def test_every_format_reads_back_what_was_written(
 def test_every_version_ever_written_is_read(path: Path) -> None:
     loaded = LatencyTable.load(path)
     slowdown = (1.0, 0.99, 1.02) if path.stem != "table_v1" else ()
-    few = (MatMul(1, 160, 320, weight_bits=4),) if path.stem == "table_v4" else ()
-    rows = tuple(replace(m, slowdown=slowdown) for m in table_of([*OPS, *few]).measurements)
+    more: dict[str, Workload] = {
+        "table_v4": MatMul(1, 160, 320, weight_bits=4),
+        "table_v6": ATTENTION,
+    }
+    shapes = [*OPS, *([more[path.stem]] if path.stem in more else [])]
+    rows = tuple(replace(m, slowdown=slowdown) for m in table_of(shapes).measurements)
     donors = (OTHER,) if path.stem == "table_v5" else ()
     wanted = LatencyTable(TARGET, rows, tuple(variants(2)), donors=donors)
     assert replace(loaded, provenance={}) == wanted
@@ -127,6 +133,8 @@ def test_a_table_without_weights_of_few_bits_is_what_older_versions_read(tmp_pat
     few = table_of([MatMul(1, 64, 8, weight_bits=4)])
     assert '"format": 4' in write_json(few, tmp_path / "t.json").read_text()
     assert '"format": 5' in write_json(few.with_donors([OTHER]), tmp_path / "t.json").read_text()
+    fused = table_of([ATTENTION]).with_donors([OTHER])
+    assert '"format": 6' in write_json(fused, tmp_path / "t.json").read_text()
     inside = replace(variants(1)[0], workloads=(MatMul(1, 64, 8, weight_bits=8),))
     whole = replace(table_of(OPS), models=(inside,))
     assert '"format": 4' in write_json(whole, tmp_path / "t.json").read_text()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
 from latprof.devices.agent.runtimes._torch_profile import profile_module
-from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
+from latprof.workloads import Attention, Conv2d, Elementwise, MatMul, Pool, Workload
 
 __all__ = ["TorchRuntime", "build"]
 
@@ -120,11 +120,31 @@ def build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
             return nn.Linear(w.k, w.n), {"x": (w.batch, w.m, w.k)}
         case MatMul():
             return _Op(torch.matmul), {"a": (w.batch, w.m, w.k), "b": (w.batch, w.k, w.n)}
+        case Attention():
+            return _attention(w)
         case Elementwise():
             return _elementwise(w)
         case Pool():
             return _pool(w), {"x": (w.batch, w.c, w.h, w.w)}
     raise Refused(f"torch has no builder for {w.kind}")
+
+
+def _attention(w: Attention) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
+    if w.window:
+        raise Refused("torch has no kernel of attention with a window: expected window 0")
+    if w.causal and w.queries != w.keys:
+        raise Refused(
+            f"torch has no kernel of {w.queries} causal queries of {w.keys} keys: expected as many"
+        )
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(
+            q, k, v, is_causal=w.causal, enable_gqa=w.heads_per_kv > 1
+        )
+
+    asked = (w.batch, w.heads, w.queries, w.head_dim)
+    known = (w.batch, w.kv_heads, w.keys, w.head_dim)
+    return _Op(attend), {"q": asked, "k": known, "v": known}
 
 
 def _elementwise(w: Elementwise) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:

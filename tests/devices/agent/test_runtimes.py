@@ -16,6 +16,7 @@ from latprof.devices.agent.runtimes._tflite_model import write_tflite
 from latprof.workloads import (
     ELEMENTWISE_OPS,
     POOL_OPS,
+    Attention,
     Conv2d,
     Elementwise,
     MatMul,
@@ -239,6 +240,35 @@ def readings(request: pytest.FixtureRequest) -> Iterator[dict[Workload, object]]
 
 def test_every_runtime_times_every_kind(readings: dict[Workload, object]) -> None:
     assert not [reading.error for reading in readings.values() if reading.error]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shared", [1, 4])
+def test_torch_attends_in_one_kernel(shared: int, causal: bool) -> None:
+    w = Attention(8, 6, 6, 16, heads_per_kv=shared, causal=causal, batch=2)
+    module, shapes = pytest.importorskip("latprof.devices.agent.runtimes._torch").build(w)
+    generator = TORCH.Generator().manual_seed(0)
+    q, k, v = (TORCH.randn(shape, generator=generator) for shape in shapes.values())
+    scores = q @ k.repeat_interleave(shared, 1).transpose(2, 3) / 4
+    if causal:
+        scores = scores.masked_fill(TORCH.ones(6, 6).triu(1).bool(), -TORCH.inf)
+    expected = scores.softmax(-1) @ v.repeat_interleave(shared, 1)
+    np.testing.assert_allclose(module(q, k, v), expected, rtol=1e-4, atol=1e-5)
+    with open_device("local", runtime="torch") as device:
+        (reading,) = device.round([w], measure_s=0.001)
+        assert not reading.error
+        assert reading.samples_s
+
+
+def test_attention_that_no_kernel_does() -> None:
+    build = pytest.importorskip("latprof.devices.agent.runtimes._torch").build
+    with pytest.raises(Refused, match="expected window 0"):
+        build(Attention(8, 6, 6, 16, window=4))
+    with pytest.raises(Refused, match="2 causal queries of 6 keys"):
+        build(Attention(8, 2, 6, 16, causal=True))
+    for write in (write_onnx, write_tflite):
+        with pytest.raises(Refused, match="no writer for attention"):
+            write(Attention(8, 6, 6, 16))
 
 
 def test_tflite_chains_feed_each_op_from_the_one_before() -> None:

@@ -19,7 +19,7 @@ from latprof.tables import (
     import_ofa,
     import_plain_csv,
 )
-from latprof.workloads import Conv2d, Elementwise, MatMul, Pool
+from latprof.workloads import Attention, Conv2d, Elementwise, MatMul, Pool
 
 #: Where whole published tables are, for those who have them.
 FOLDER = os.environ.get("LATPROF_GPU_TABLES", "")
@@ -108,6 +108,42 @@ def test_aiconfigurator(tmp_path: Path) -> None:
         import_aiconfigurator(other)
 
 
+_ATTENTION = """\
+framework,version,device,op_name,kernel_source,batch_size,isl,num_heads,num_key_value_heads,\
+head_dim,beam_width,attn_dtype,kv_cache_dtype,step,window_size,latency
+VLLM,0.24.0,NVIDIA H100,context_attention,fa3,4,128,32,8,64,1,bfloat16,bfloat16,0,96,0.2
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa3,2,1,32,0,64,1,bfloat16,bfloat16,15,0,0.01
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa4,2,1,32,8,64,1,bfloat16,fp8,15,0,0.01
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa3,2,1,32,5,64,1,bfloat16,bfloat16,15,0,0.01
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa3,0,1,32,8,64,1,bfloat16,bfloat16,15,0,0.01
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa3,2,1,32,8,64,4,bfloat16,bfloat16,15,0,0.01
+VLLM,0.24.0,NVIDIA H100,context_attention,fa3,2,16,32,8,64,1,fp8,fp8,0,0,0.01
+VLLM,0.24.0,NVIDIA H100,generation_attention,fa3,2,1,32,8,64,1,bfloat16,bfloat16,15,0,
+"""
+
+
+def test_attention_of_aiconfigurator(tmp_path: Path) -> None:
+    path = _write(tmp_path / "attention.csv", _ATTENTION)
+    table = import_aiconfigurator(path)
+    assert {m.workload: m.latency_s for m in table.measurements} == {
+        Attention(32, 128, 128, 64, 4, True, 96, 4, "bfloat16"): pytest.approx(2e-4),
+        Attention(32, 1, 16, 64, 1, False, 0, 2, "bfloat16"): pytest.approx(1e-5),
+    }
+    assert table.target.settings == (("kernel_source", "fa3"),)
+    assert {r: f["first_line"] for r, f in table.provenance["left_out"].items()} == {
+        "attn_dtype is none that a workload has": 8,
+        "kv_cache_dtype is not attn_dtype, and a workload has one type": 4,
+        "beams share a cache, which no workload says": 7,
+        "num_heads is no multiple of num_key_value_heads": 5,
+    }
+    assert [line for line, _ in table.provenance["impossible"]["lines"]] == [6, 9]
+    with pytest.raises(TableError, match="float16, which was asked for"):
+        import_aiconfigurator(path, dtype="float16")
+    lacking = _write(tmp_path / "lacking.csv", _ATTENTION.replace("head_dim", "size"))
+    with pytest.raises(TableError, match="expected head_dim too"):
+        import_aiconfigurator(lacking)
+
+
 def test_what_is_no_matrix_product_is_counted(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.csv", "op_name,batch_size,latency\nattention,4,0.5\n")
     with pytest.raises(TableError, match=r"1 row left out \(from line 2\): op_name is attention"):
@@ -191,6 +227,8 @@ def test_csv_with_another_header(tmp_path: Path) -> None:
     [
         ("aiconfigurator_h100_gemm", 35_742),
         ("aiconfigurator_a100_gemm", 9240),
+        ("aiconfigurator_h100_context_attention", 25_704),
+        ("aiconfigurator_h100_generation_attention", 31_483),
         ("neusight_v100_bmm", 17_694),
         ("neusight_v100_linear", 6460),
         ("neusight_v100_conv", 4958),
