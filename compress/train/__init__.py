@@ -20,7 +20,7 @@ from latprof.compress.train._tasks import (
     Task,
     with_functions,
 )
-from latprof.compress.train._trainable import check_trainable
+from latprof.compress.train._trainable import check_trainable, lagging_statistics
 
 __all__ = [
     "LABELS",
@@ -44,6 +44,7 @@ __all__ = [
     "evaluate",
     "held_out_batches",
     "judge",
+    "lagging_statistics",
     "load_state",
     "logits_of",
     "model_inputs",

@@ -16,7 +16,26 @@ from latprof.compress.export import export
 from latprof.compress.graph import Inputs, copy_model, culprit, first_line, flat_outputs
 from latprof.errors import LatprofError, UsageError
 
-__all__ = ["check_trainable"]
+__all__ = ["check_trainable", "lagging_statistics"]
+
+#: Statistics that keep less than this of what they were have followed the training.
+_KEPT = 0.05
+
+
+def lagging_statistics(model: nn.Module, steps: int) -> str:
+    """What to tell of batch norms that follow so many steps of training too slowly; empty where
+    none does. Running statistics keep (1 - momentum)^steps of what they were.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    slowest = min((m.momentum for m in norms if m.track_running_stats and m.momentum), default=1.0)
+    kept = (1 - slowest) ** steps
+    if kept <= _KEPT:
+        return ""
+    return (
+        f"batch norms of momentum {slowest:g} keep {kept:.0%} of their old statistics after "
+        f"{steps} steps, and the network is judged by them; set their momentum to 0.1, or train "
+        "longer"
+    )
 
 
 def check_trainable(comp: Compressor, inputs: Any = None, *, suffix: str | None = None) -> None:

@@ -23,7 +23,12 @@ from latprof.compress import (
 )
 from latprof.compress.graph import copy_model
 from latprof.compress.masks import from_first
-from latprof.compress.train import channels_last, check_trainable, model_inputs
+from latprof.compress.train import (
+    channels_last,
+    check_trainable,
+    lagging_statistics,
+    model_inputs,
+)
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
@@ -281,6 +286,10 @@ class Training:
             with_labels = self.deployment.task.with_labels
             first = model_inputs(comp, next(iter(self.batches.epoch(0))), with_labels=with_labels)
             check_trainable(comp, first, suffix=self.deployment.suffix)
+            phases = self.settings.masks, self.settings.fine_tune
+            steps = sum(phase.steps(len(self.batches)) for phase in phases)
+            if lag := lagging_statistics(self.model, steps):
+                self.watcher.on_stage(lag)
         if is_first():
             save_json(self.folder / _ORIGINAL, _TIME, 1, {"latency_s": first_s})
         return comp

@@ -22,6 +22,7 @@ from latprof.compress import (
     check_trainable,
     train,
 )
+from latprof.compress.train import lagging_statistics
 from latprof.errors import ExportError, UsageError
 
 
@@ -149,3 +150,23 @@ def test_a_measured_latency_is_not_measured_for_it() -> None:
     comp.measure = {"latency": measure}
     check_trainable(comp, batch())
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("momentum", "steps", "told"),
+    [
+        (0.01, 158, "momentum 0.01 keep 20% of their old statistics after 158 steps"),
+        (0.01, 400, ""),
+        (0.1, 158, ""),
+        (0.1, 10, "momentum 0.1 keep 35%"),
+        (None, 10, ""),  # the mean of all batches
+    ],
+)
+def test_batch_norms_that_lag_are_told(momentum: float | None, steps: int, told: str) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=momentum))
+    model[0].momentum = 0.5
+    found = lagging_statistics(model, steps)
+    assert told in found
+    assert bool(told) == bool(found)
+    untracked = nn.BatchNorm1d(3, momentum=0.01, track_running_stats=False)
+    assert not lagging_statistics(untracked, 10)
