@@ -1,5 +1,5 @@
 """Budgets as people write them: ``5 ms``, ``500/s``, ``60%``, ``macs=50%``, ``params=1.2M``,
-``bytes=4MB``, ``memory=20MB``, ``lowest``."""
+``bytes=4MB``, ``memory=20MB``, ``prefill(512)=300 ms``, ``decode(512)=25 token/s``, ``lowest``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _BYTES = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-#: Units of a throughput: inputs per second.
+#: Units of a throughput: inputs per second, and tokens per second.
 _RATE = {"/s": 1.0, "k/s": 1e3, "M/s": 1e6}
+_TOKENS = ("token/s", "tokens/s")
+#: Latencies of a model that takes tokens: of so many at once; of one, where so many are there.
+_OF_TOKENS = re.compile(r"prefill\(([1-9]\d*)\)|decode(?:\(([1-9]\d*)\))?")
 #: What a budget may be of besides a latency: name -> units.
 _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES, "memory": _BYTES}
 #: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
@@ -68,7 +71,8 @@ class Budget:
         if rest.strip() == _LOWEST:
             return cls(str(text), kind)
         units = _UNITS.get(kind, _LATENCY)
-        units = {**units, **_RATE} if units is _LATENCY else units
+        if units is _LATENCY:
+            units = {**units, **_rates(kind)}
         match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|[a-zA-Z]*(?:/s)?)\s*", rest)
         try:
             number = float(match[1]) if match else 0.0
@@ -80,8 +84,8 @@ class Budget:
                 "'60%', or one of macs, params, bytes or memory like 'macs=50%', 'params=1.2M', "
                 "'bytes=4MB', 'memory=20MB'"
             )
-        if match[2] in _RATE:
-            return cls(str(text), kind, rate=number * _RATE[match[2]])
+        if match[2] in _rates(kind):
+            return cls(str(text), kind, rate=number * _rates(kind)[match[2]])
         if isinstance(text, str) and kind not in _UNITS and not match[2]:
             name = "" if kind == "latency" else f"{kind}="
             raise UsageError(
@@ -96,6 +100,23 @@ class Budget:
     def is_lowest(self) -> bool:
         """Whether it follows from what can be reached, not from the original."""
         return self.value is None and self.fraction is None and self.rate is None
+
+    @property
+    def prefilled(self) -> int | None:
+        """N of ``prefill(N)``; None of other kinds."""
+        match = _OF_TOKENS.fullmatch(self.kind)
+        return int(match[1]) if match and match[1] else None
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether it is of ``decode`` or ``decode(N)``."""
+        return self.kind.startswith("decode") and _OF_TOKENS.fullmatch(self.kind) is not None
+
+    @property
+    def decoded_at(self) -> int | None:
+        """N of ``decode(N)``: the keys that the new token meets; None where it does not say."""
+        match = _OF_TOKENS.fullmatch(self.kind)
+        return int(match[2]) if match and match[2] else None
 
     def at_batch(self, rows: int) -> Self:
         """A throughput as what one call of so many inputs may take; others are as they were."""
@@ -129,3 +150,11 @@ class Budget:
                 f"reach; {reachable}"
             )
         return limit
+
+
+def _rates(kind: str) -> dict[str, float]:
+    """Units of a throughput of this kind, in calls per second of one input."""
+    match = _OF_TOKENS.fullmatch(kind)
+    if match is None:
+        return _RATE
+    return _RATE | dict.fromkeys(_TOKENS, 1 / int(match[1] or 1))

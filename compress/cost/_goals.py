@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -18,6 +18,7 @@ from latprof.compress.cost._latency import Latency
 from latprof.compress.cost._memory import MemoryCost
 from latprof.compress.cost._tflite_bytes import TfliteBytesCost
 from latprof.compress.cost._weights import WeightsCost
+from latprof.compress.graph import with_ops_of
 from latprof.compress.space import Space
 from latprof.errors import UsageError
 from latprof.vocabulary import format_figure
@@ -81,7 +82,11 @@ class Goals(nn.Module):
         self.space = space
         costs: dict[str, Cost] = {}
         for name, latency in latencies.items():
-            of = as_int8(space, latency.int8, latency.surrogate) if latency.int8 else space
+            of = space
+            if latency.graph is not None:
+                of = replace(space, graph=with_ops_of(space.graph, latency.graph))
+            if latency.int8:
+                of = as_int8(of, latency.int8, latency.surrogate)
             costs[name] = LatencyCost(of, latency.surrogate)
             if latency.original_s is not None:
                 predicted_s = costs[name].feasible_range().original

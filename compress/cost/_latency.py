@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
+    from latprof.compress.graph import Graph
     from latprof.surrogate import Surrogate
 
 __all__ = ["Latency", "named_latencies"]
@@ -29,12 +30,15 @@ class Latency:
             training processes the first one measures.
         int8: what the deployed file has in int8, as ``Int8Export.choice`` says; its ops are then
             looked up as int8 ones. None for a float32 file.
+        graph: of the same model at other inputs, from ``trace``: it is their latency that is
+            meant. None: at the Compressor's example inputs.
     """
 
     surrogate: Surrogate
     original_s: float | None = None
     measure: Callable[[nn.Module], float] | None = None
     int8: str | None = None
+    graph: Graph | None = None
 
 
 def named_latencies(

@@ -9,6 +9,7 @@ from latprof.compress.graph._inputs import Inputs, evaluating, flat_outputs
 from latprof.compress.graph._memory_step import MemoryStep
 from latprof.compress.graph._quiet import culprit, first_line, quiet
 from latprof.compress.graph._rows import GroupRow
+from latprof.compress.graph._tokens import decoding_graph, with_ops_of
 from latprof.compress.graph._training_only import (
     TrainingOnlyWarning,
     training_only,
@@ -27,6 +28,7 @@ __all__ = [
     "TrainingOnlyWarning",
     "copy_model",
     "culprit",
+    "decoding_graph",
     "evaluating",
     "first_line",
     "flat_outputs",
@@ -34,4 +36,5 @@ __all__ = [
     "quiet",
     "training_only",
     "warn_of_training_only",
+    "with_ops_of",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from latprof.compress import Compressor
+from latprof.compress import Compressor, Latency
 from latprof.compress.masks import from_first
 from latprof.compress.train import check_trainable, model_inputs
 from latprof.devices import Device, open_target
@@ -36,6 +36,7 @@ from latprof.pipeline.run import (
     locked,
     named_settings,
 )
+from latprof.pipeline.tokens import token_targets
 from latprof.surrogate import Surrogate, fit
 from latprof.vocabulary import RunResult, replace_file, require
 
@@ -181,10 +182,14 @@ def check_run(run: str | Path, **settings: Any) -> str:
 def _checked(job: Job) -> str:
     surrogate, batches = fit(job.table), job.batches
     settings = _named(job, surrogate).config.settings
+    targets = token_targets(settings.budgets, job.example_inputs)
+    at_tokens = {
+        t.kind: Latency(surrogate, graph=t.graph(job.model, job.example_inputs)) for t in targets
+    }
     comp = Compressor(
         job.model,
         job.example_inputs,
-        surrogate,
+        {"latency": Latency(surrogate), **at_tokens},
         settings.budgets,
         blocks=settings.blocks,
         method=settings.method,

@@ -61,6 +61,8 @@ def conclude(
     ratios = deployment.ratios(files["original"], *(files[name] for name in others))
     share = {"original": 1.0, **dict(zip(others, ratios, strict=True))}
     spaces = spaces or {}
+    for target in done.training.targets:
+        done.training.export_at(target, networks["compressed"][0], "compressed")
     on_stage("measuring memory and energy")
     usage = {name: deployment.usage(files[name]) for name in ("original", "compressed")}
     on_stage("testing the networks")
@@ -162,6 +164,8 @@ def _budgets(
         reached = compressed.latency_s if is_latency else goal.cost.exact(counts, factored)
         if goal.budget.kind == "bytes" and "bytes" in comp.measure:
             reached = compressed.bytes or reached  # of the file that is shipped
+        if any(goal.budget.kind == target.kind for target in done.training.targets):
+            reached = comp.measure[goal.budget.kind](done.small)
         if goal.budget.kind == "memory" and compressed.memory_bytes is not None:
             reached = compressed.memory_bytes
         outcomes.append(BudgetOutcome(goal.budget.kind, goal.budget.text, limit, reached))

@@ -142,6 +142,11 @@ class Settings:
         return "bytes" in self._kinds
 
     @property
+    def of_latency(self) -> bool:
+        """Whether a budget is of the latency at the example inputs."""
+        return "latency" in self._kinds
+
+    @property
     def of_memory(self) -> bool:
         """Whether a budget is of memory."""
         return "memory" in self._kinds

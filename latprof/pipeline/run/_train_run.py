@@ -29,6 +29,7 @@ from latprof.compress.train import (
     lagging_statistics,
     model_inputs,
 )
+from latprof.errors import UsageError
 from latprof.pipeline.run._deployment import Deployment
 from latprof.pipeline.run._folder import claim, model_digest, require_same_run
 from latprof.pipeline.run._measured import MeasuredNetworks
@@ -37,6 +38,7 @@ from latprof.pipeline.run._settings import Settings
 from latprof.pipeline.run._time_left import TimeLeft
 from latprof.pipeline.run._trail import FINE_TUNED, Trail
 from latprof.pipeline.run._watching import Watch, Watcher
+from latprof.pipeline.tokens import TokenTarget, token_targets
 from latprof.surrogate import Surrogate
 from latprof.vocabulary import load_json, save_json
 
@@ -145,6 +147,12 @@ class Training:
         self.built = {} if source is None else {"source": source}
         self.deployment, self.model, self.settings = deployment, model, settings
         self.batches, self.watcher, self.folder = batches, watcher, deployment.folder
+        self.targets = token_targets(settings.budgets, deployment.example_inputs)
+        if self.targets and deployment.int8 is not None:
+            raise UsageError(
+                f"budget {self.targets[0].kind} with int8: only float32 files are written for it; "
+                "leave int8 out"
+            )
         self.left = TimeLeft(
             {
                 "masks": settings.masks.steps(len(batches)),
@@ -260,9 +268,12 @@ class Training:
         original = self.folder / f"original{self.deployment.suffix}"
         first_s = from_first(lambda: self._time_of_original(original_s))
         self.watcher.on_stage("tracing the model")
-        measured = MeasuredNetworks(
-            self.folder / "measured.json", lambda small: self._measure(original, first_s, small)
-        )
+        measured = None
+        if self.settings.of_latency or not self.targets:
+            measured = MeasuredNetworks(
+                self.folder / "measured.json",
+                lambda small: self._measure(original, first_s, small),
+            )
         also = {}
         if self.settings.of_bytes and self.deployment.int8 is None:
             also["bytes"] = MeasuredNetworks(self.folder / "bytes.json", self.deployment.bytes_of)
@@ -272,7 +283,10 @@ class Training:
         comp = Compressor(
             copy_model(self.model),
             self.deployment.example_inputs,
-            Latency(surrogate, first_s, measured, self.deployment.int8),
+            {
+                "latency": Latency(surrogate, first_s, measured, self.deployment.int8),
+                **{t.kind: self._latency_at(t, surrogate) for t in self.targets},
+            },
             self.settings.budgets,
             blocks=self.settings.blocks,
             method=self.settings.method,
@@ -293,6 +307,32 @@ class Training:
         if is_first():
             save_json(self.folder / _ORIGINAL, _TIME, 1, {"latency_s": first_s})
         return comp
+
+    def _latency_at(self, target: TokenTarget, surrogate: Surrogate) -> Latency:
+        """Of a prefill, or of a step of decoding."""
+        graph = target.graph(self.model, self.deployment.example_inputs)
+        timed = self.folder / f"original.{target.name}.json"
+        original = from_first(lambda: self.export_at(target, self.model.eval(), "original"))
+        original_s = from_first(lambda: self._timed_once(timed, original))
+
+        def measure(small: nn.Module) -> float:
+            file = self.export_at(target, small.to("cpu"), "candidate")
+            return original_s * self.deployment.ratios(original, file)[0]
+
+        known = self.folder / f"measured.{target.name}.json"
+        return Latency(surrogate, original_s, MeasuredNetworks(known, measure), graph=graph)
+
+    def export_at(self, target: TokenTarget, model: nn.Module, name: str) -> Path:
+        """``name.prefill-512``, ``name.decode-512``, with the suffix of the device's runtime."""
+        module, inputs = target.deployed(model, self.deployment.example_inputs)
+        there = replace(self.deployment, example_inputs=inputs)
+        return there.export(module, f"{name}.{target.name}")
+
+    def _timed_once(self, timed: Path, file: Path) -> float:
+        if not timed.is_file():
+            self.watcher.on_stage(f"timing {file.stem}")
+            save_json(timed, _TIME, 1, {"latency_s": self.deployment.time(file)[0]})
+        return float(load_json(timed, _TIME, 1)["latency_s"])
 
     def _time_of_original(self, known_s: float | None) -> float:
         """Seconds, of this folder where it has them."""

@@ -1,0 +1,85 @@
+"""The latency of a language model at a number of tokens, as a target of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from latprof.compress import trace
+from latprof.compress.cost import Budget
+from latprof.compress.graph import Graph, Inputs, decoding_graph
+from latprof.errors import UsageError
+from latprof.models import decoding_step, with_tokens
+
+__all__ = ["TokenTarget", "token_targets"]
+
+
+@dataclass(frozen=True)
+class TokenTarget:
+    """What ``prefill(N)`` or ``decode(N)`` means.
+
+    Args:
+        kind: as budgets call it.
+        tokens: at once; of a step of decoding the new one and those in the cache.
+        decodes: whether it is such a step.
+    """
+
+    kind: str
+    tokens: int
+    decodes: bool
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{'decode' if self.decodes else 'prefill'}-{self.tokens}"
+
+    def graph(self, model: nn.Module, example_inputs: Any) -> Graph:
+        """What the model computes there.
+
+        Raises:
+            UsageError: it takes no tokens, or is not computed token by token.
+        """
+        spec = type(model).__name__
+        graph = trace(model, with_tokens(example_inputs, self.tokens, spec))
+        if not self.decodes:
+            return graph
+        longer = trace(model, with_tokens(example_inputs, 2 * self.tokens, spec))
+        return decoding_graph(graph, longer, self.tokens)
+
+    def deployed(self, model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Any]:
+        """What is exported and timed, and its example inputs.
+
+        Raises:
+            UsageError: it takes no tokens, or keeps no cache.
+        """
+        if self.decodes:
+            return decoding_step(model, example_inputs, self.tokens)
+        return model, with_tokens(example_inputs, self.tokens, type(model).__name__)
+
+
+def token_targets(budgets: Sequence[str], example_inputs: Any) -> list[TokenTarget]:
+    """Those that budgets are of.
+
+    Where ``decode`` has no number, it is that of the longest prefill, or of the example inputs.
+
+    Raises:
+        UsageError: that number is not known.
+    """
+    parsed = [Budget.parse(text) for text in budgets]
+    prefills = {b.kind: b.prefilled for b in parsed if b.prefilled is not None}
+    found = [TokenTarget(kind, tokens, decodes=False) for kind, tokens in prefills.items()]
+    for budget in parsed:
+        if budget.is_decoding:
+            tokens = budget.decoded_at or max(prefills.values(), default=0)
+            found.append(TokenTarget(budget.kind, tokens or _tokens_of(example_inputs), True))
+    return found
+
+
+def _tokens_of(example_inputs: Any) -> int:
+    rows = [t for t in Inputs.of(example_inputs).leaves if t.ndim == 2]
+    if not rows:
+        raise UsageError("decode: the example inputs have no tokens (batch, tokens); say decode(N)")
+    return rows[0].shape[1]
