@@ -68,4 +68,4 @@ def _of_one_token(workload: Workload, at_twice: Workload, tokens: int) -> Worklo
                 "tokens; a step of decoding cannot be told from it"
             )
         smaller[name] = before[name] // tokens
-    return dataclasses.replace(workload, **smaller)  # type: ignore[type-var]
+    return dataclasses.replace(workload, **smaller)

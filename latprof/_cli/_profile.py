@@ -59,6 +59,13 @@ from latprof.devices import Event
     "shapes and the table.",
 )
 @click.option(
+    "--decode",
+    default="",
+    metavar="TOKENS",
+    help="Of a causal language model, also the step that makes the last of so many tokens, the "
+    "others in a cache; several, as in 128,512.",
+)
+@click.option(
     "--shapes",
     "--budget-shapes",
     type=click.IntRange(1),
@@ -110,6 +117,7 @@ def command(
     out: Path,
     batches: str,
     seq: str,
+    decode: str,
     shapes: int | None,
     donors: tuple[Path, ...],
     method: str,
@@ -144,6 +152,7 @@ def command(
             threads=threads,
             batch=whole_numbers("--batch", batches, "1,64"),
             seq=whole_numbers("--seq", seq, "1,32,128") if seq else (),
+            decode=whole_numbers("--decode", decode, "128,512") if decode else (),
             bits=whole_numbers("--bits", bits, "4,8") if bits else (),
             shapes=shapes,
             donors=donors,

@@ -1,4 +1,5 @@
 from ._decoding import decoding_step as decoding_step
+from ._decoding import graph_of_step as graph_of_step
 from ._head import outputs_of as outputs_of
 from ._load import is_named as is_named
 from ._load import load_model as load_model
@@ -11,6 +12,7 @@ from ._weights import load_weights as load_weights
 __all__ = [
     "at_batch",
     "decoding_step",
+    "graph_of_step",
     "is_named",
     "load_model",
     "load_shrunk",

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latprof.compress.graph import Inputs, copy_model, evaluating
+from latprof.compress import trace
+from latprof.compress.graph import Graph, Inputs, copy_model, decoding_graph, evaluating
 from latprof.errors import UsageError
 from latprof.models._tokens import with_tokens
 
-__all__ = ["DecodingStep", "decoding_step"]
+__all__ = ["DecodingStep", "decoding_step", "graph_of_step"]
 
 #: Of the argument, and of the output, that holds the cache; transformers renamed it.
 _NAMES = ("cache", "past_key_values")
@@ -73,6 +74,19 @@ def decoding_step(model: nn.Module, example_inputs: Any, tokens: int) -> tuple[n
     if cache is None or not hasattr(cache, "layers"):
         raise UsageError(_no_cache(name))
     return DecodingStep(copy_model(model).eval()), (ids[:, -1:], *_flat(cache))
+
+
+def graph_of_step(model: nn.Module, example_inputs: Any, tokens: int) -> Graph:
+    """What the model computes for the last of so many tokens, the others in a cache.
+
+    Raises:
+        UsageError: it takes no tokens, or is not computed token by token.
+    """
+    spec = type(model).__name__
+    graph, longer = (
+        trace(model, with_tokens(example_inputs, n, spec)) for n in (tokens, 2 * tokens)
+    )
+    return decoding_graph(graph, longer, tokens)
 
 
 def _no_cache(name: str) -> str:

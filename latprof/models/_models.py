@@ -32,6 +32,7 @@ def model_workloads(
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
     seq: int | None = None,
+    decode: int | None = None,
 ) -> ModelWorkloads:
     """Full-size workloads of a MODEL, and what is in none of them: an exported file is read,
     anything else is traced.
@@ -40,6 +41,7 @@ def model_workloads(
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         seq: tokens of a module's inputs, in place of those of its example inputs.
+        decode: of the step that makes the last of so many tokens, the others in a cache.
 
     Raises:
         ModelLoadError: it does not import, open or run.
@@ -50,10 +52,10 @@ def model_workloads(
     if Path(spec).suffix in (".onnx", ".tflite"):
         from latprof.compress import workloads_of_file
 
-        if seq is not None:
+        if tokens := seq or decode:
             raise UsageError(
                 f"MODEL {spec} is a file, and its tokens are dims of its inputs; give their shape, "
-                f"as in inputs ids=1x{seq}, in place of seq"
+                f"as in inputs ids=1x{tokens}, in place of {'seq' if seq else 'decode'}"
             )
         return workloads_of_file(Path(spec), inputs)
     if inputs:
@@ -61,11 +63,15 @@ def model_workloads(
             f"MODEL {spec} brings its own example inputs; shapes are for .onnx and .tflite files"
         )
     from latprof.compress import trace
+    from latprof.models._decoding import graph_of_step
     from latprof.models._load import load_model
     from latprof.models._tokens import with_tokens
 
     model, example_inputs, _ = load_model(spec, trust=trust)
     if seq is not None:
         example_inputs = with_tokens(example_inputs, seq, spec)
-    graph = trace(model, example_inputs)
+    if decode is not None:
+        graph = graph_of_step(model, example_inputs, decode)
+    else:
+        graph = trace(model, example_inputs)
     return ModelWorkloads(tuple(graph.workloads()), graph.unmeasured)

@@ -84,6 +84,7 @@ def profile(
     threads: int = 1,
     batch: int | Sequence[int] = 1,
     seq: int | Sequence[int] = (),
+    decode: int | Sequence[int] = (),
     shapes: int | None = None,
     donors: Sequence[str | Path | LatencyTable] = (),
     method: str = "spread",
@@ -114,6 +115,7 @@ def profile(
         batch: inputs at once; several share the shapes and the table.
         seq: tokens of each input, of a model that takes tokens; several share the shapes and the
             table. By default those of its example inputs.
+        decode: of a causal language model also the step that makes the last of so many tokens.
         shapes: to measure at most; by default 200, or 10 with donors.
         donors: tables of other targets, or their paths. The first one's fit chooses the few shapes
             that tell most of how the devices differ; the table keeps the donors, and ``fit`` moves
@@ -148,8 +150,9 @@ def profile(
     names = [devices] if isinstance(devices, str) else list(devices)
     if len(names) > 1 and target_error is not None:
         raise UsageError("target_error takes one device; expected one, or no target_error")
-    sizes, lengths = (
-        list(dict.fromkeys([given] if isinstance(given, int) else given)) for given in (batch, seq)
+    sizes, lengths, steps = (
+        list(dict.fromkeys([given] if isinstance(given, int) else given))
+        for given in (batch, seq, decode)
     )
     given = list(map(loaded, donors))
     n_shapes = shapes if shapes is not None else _FROM_DONORS if given else _SHAPES
@@ -167,6 +170,7 @@ def profile(
                 _check_bits(name, opened[-1][1].target)
         asked: list[int | None] = [*lengths] or [None]
         wholes = [model_workloads(model, inputs=inputs, trust=trust, seq=n) for n in asked]
+        wholes += [model_workloads(model, inputs=inputs, trust=trust, decode=n) for n in steps]
         for note in dict.fromkeys(whole.note for whole in wholes if whole.note):
             on_note(note)
         workloads = [w for whole in wholes for one in sizes for w in at_batch(whole, one)]

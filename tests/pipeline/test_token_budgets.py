@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.run import SETTINGS, Arithmetic
+from support.transformers import small_llama
 from torch import nn
 
 from latprof import LatencyTable
@@ -26,33 +27,16 @@ from latprof.surrogate import fit
 from latprof.tables import plan
 from latprof.workloads import MatMul, Workload
 
-transformers = pytest.importorskip("transformers")
-
-
-def llama() -> nn.Module:
-    config = transformers.LlamaConfig(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=96,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        use_cache=False,
-    )
-    torch.manual_seed(0)
-    model: nn.Module = transformers.LlamaForCausalLM(config).eval()
-    return model
-
 
 def ids(tokens: int = 12, rows: int = 1) -> torch.Tensor:
     return torch.randint(0, 64, (rows, tokens), generator=torch.Generator().manual_seed(1))
 
 
-EXAMPLE = {"input_ids": ids()}
+EXAMPLE = small_llama()[1]
 
 
 def test_a_step_of_decoding_makes_the_token_that_the_whole_makes() -> None:
-    model = llama()
+    model = small_llama()[0]
     step, inputs = decoding_step(model, EXAMPLE, 12)
     logits, *cache = step(*inputs)
     torch.testing.assert_close(logits[:, -1], model(**EXAMPLE).logits[:, -1])
@@ -60,7 +44,7 @@ def test_a_step_of_decoding_makes_the_token_that_the_whole_makes() -> None:
 
 
 def test_the_graph_of_a_step_has_the_products_of_its_file(tmp_path: Path) -> None:
-    model = llama()
+    model = small_llama()[0]
     graphs = [trace(model, with_tokens(EXAMPLE, n, "llama")) for n in (20, 40)]
     graph = decoding_graph(*graphs, 20)
     step, inputs = decoding_step(model, EXAMPLE, 20)
@@ -125,11 +109,11 @@ def test_a_model_without_a_cache_is_refused() -> None:
     with pytest.raises(UsageError, match="Sequential keeps no cache of keys and values"):
         decoding_step(embedding, (ids(),), 12)
     with pytest.raises(UsageError, match="at least 2 tokens"):
-        decoding_step(llama(), EXAMPLE, 1)
+        decoding_step(small_llama()[0], EXAMPLE, 1)
 
 
 def test_a_run_meets_both(tmp_path: Path) -> None:
-    model = llama()
+    model = small_llama()[0]
     budgets = ["prefill(32)=75%", "decode(16)=92%"]
     targets = token_targets(budgets, EXAMPLE)
     ops = [w for t in targets for w in t.graph(model, EXAMPLE).workloads()]

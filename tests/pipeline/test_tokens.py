@@ -59,3 +59,20 @@ def test_other_inputs_stay() -> None:
     found = with_tokens(inputs, 2, "m")
     assert found["ids"].tolist() == [[1, 2]]
     assert found["scale"] is inputs["scale"]
+
+
+def test_steps_of_decoding_are_measured_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "t.parquet")
+    llama = "support.transformers:small_llama"
+    args = ("profile", "fake", "--for", llama, "-o", out, "--seq", "24", "--decode", "24,40")
+    assert answer(monkeypatch, capsys, *args)["shapes"] == 200
+    rows = {m.workload for m in latprof.LatencyTable.load(Path(out)).usable}
+    products = [w for w in rows if isinstance(w, MatMul) and not w.weights]
+    assert {w.m for w in products} == {1, 24}  # one query, or all
+    assert {40, 24} <= {w.n for w in products}
+    file = tmp_path / "m.onnx"
+    file.touch()
+    with pytest.raises(UsageError, match="in place of decode"):
+        model_workloads(str(file), decode=8)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 transformers = pytest.importorskip("transformers", reason="pip install 'latprof[transformers]'")
 
-__all__ = ["build", "example", "rows", "small_bert"]
+__all__ = ["build", "example", "rows", "small_bert", "small_llama"]
 
 
 def build(kind: str = "bert", positions: int = 16) -> nn.Module:
@@ -50,3 +50,19 @@ def example() -> dict[str, Tensor]:
 def small_bert() -> tuple[nn.Module, dict[str, Tensor]]:
     """A MODEL that takes up to 512 tokens."""
     return build(positions=512).eval(), example()
+
+
+def small_llama() -> tuple[nn.Module, dict[str, Tensor]]:
+    """A causal language model of one layer with a cache."""
+    config = transformers.LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        use_cache=False,
+    )
+    torch.manual_seed(0)
+    ids = torch.randint(0, 64, (1, 12), generator=torch.Generator().manual_seed(1))
+    return transformers.LlamaForCausalLM(config).eval(), {"input_ids": ids}

@@ -10,9 +10,9 @@ from torch import nn
 
 from latprof.compress import trace
 from latprof.compress.cost import Budget
-from latprof.compress.graph import Graph, Inputs, decoding_graph
+from latprof.compress.graph import Graph, Inputs
 from latprof.errors import UsageError
-from latprof.models import decoding_step, with_tokens
+from latprof.models import decoding_step, graph_of_step, with_tokens
 
 __all__ = ["TokenTarget", "token_targets"]
 
@@ -42,12 +42,9 @@ class TokenTarget:
         Raises:
             UsageError: it takes no tokens, or is not computed token by token.
         """
-        spec = type(model).__name__
-        graph = trace(model, with_tokens(example_inputs, self.tokens, spec))
-        if not self.decodes:
-            return graph
-        longer = trace(model, with_tokens(example_inputs, 2 * self.tokens, spec))
-        return decoding_graph(graph, longer, self.tokens)
+        if self.decodes:
+            return graph_of_step(model, example_inputs, self.tokens)
+        return trace(model, with_tokens(example_inputs, self.tokens, type(model).__name__))
 
     def deployed(self, model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Any]:
         """What is exported and timed, and its example inputs.
