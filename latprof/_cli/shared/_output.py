@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -147,6 +148,9 @@ def print_run(result: RunResult) -> None:
         note(warning)
     file = result.compressed.file
     click.echo(f"deploy {file}; check it with: latprof verify {file} --table TABLE")
+    others = sorted(Path(file).parent.glob(f"{Path(file).stem}.*-*{Path(file).suffix}"))
+    if others:  # of budgets of a prefill and of decoding
+        click.echo(f"beside it: {', '.join(path.name for path in others)}")
     if lines := advice_lines(result):
         click.echo(f"what slows it; all of it: latprof why {file}")
         for number, line in enumerate(lines, start=1):
