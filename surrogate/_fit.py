@@ -225,7 +225,7 @@ class _Kinds:
         if law.takes_many_rows:
             known = np.setdiff1d(order, others)
             scored = law.refit(shapes[known], latency_s[known])
-            law = law.refit(shapes, latency_s)
+            law = scored.conditioned(shapes, latency_s)  # its intervals are as wide as the scores
         predicted_s, spread = scored.latency_s(shapes[others]), scored.spread(shapes[others])
         return law, HeldOut(others, predicted_s, latency_s[others], spread, len(known))
 

@@ -23,7 +23,7 @@ class Law(ABC):
     #: Knots per axis that a gradient is drawn through at most; beyond, every second is left out.
     max_knots: int = 48
 
-    #: Whether ``refit`` costs little with ten thousands of rows.
+    #: Whether ``refit`` costs little with ten thousands of rows, and there is ``conditioned``.
     takes_many_rows: ClassVar[bool] = False
 
     @classmethod
@@ -42,6 +42,11 @@ class Law(ABC):
     @abstractmethod
     def spread(self, shapes: Shapes) -> Floats:
         """(N,) how unsure the law is of each op relative to the others; any common unit."""
+
+    def conditioned(self, shapes: Shapes, latency_s: Floats) -> Self:
+        """The residual of these rows alone, by this law's structure, weights and hyperparameters;
+        of laws that take many rows."""
+        raise NotImplementedError(type(self).__name__)
 
     def with_spread(self, shapes: Shapes) -> tuple[Floats, Floats]:
         """Both at once, for laws that compute them together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -74,6 +74,11 @@ class PhysicsGPLaw(Law):
         features, center, scale, line, y = _straight(bases, self.names, shapes, latency_s)
         residual = self.residual.refit(features, np.zeros((len(y), 0)), y)
         return type(self)(bases, self.names, center, scale, line, residual)
+
+    def conditioned(self, shapes: Shapes, latency_s: Floats) -> Self:
+        x, straight = self._straight(shapes)
+        p, y = np.zeros((len(x), 0)), np.log(latency_s) - straight
+        return replace(self, residual=replace(self.residual, x=x, p=p, y=y))
 
     def latency_s(self, shapes: Shapes) -> Floats:
         x, straight = self._straight(shapes)

@@ -97,7 +97,6 @@ class TileLaw(Law):
         return type(self)(base, self.smooth, self.residual.refit(x, p, y))
 
     def conditioned(self, shapes: Shapes, latency_s: Floats) -> Self:
-        """The residual of these rows alone, by this law's base and hyperparameters."""
         x, p = _features(shapes, self.smooth, self.base)
         y = self.base.log_residual(shapes, latency_s)
         return replace(self, residual=replace(self.residual, x=x, p=p, y=y))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -68,11 +68,20 @@ class TransferLaw(Law):
     def refit(self, shapes: Shapes, latency_s: Floats) -> Self:
         return self.fit(shapes, latency_s, donor=self.donor)
 
+    def conditioned(self, shapes: Shapes, latency_s: Floats) -> Self:
+        y = np.log(latency_s) - self._straight(shapes)
+        x, p = _sizes(self.names, shapes), _none(shapes)
+        return replace(self, residual=replace(self.residual, x=x, p=p, y=y))
+
     def latency_s(self, shapes: Shapes) -> Floats:
-        log_s, x = _features(self.donor, self.before, self.after, shapes)
-        straight = log_s + self.line[0] + (x - self.center) @ self.line[1:]
+        straight = self._straight(shapes)
         moved = self.residual.mean(_sizes(self.names, shapes), _none(shapes))
         return np.asarray(np.exp(straight + np.clip(moved, -MAX_LOG_RESIDUAL, MAX_LOG_RESIDUAL)))
+
+    def _straight(self, shapes: Shapes) -> Floats:
+        """(N,) the log latency without the residual."""
+        log_s, x = _features(self.donor, self.before, self.after, shapes)
+        return np.asarray(log_s + self.line[0] + (x - self.center) @ self.line[1:])
 
     def spread(self, shapes: Shapes) -> Floats:
         """The residual's deviation, and what timing itself does from one session to the next."""
