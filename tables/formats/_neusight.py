@@ -23,7 +23,8 @@ from latprof.workloads import Conv2d, MatMul, Workload
 
 __all__ = ["import_neusight"]
 
-#: NeuSight's own spelling.
+#: NeuSight's own spelling, and its own order: (B, M, N) @ (B, N, K), as the grids of its kernels
+#: tell, which have a tile of M x K in each block.
 _CONV = ("B", "Input_Channel", "Output_Channel", "Kernel_Szie", "Input_Size", "Stride")
 _PRODUCT = ("B", "M", "N", "K")
 
@@ -72,12 +73,12 @@ Rows = Iterator[tuple[int, Workload, float]]
 
 def _linear(frame: pd.DataFrame, dtype: str, found: Collected) -> Rows:
     for line, b, m, n, k, latency_s in _columns(frame, _PRODUCT, found):
-        yield line, MatMul(m, k, n, batch=b, dtype=dtype), latency_s
+        yield line, MatMul(m, n, k, batch=b, dtype=dtype), latency_s
 
 
 def _bmm(frame: pd.DataFrame, dtype: str, found: Collected) -> Rows:
     for line, b, m, n, k, latency_s in _columns(frame, _PRODUCT, found):
-        yield line, MatMul(m, k, n, batch=b, weights=False, dtype=dtype), latency_s
+        yield line, MatMul(m, n, k, batch=b, weights=False, dtype=dtype), latency_s
 
 
 def _conv(frame: pd.DataFrame, dtype: str, found: Collected) -> Rows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from support.tables import TARGET
 
@@ -153,7 +155,7 @@ def test_what_is_no_matrix_product_is_counted(tmp_path: Path) -> None:
 def test_neusight(tmp_path: Path) -> None:
     table = import_neusight(_write(tmp_path / "v100.csv", _NEUSIGHT))
     assert {m.workload for m in table.measurements} == {
-        MatMul(58, 141, 13), MatMul(27, 29, 15, batch=13, weights=False),
+        MatMul(58, 13, 141), MatMul(27, 15, 29, batch=13, weights=False),
     }  # fmt: skip
     assert table.target.runtime_version == "2.1.0"
     assert table.target.settings == (("cuda", "121"), ("cudnn", "8902"))
@@ -220,6 +222,21 @@ def test_csv_with_another_header(tmp_path: Path) -> None:
         import_plain_csv(path, TARGET, columns={"kind": "=matmul", "m": "rows"})
     with pytest.raises(UsageError, match="columns are named for a csv"):
         latprof.table.import_(path, format="neusight", columns=names)
+
+
+@pytest.mark.parametrize("kind", ["linear", "bmm"])
+def test_kernels_of_neusight_have_a_tile_of_the_output_in_each_block(kind: str) -> None:
+    """By which its M, N and K are rows, inner terms and columns."""
+    if not FOLDER:
+        pytest.skip("LATPROF_GPU_TABLES names no folder of published GPU tables")
+    path = Path(FOLDER) / f"neusight_v100_{kind}.parquet"
+    frame = pd.read_parquet(path)
+    tiles = frame["Kernel Name"].str.extract(r"(\d+)x(\d+)").astype(float)
+    products = [m.workload for m in import_neusight(path).measurements]
+    known = tiles[0].notna().to_numpy()
+    for name, tile, grid in (("n", 0, "Grid x"), ("m", 1, "Grid y")):
+        counts = np.array([getattr(w, name) for w in products])
+        assert (np.ceil(counts / tiles[tile])[known] == frame[grid][known]).all()
 
 
 @pytest.mark.parametrize(
