@@ -14,9 +14,11 @@ from latprof.surrogate._shapes import Floats, Shapes
 
 __all__ = ["WaveBase"]
 
-#: Output tiles (positions, channels) of a matrix library's kernels, and into how many parts one
-#: cuts the inner dimension of a plain product that has too few tiles to fill the device.
-_TILES = ((32, 32), (64, 32), (64, 64), (128, 32), (128, 64), (128, 128), (256, 64))
+#: Output tiles (positions, channels) of a matrix library's kernels, each also the other way round,
+#: and into how many parts one cuts the inner dimension of a plain product that has too few tiles
+#: to fill the device.
+_ONE_WAY = ((32, 32), (64, 64), (128, 128), (64, 32), (128, 32), (128, 64), (256, 64))
+_TILES = (*_ONE_WAY, *((wide, tall) for tall, wide in _ONE_WAY if tall != wide))
 _SPLITS = (1, 2, 4, 8)
 _KERNELS = np.array([(*tile, parts) for tile, parts in product(_TILES, _SPLITS)], dtype=float)
 
