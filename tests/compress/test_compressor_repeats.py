@@ -31,7 +31,7 @@ _RECORDED: dict[tuple[str, str, str], dict[str, tuple[str, str | None]]] = {
 
 
 def _here() -> tuple[str, str, str]:
-    """Version of torch, vector instructions and vendor; an empty vendor where Linux does not say."""
+    """Version of torch, vector instructions, vendor; no vendor where Linux does not say."""
     version = ".".join(torch.__version__.split(".")[:2])
     told = Path("/proc/cpuinfo")
     lines = told.read_text().splitlines() if told.is_file() else []
