@@ -64,7 +64,6 @@ _BATCH = 32
 _BUCKET = 50
 _SHAPES, _VARIANTS = 200, 14
 _BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
-_HALVINGS = 9
 _TABLE = "minilm.parquet"
 _THREE_LAYERS = "three_layers"
 #: Both factor layers; the others only prune.
@@ -245,7 +244,7 @@ def by_uniform_width(job: Job) -> nn.Module:
     kind, _, share = job.settings.budget.rpartition("=")
     if kind == "macs":
         limit = float(share.rstrip("%")) / 100 * _macs(job.model)
-        return trained(job, thin(_widest(lambda share: _macs(thin(share)) <= limit)))
+        return trained(job, thin(versus_methods.widest(lambda share: _macs(thin(share)) <= limit)))
     measured = versus_methods.Job(
         job.deployment, job.model, job.bench.surrogate, job.settings, job.sentences, Path()
     )
@@ -254,15 +253,6 @@ def by_uniform_width(job: Job) -> nn.Module:
 
 def _macs(model: nn.Module) -> int:
     return trace(model, example()).stats().macs
-
-
-def _widest(fits: Callable[[float], bool]) -> float:
-    """The largest share that fits, to 1/512."""
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
 
 
 def by_three_layers(job: Job) -> nn.Module:

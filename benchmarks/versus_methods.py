@@ -56,6 +56,7 @@ __all__ = [
     "prune_globally",
     "slowest",
     "trained",
+    "widest",
 ]
 
 _TRIES = 8
@@ -302,6 +303,19 @@ def train_as_long(
     return small
 
 
+def _fits(predicted: Callable[[float], float], correction: float, share: float) -> bool:
+    return correction * predicted(share) <= AIM
+
+
+def widest(fits: Callable[[float], bool]) -> float:
+    """The largest share that fits, to 1/512."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
 def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
     """The share to keep whose network is the slowest that measures within the budget.
 
@@ -313,13 +327,7 @@ def _found(job: Job, thin: Callable[[float], nn.Module]) -> float:
     measured: dict[float, float] = {}
     correction = 1.0
     for _ in range(_TRIES):
-        low, high = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if correction * predicted(middle) <= AIM:
-                low = middle
-            else:
-                high = middle
+        low = widest(functools.partial(_fits, predicted, correction))
         if low in measured:
             break
         measured[low] = job.deployment.time_beside(original, 1.0, thin(low)) / job.share

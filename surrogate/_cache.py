@@ -96,12 +96,7 @@ def _tree(value: Any, arrays: dict[str, Any]) -> Any:
         arrays[f"a{len(arrays)}"] = value
         return {"array": f"a{len(arrays) - 1}"}
     if is_dataclass(value):
-        derived = getattr(value, "DERIVED", ())
-        inside = {
-            f.name: _tree(getattr(value, f.name), arrays)
-            for f in fields(value)
-            if f.name not in derived
-        }
+        inside = {f.name: _tree(getattr(value, f.name), arrays) for f in fields(value)}
         return {"type": type(value).__name__, "fields": inside}
     if isinstance(value, Mapping):
         return {"map": {key: _tree(part, arrays) for key, part in value.items()}}
@@ -122,4 +117,4 @@ def _built(tree: Any, arrays: Any) -> Any:
         return {key: _built(part, arrays) for key, part in tree["map"].items()}
     made = _TYPES[tree["type"]]
     inside = {name: _built(part, arrays) for name, part in tree["fields"].items()}
-    return getattr(made, "restored", made)(**inside)
+    return made(**inside)

@@ -35,8 +35,8 @@ def with_ops_of(graph: Graph, other: Graph) -> Graph:
 def decoding_graph(graph: Graph, longer: Graph, tokens: int) -> Graph:
     """The step that makes one token, the keys and values of the others in a cache.
 
-    What depends on the number of tokens is told by two traces. One query then meets all keys, and
-    all else is computed for one token.
+    Two traces show what depends on the number of tokens. One query then meets all keys, and all
+    else is computed for one token.
 
     Args:
         graph: at ``tokens`` tokens, the new one among them.

@@ -64,7 +64,7 @@ class GaussianProcess:
     ) -> Floats:
         from scipy.optimize import Bounds, minimize  # loads slowly, and a kept fit does without
 
-        rows = cls(x, p, start, y)._telling_rows(np.random.default_rng(seed))
+        rows = cls(x, p, start, y)._sample(np.random.default_rng(seed))
         mean, sd = _prior(x.shape[1], p.shape[1])
         result = minimize(
             _negative_log_posterior,
@@ -83,15 +83,15 @@ class GaussianProcess:
         if len(self.y) <= _EXACT_ROWS:
             return self
         some = np.random.default_rng(seed).choice(len(self.y), _SCORED_ROWS, replace=False)
-        errors = {}
+        at, errors = (self.x[some], self.p[some]), {}
         for share in _NOISES:
-            theta = self.theta + np.log(share) * (np.arange(len(self.theta)) == len(self.theta) - 1)
-            quieter = replace(self, theta=theta)
-            mean, _ = quieter._kriged(self.x[some], self.p[some], skipped=1)
-            errors[float(np.abs(self.y[some] - mean).mean())] = quieter
-        return errors[min(errors)]
+            mean, _ = self._kriged(*at, share**2 * float(np.exp(2 * self.theta[-1])), skipped=1)
+            errors[float(np.abs(self.y[some] - mean).mean())] = share
+        theta = self.theta.copy()
+        theta[-1] += np.log(errors[min(errors)])
+        return replace(self, theta=theta)
 
-    def _telling_rows(self, generator: np.random.Generator) -> NDArray[np.intp]:
+    def _sample(self, generator: np.random.Generator) -> NDArray[np.intp]:
         """Rows that hyperparameters are chosen by: drawn at random; of many, some neighborhoods,
         for predictions are made within such."""
         n = len(self.y)
@@ -122,7 +122,7 @@ class GaussianProcess:
     def posterior(self, x: Floats, p: Floats) -> tuple[Floats, Floats]:
         """``mean`` and ``sd``."""
         if len(self.y) > _EXACT_ROWS:
-            mean, fall = self._kriged(x, p)
+            mean, fall = self._kriged(x, p, float(np.exp(2 * self.theta[-1])))
         else:
             known = _kernel(self.x, self.p, x, p, self.theta)
             mean = np.asarray(known.T @ self._alpha)
@@ -141,7 +141,7 @@ class GaussianProcess:
     def _root(self) -> Floats:
         """(N, N) lower Cholesky factor of the rows' covariance."""
         covariance = _kernel(self.x, self.p, self.x, self.p, self.theta)
-        covariance[np.diag_indices_from(covariance)] += self._noise
+        covariance[np.diag_indices_from(covariance)] += np.exp(2 * self.theta[-1]) + _JITTER
         return np.asarray(cholesky(covariance, lower=True))
 
     @cached_property
@@ -150,18 +150,15 @@ class GaussianProcess:
         return np.asarray(cho_solve((self._root, True), self.y))
 
     @property
-    def _noise(self) -> float:
-        """Variance of an observation of what is known."""
-        return float(np.exp(2 * self.theta[-1])) + _JITTER
-
-    @property
     def _total(self) -> float:
         """Variance of an observation of which nothing is known."""
         return float(np.exp(2 * self.theta[[0, 1, -1]]).sum())
 
-    def _kriged(self, x: Floats, p: Floats, skipped: int = 0) -> tuple[Floats, Floats]:
+    def _kriged(
+        self, x: Floats, p: Floats, noise: float, *, skipped: int = 0
+    ) -> tuple[Floats, Floats]:
         rows, at = np.concatenate([self.x, self.p], 1), np.concatenate([x, p], 1)
-        given = (rows, self.y, at, self._covariance, self._noise, skipped)
+        given = (rows, self.y, at, self._covariance, noise + _JITTER, skipped)
         return krige(self._tree, self._scale, *given)
 
     @cached_property

@@ -316,17 +316,21 @@ class Training:
         original_s = from_first(lambda: self._timed_once(timed, original))
 
         def measure(small: nn.Module) -> float:
-            file = self.export_at(target, small.to("cpu"), "candidate")
-            return original_s * self.deployment.ratios(original, file)[0]
+            module, there = self._at(target, small.to("cpu"))
+            return there.time_beside(original, original_s, module)
 
         known = self.folder / f"measured.{target.name}.json"
         return Latency(surrogate, original_s, MeasuredNetworks(known, measure), graph=graph)
 
     def export_at(self, target: TokenTarget, model: nn.Module, name: str) -> Path:
         """``name.prefill-512``, ``name.decode-512``, with the suffix of the device's runtime."""
-        module, inputs = target.deployed(model, self.deployment.example_inputs)
-        there = replace(self.deployment, example_inputs=inputs)
+        module, there = self._at(target, model)
         return there.export(module, f"{name}.{target.name}")
+
+    def _at(self, target: TokenTarget, model: nn.Module) -> tuple[nn.Module, Deployment]:
+        """What is exported of the model there, and the deployment with its inputs."""
+        module, inputs = target.deployed(model, self.deployment.example_inputs)
+        return module, replace(self.deployment, example_inputs=inputs)
 
     def _timed_once(self, timed: Path, file: Path) -> float:
         if not timed.is_file():
