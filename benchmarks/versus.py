@@ -94,6 +94,7 @@ class Bench:
             "epochs": [o.original_epochs, o.mask_epochs, o.fine_tune_epochs],
             "lr": o.lr,
             **({"original_lr": o.original_lr} if o.original_lr != _ORIGINAL_LR else {}),
+            **({"batch": o.batch} if o.batch != TensorBatches.batch else {}),
         }
 
     @property
@@ -101,7 +102,8 @@ class Bench:
         return MODELS[str(self.options.dataset)]
 
     def data(self, seed: int) -> TensorBatches:
-        return TensorBatches(self.batches.images, self.batches.labels, seed=seed)
+        images, labels = self.batches.images, self.batches.labels
+        return TensorBatches(images, labels, self.options.batch, seed)
 
 
 def main(
@@ -322,6 +324,7 @@ def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Nam
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="*", default=list(default), choices=methods)
     parser.add_argument("--images", type=int, default=20_000, help="to train on, 55,000 at most")
+    parser.add_argument("--batch", type=int, default=TensorBatches.batch, help="of training")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--original-lr", type=float, default=_ORIGINAL_LR)
     parser.add_argument("--mask-epochs", type=int, default=2)

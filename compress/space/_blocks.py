@@ -133,10 +133,10 @@ class Depth(Block):
     """Drop whole residual blocks: x + beta (block(x) - x), with one beta in [0, 1] for each.
 
     A block that is kept computes what it did, beta = 1; one that is dropped is an identity, and
-    none of its ops is left. These are the modules that return their input where all their
-    parameters are zero: those of ResNets and MobileNets whose shortcut is the identity,
-    transformer layers that normalize first. Not in the paper; a scale per residual block, pressed
-    to zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), without regard to a block's cost.
+    none of its ops is left. These are the modules that return their input, or their input
+    normalized, where all their weights are zero: those of ResNets and MobileNets whose shortcut is
+    the identity, and transformer layers. Not in the paper; a scale per residual block, pressed to
+    zero, is that of Huang & Wang, 2018 (arXiv:1707.01213), without regard to a block's cost.
 
     Args:
         count, init: fixed; one mask alone is counted by its value, from 1.

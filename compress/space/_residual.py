@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import layer_norm
 
 from latprof.compress.graph import Graph, evaluating
 from latprof.compress.shrink import random_inputs, variant
@@ -18,6 +19,10 @@ from latprof.errors import ShrinkError
 from latprof.workloads import Conv2d, MatMul
 
 __all__ = ["lies_within", "residual_blocks"]
+
+#: A number normalized twice may differ from one normalized once by this much, for norms add their
+#: eps to the variance.
+_ATOL = 1e-3
 
 
 def lies_within(name: str, path: str) -> bool:
@@ -29,9 +34,10 @@ def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("
     """Paths of the innermost residual blocks among the modules of these names or patterns.
 
     A module is one where it returns exactly its first input once all its parameters are zero:
-    x + f(x), and also relu(x + f(x)) where x comes from a relu. Nothing is told from names or
-    classes. Left alone are modules that run more than once or share parameters with others, and
-    those around which the model's own code does not work, or not the same, with an identity.
+    x + f(x), and also relu(x + f(x)) where x comes from a relu; or where it then returns its first
+    input normalized, its layer norms being as new: norm(x + f(x)). Nothing is told from names. Left
+    alone are modules that run more than once or share parameters with others, and those around
+    which the model's own code does not work, or not the same, with an identity.
     """
     found = [
         path
@@ -39,7 +45,7 @@ def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("
         if any(fnmatch.fnmatch(path, p) for p in patterns)
         and len(calls) == 1
         and not _shares(model, path)
-        and _is_identity_at_zero(module, *calls[0])
+        and _goes_on_at_zero(module, *calls[0])
     ]
     inner = [p for p in found if not any(q.startswith(f"{p}.") for q in found)]
     if inner and not _follows(model, graph, inner):
@@ -86,17 +92,38 @@ def _shares(model: nn.Module, path: str) -> bool:
     return any(len(where) == 2 for where in names.values())
 
 
-def _is_identity_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _goes_on_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the first input, or the same normalized, is all that is left of a module without
+    weights."""
     if not args or not isinstance(args[0], Tensor) or not args[0].any():
         return False
-    zero = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
     x = args[0].clone()  # the module may work in place
+    zero = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
+    if torch.equal(_computed(module, zero, args, kwargs), x):
+        return True
+    norms = {f"{n}.weight": m for n, m in module.named_modules() if isinstance(m, nn.LayerNorm)}
+    as_new = {name: torch.ones_like(p) for name, p in zero.items() if name in norms}
+    if not as_new:
+        return False
+    made = _computed(module, zero | as_new, (x.clone(), *args[1:]), kwargs)
+    shapes = {norms[name].normalized_shape for name in as_new}
+    return made.shape == x.shape and any(
+        torch.allclose(layer_norm(made, shape), layer_norm(x, shape), atol=_ATOL)
+        for shape in shapes
+        if x.shape[-len(shape) :] == shape
+    )
+
+
+def _computed(
+    module: nn.Module, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
+    """What a module makes with these parameters; empty where it makes no tensor."""
     try:
         with torch.no_grad(), evaluating(module):
-            made = functional_call(module, zero, args, kwargs)
+            made = functional_call(module, parameters, args, kwargs)
     except (RuntimeError, ValueError):  # as inverting a weight of zeros does
-        return False
-    return isinstance(made, Tensor) and torch.equal(made, x)
+        return torch.empty(0)
+    return made if isinstance(made, Tensor) else torch.empty(0)
 
 
 def _follows(model: nn.Module, graph: Graph, paths: Sequence[str]) -> bool:
