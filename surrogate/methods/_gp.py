@@ -173,7 +173,9 @@ class GaussianProcess:
     def _tree(self) -> Any:
         from scipy.spatial import cKDTree  # loads slowly
 
-        return cKDTree(np.concatenate([self.x, self.p], 1) * self._scale)
+        rows = np.concatenate([self.x, self.p], 1) * self._scale
+        # many columns have few values: split at their middles, not medians
+        return cKDTree(rows, balanced_tree=False, compact_nodes=False)
 
     def _covariance(self, rows: Singles) -> Singles:
         """(B, K, D + P) to the covariance of each K rows, (B, K, K), without noise."""

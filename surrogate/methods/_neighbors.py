@@ -20,7 +20,10 @@ __all__ = ["Singles", "krige"]
 Singles = NDArray[np.float32]
 
 #: Rows that a prediction is made from, and predictions that are made at once.
-_NEAREST, _AT_ONCE = 16, 2048
+_NEAREST, _AT_ONCE = 16, 1024
+#: A row that is found may be farther than the nearest by this share; in many dimensions that is
+#: several times as fast.
+_FARTHER = 0.2
 
 
 def krige(
@@ -47,15 +50,16 @@ def krige(
     """
     mean, fall = np.empty(len(at)), np.empty(len(at))
     middle = rows.mean(0)
-    rows, at = rows - middle, at - middle
+    centered, asked = ((x - middle).astype(np.float32) for x in (rows, at))
+    own = range(_NEAREST)
     for start in range(0, len(at), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        _, near = tree.query((at[part] + middle) * scale, k=_NEAREST + skipped)
+        _, near = tree.query(at[part] * scale, k=_NEAREST + skipped, eps=_FARTHER)
         near = near[:, skipped:]  # (B, K)
-        stacked = np.concatenate([rows[near], at[part, None]], axis=1)  # (B, K + 1, F)
-        covariance = kernel(stacked.astype(np.float32))
+        stacked = np.concatenate([centered[near], asked[part, None]], axis=1)  # (B, K + 1, F)
+        covariance = kernel(stacked)
         known, shared = covariance[:, :-1, :-1], covariance[:, :-1, -1:]
-        known[:, range(_NEAREST), range(_NEAREST)] += noise
+        known[:, own, own] += noise
         weights = np.linalg.solve(known, shared)  # (B, K, 1)
         mean[part] = (weights[..., 0] * y[near]).sum(1)
         fall[part] = (weights * shared).sum((1, 2))
