@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latprof.compress.cost._budget import Budget, FeasibleRange
+from latprof.compress.cost._budget import Budget, FeasibleRange, OfTokens
 from latprof.compress.cost._cost import Cost, LatencyCost, MacsCost
 from latprof.compress.cost._decline import chosen_blocks, space_and_goals
 from latprof.compress.cost._goals import Goal, Goals
@@ -20,6 +20,7 @@ __all__ = [
     "LatencyCost",
     "MacsCost",
     "MemoryCost",
+    "OfTokens",
     "chosen_blocks",
     "largest",
     "named_latencies",

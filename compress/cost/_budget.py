@@ -11,7 +11,7 @@ from typing import Self
 from latprof.errors import InfeasibleBudgetError, UsageError
 from latprof.vocabulary import format_figure
 
-__all__ = ["Budget", "FeasibleRange"]
+__all__ = ["Budget", "FeasibleRange", "OfTokens"]
 
 _LATENCY = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -20,8 +20,6 @@ _BYTES |= {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 #: Units of a throughput: inputs per second, and tokens per second.
 _RATE = {"/s": 1.0, "k/s": 1e3, "M/s": 1e6}
 _TOKENS = ("token/s", "tokens/s")
-#: Latencies of a model that takes tokens: of so many at once; of one, where so many are there.
-_OF_TOKENS = re.compile(r"prefill\(([1-9]\d*)\)|decode(?:\(([1-9]\d*)\))?")
 #: What a budget may be of besides a latency: name -> units.
 _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES, "memory": _BYTES}
 #: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
@@ -40,6 +38,29 @@ class FeasibleRange:
 
     least: float
     original: float
+
+
+@dataclass(frozen=True)
+class OfTokens:
+    """A latency of a model that takes tokens: ``prefill(N)``, of N at once; ``decode(N)`` or
+    ``decode``, of one, where with it N are there.
+
+    Args:
+        decodes: whether it is of one token.
+        tokens: N; None where it does not say.
+    """
+
+    decodes: bool
+    tokens: int | None
+
+    @classmethod
+    def parse(cls, kind: str) -> Self | None:
+        """From the kind of a budget; None where it is of another kind."""
+        match = re.fullmatch(r"prefill\(([1-9]\d*)\)|decode(?:\(([1-9]\d*)\))?", kind)
+        if match is None:
+            return None
+        number = match[1] or match[2]
+        return cls(match[1] is None, int(number) if number else None)
 
 
 @dataclass(frozen=True)
@@ -102,21 +123,9 @@ class Budget:
         return self.value is None and self.fraction is None and self.rate is None
 
     @property
-    def prefilled(self) -> int | None:
-        """N of ``prefill(N)``; None of other kinds."""
-        match = _OF_TOKENS.fullmatch(self.kind)
-        return int(match[1]) if match and match[1] else None
-
-    @property
-    def is_decoding(self) -> bool:
-        """Whether it is of ``decode`` or ``decode(N)``."""
-        return self.kind.startswith("decode") and _OF_TOKENS.fullmatch(self.kind) is not None
-
-    @property
-    def decoded_at(self) -> int | None:
-        """N of ``decode(N)``: the keys that the new token meets; None where it does not say."""
-        match = _OF_TOKENS.fullmatch(self.kind)
-        return int(match[2]) if match and match[2] else None
+    def of_tokens(self) -> OfTokens | None:
+        """What it asks of a model that takes tokens; None of other kinds."""
+        return OfTokens.parse(self.kind)
 
     def at_batch(self, rows: int) -> Self:
         """A throughput as what one call of so many inputs may take; others are as they were."""
@@ -154,7 +163,8 @@ class Budget:
 
 def _rates(kind: str) -> dict[str, float]:
     """Units of a throughput of this kind, in calls per second of one input."""
-    match = _OF_TOKENS.fullmatch(kind)
-    if match is None:
+    asked = OfTokens.parse(kind)
+    if asked is None:
         return _RATE
-    return _RATE | dict.fromkeys(_TOKENS, 1 / int(match[1] or 1))
+    at_once = 1 if asked.decodes else asked.tokens or 1
+    return _RATE | dict.fromkeys(_TOKENS, 1 / at_once)

@@ -15,7 +15,7 @@ from torch import nn
 
 from latprof import LatencyTable
 from latprof.compress import OwnLoss, TrainSettings, trace, workloads_of_file
-from latprof.compress.cost import Budget
+from latprof.compress.cost import Budget, OfTokens
 from latprof.compress.graph import decoding_graph
 from latprof.compress.train import as_batches
 from latprof.devices import profile
@@ -80,8 +80,8 @@ def test_budgets_as_they_are_written(
     text: str, kind: str, tokens: int | None, seconds: float
 ) -> None:
     budget = Budget.parse(text)
-    assert (budget.kind, budget.prefilled or budget.decoded_at) == (kind, tokens)
-    assert budget.is_decoding == kind.startswith("decode")
+    assert budget.kind == kind
+    assert budget.of_tokens == OfTokens(kind.startswith("decode"), tokens)
     assert budget.at_batch(1).value == pytest.approx(seconds)
     assert budget.at_batch(4).value == pytest.approx(
         seconds if text.endswith("ms") else 4 * seconds

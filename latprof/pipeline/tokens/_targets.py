@@ -66,13 +66,12 @@ def token_targets(budgets: Sequence[str], example_inputs: Any) -> list[TokenTarg
         UsageError: that number is not known.
     """
     parsed = [Budget.parse(text) for text in budgets]
-    prefills = {b.kind: b.prefilled for b in parsed if b.prefilled is not None}
-    found = [TokenTarget(kind, tokens, decodes=False) for kind, tokens in prefills.items()]
-    for budget in parsed:
-        if budget.is_decoding:
-            tokens = budget.decoded_at or max(prefills.values(), default=0)
-            found.append(TokenTarget(budget.kind, tokens or _tokens_of(example_inputs), True))
-    return found
+    asked = {b.kind: b.of_tokens for b in parsed if b.of_tokens is not None}
+    longest = max((of.tokens or 0 for of in asked.values() if not of.decodes), default=0)
+    return [
+        TokenTarget(kind, of.tokens or longest or _tokens_of(example_inputs), of.decodes)
+        for kind, of in asked.items()
+    ]
 
 
 def _tokens_of(example_inputs: Any) -> int:
