@@ -25,6 +25,7 @@ from surrogate_published import read, scores, split
 
 from latprof.surrogate import chosen_from, fit
 from latprof.tables import LatencyTable
+from latprof.workloads import MatMul
 
 PAIRS = (("a100", "h100"), ("b200", "h100"), ("l40s", "h100"))
 
@@ -97,7 +98,11 @@ def _limits(table: LatencyTable, donor: LatencyTable) -> dict[str, float]:
     from sklearn.model_selection import cross_val_predict
 
     known = {m.workload: m.latency_s for m in donor.usable}
-    both = {m.workload: m.latency_s for m in table.usable if m.workload in known}
+    both = {
+        m.workload: m.latency_s
+        for m in table.usable
+        if isinstance(m.workload, MatMul) and m.workload in known
+    }
     donor_s = np.array([known[w] for w in both])
     ratio = np.log(np.array(list(both.values())) / donor_s)
     sizes = np.log([[w.macs, w.activation_bytes + w.weight_bytes] for w in both])
