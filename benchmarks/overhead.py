@@ -16,12 +16,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import ctypes
-import gc
 import json
-import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -40,7 +36,9 @@ from latprof.surrogate import fit
 from latprof.tables import plan
 from latprof.zoo import mobilenet_v3_small, resnet18
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from _peak_memory import above_start, print_peak
 from support.tables import table_of
 
 
@@ -87,14 +85,7 @@ def main() -> None:
     if args.worker:
         network, case, steps = args.worker
         step = stepper(network, CASES[case])
-        gc.collect()
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        for _ in range(int(steps)):
-            step()
-        lines = Path("/proc/self/status").read_text().splitlines()
-        status = dict(line.split(":", 1) for line in lines)
-        print(status["VmHWM"].split()[0])
+        print_peak(lambda: [step() for _ in range(int(steps))])
         return
     found = {name: measured(name, args.rounds) for name in args.networks}
     ratios = {name: row["step_ratio"] for name, row in found.items()}
@@ -131,23 +122,13 @@ def measured(name: str, rounds: int) -> dict[str, dict[str, float]]:
                 seconds[case].append(time.perf_counter() - start)
         print(f"{name}: round {number + 1} of {rounds + 3}", file=sys.stderr)
     plain = np.array(seconds["plain"])
-    memory = {b: np.median([peak(name, b, 5) - peak(name, b, 0) for _ in range(3)]) for b in CASES}
+    memory = {case: above_start(__file__, name, case) for case in CASES}
     return {
         "step_s": {b: float(np.median(s)) for b, s in seconds.items()},
         "step_ratio": {b: float(np.median(np.array(s) / plain)) for b, s in seconds.items()},
         "mean_step_ratio": {b: float(np.mean(s) / plain.mean()) for b, s in seconds.items()},
         "memory_ratio": {b: float(m / memory["plain"]) for b, m in memory.items()},
     }
-
-
-def peak(name: str, case: str, steps: int) -> int:
-    """Peak resident KiB of a process that makes this many steps."""
-    command = [sys.executable, "-P", __file__, "--worker"]
-    done = subprocess.run(
-        [*command, name, case, str(steps)], capture_output=True, text=True, check=True,
-        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
-    )  # fmt: skip
-    return int(done.stdout.splitlines()[-1])
 
 
 def stepper(name: str, case: Case) -> Callable[[], None]:
