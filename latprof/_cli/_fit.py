@@ -135,11 +135,11 @@ def _print_labels(surrogate: Fit) -> None:
     for label, fitted in surrogate.labels.items():
         found = surrogate.label_steps(label, surrogate.families)
         steps = ", ".join(f"{axis} {step}" for axis, step in found.items())
-        held_out = fitted.held_out
+        held_out, donor = fitted.held_out, fitted.donor
         rows.append(
             (
                 label,
-                fitted.method if fitted.donor is None else f"from {fitted.donor.device}",
+                f"from {donor.beside(surrogate.target)}" if donor else fitted.method,
                 str(fitted.rows),
                 f"{held_out.mape:.1%}" if held_out else "-",
                 f"{held_out.within_10pct:.0%}" if held_out else "-",

@@ -64,6 +64,19 @@ class Target:
         parts += [f"{name}={value}" for name, value in self.settings]
         return f"{self.device} [{', '.join(parts)}]"
 
+    def beside(self, other: Target) -> str:
+        """What tells this target from the other, in a few words; empty where nothing does.
+
+        target.beside(replace(target, runtime="tflite", threads=2))  # 'onnxruntime, 1 thread(s)'
+        """
+        told = {
+            **vars(self),
+            "threads": f"{self.threads} thread(s)",
+            "settings": ", ".join(f"{name}={value}" for name, value in self.settings),
+        }
+        differing = [text for k, text in told.items() if getattr(self, k) != getattr(other, k)]
+        return ", ".join(text for text in differing if text)
+
     def require(self, other: Target, what: str) -> None:
         """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""
         expected, got = self.to_dict(), other.to_dict()

@@ -205,6 +205,8 @@ def test_a_donor_of_another_target_is_moved_to_the_rows(run: Any, tmp_path: Path
     code, out, _ = run("fit", path, "--donor", donor, "--json")
     assert code == 0
     assert json.loads(out)["labels"]["conv2d.k1"]["donor"]["device"] == TARGET.device
+    code, out, _ = run("fit", path, "--donor", donor)
+    assert f"from {TARGET.device} " in out
     code, _, err = run("fit", path, "--donor", path)
     assert code == 2
     assert "latprof table merge" in err
