@@ -13,7 +13,7 @@ from latprof.compress.methods._agreement import Agreement
 from latprof.compress.methods._method import MaskedSelection, Method, Parts
 from latprof.compress.methods._regularizer import Regularizer
 from latprof.compress.methods._schedule import WARM_UP, Schedule
-from latprof.compress.methods._scores import check_score, energies
+from latprof.compress.methods._scores import check_score, energies, evened
 from latprof.compress.space import COUNTS
 from latprof.errors import UsageError
 from latprof.vocabulary import check_number
@@ -54,7 +54,7 @@ class Masks(Method):
             go from 1 to 0.
         projections: thirty times on the way masks are projected onto what the budget allows then.
         importance: what projections go by: ``taylor``, ``magnitude`` of the weights, or ``none``:
-            the masks alone.
+            the masks alone. Of single weights it counts relative to what their layer keeps.
         grow: masks may exceed their start.
         zeros_return: gradients may bring a zero back.
         clip: masks stay at 0 or above.
@@ -209,7 +209,7 @@ class MaskSelection(MaskedSelection):
         if kind == "none":
             return masks.split((masks.alpha / masks.start).square())
         per_scale = masks.split(self.importance) if kind == "taylor" else energies(self.parts)
-        return self.parts.projection.weighed(masks, per_scale)
+        return evened(self.parts.projection.weighed(masks, per_scale), self.parts.space)
 
     def choose(self, progress: float, margin: float, *, final: bool = False) -> None:
         if not self.method.keep_zeros:

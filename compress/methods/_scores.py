@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from latprof.compress.methods._method import Parts
+from latprof.compress.space import Space
 from latprof.errors import UsageError
 
-__all__ = ["SCORES", "check_score", "energies", "movement_worth"]
+__all__ = ["SCORES", "check_score", "energies", "evened", "movement_worth"]
 
 #: Of methods that score units.
 SCORES = ("magnitude", "movement", "taylor")
@@ -50,6 +51,22 @@ def energies(parts: Parts) -> list[Tensor]:
     for residual in space.residuals:
         inner = [v.detach().float() for n, v in values.items() if residual.holds(n)]
         found.append(torch.stack([v.square().sum() for v in inner]).sum()[None])
+    return found
+
+
+def evened(importances: Sequence[Tensor], space: Space) -> list[Tensor]:
+    """Importances of which every layer that may have zeros has the same total, the mean of theirs.
+
+    So what a weight counts is its share of what its layer keeps, as in LAMP (Lee et al., 2021,
+    arXiv:2010.15623): layers work one after the other, and one that is left with nothing ends all.
+    """
+    found = list(importances)
+    layers = [option.group.index for option in space.sparse]
+    if layers:
+        totals = torch.stack([found[index].sum() for index in layers])
+        scales = totals.mean() / totals.clamp_min(1e-30)
+        for index, scale in zip(layers, scales, strict=True):
+            found[index] = found[index] * scale
     return found
 
 
