@@ -12,20 +12,20 @@ from support.fixed_runs import RUNS, masks_after
 _COUNTS = {
     "prune": [16, 24, 16, 4],
     "prune, low rank and depth": [16, 12, 12, 32, 4, 9, 16, 10, 16, 10, 16, 4, 1, 1],
-    "sparse and quantize": [16, 48, 16, 4, 192, 96, 96, 4, 4, 4],
+    "sparse and quantize": [16, 48, 16, 4, 160, 160, 768, 4, 2, 4],
 }
 #: By the processor, since sums in another order round differently: digests of the masks two thirds
-#: on the way and in the end; None: not recorded yet since budgets of MACs are filled.
-_RECORDED: dict[tuple[str, str, str], dict[str, tuple[str, str | None]]] = {
+#: on the way and in the end; None: not recorded yet since a change of what the masks become.
+_RECORDED: dict[tuple[str, str, str], dict[str, tuple[str | None, str | None]]] = {
     ("2.13", "AVX512", "GenuineIntel"): {
         "prune": ("787f25548ff1672c", "b1eac76a0c0db83e"),
         "prune, low rank and depth": ("7af33dd9cfc872cd", None),
-        "sparse and quantize": ("e1979992d7f27437", "bc33884e72205c4c"),
+        "sparse and quantize": (None, None),
     },
     ("2.13", "AVX512", "AuthenticAMD"): {
         "prune": ("9fbc780f9ae7647f", "3daae297e873cfcc"),
         "prune, low rank and depth": ("2abb9296bcfebe93", "0df85de9721fd26d"),
-        "sparse and quantize": ("2746083600121c07", "4b8f2608e9d5816f"),
+        "sparse and quantize": ("10b88a10eab40f6a", "d3c6010514ef392e"),
     },
 }
 
@@ -45,5 +45,5 @@ def test_the_masks_are_those_that_were_recorded(name: str) -> None:
     assert counts == _COUNTS[name]
     if (here := _here()) in _RECORDED:
         wanted_midway, wanted_end = _RECORDED[here][name]
-        assert midway == wanted_midway
+        assert wanted_midway in (midway, None)
         assert wanted_end in (end, None)
