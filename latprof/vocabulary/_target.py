@@ -67,15 +67,18 @@ class Target:
     def beside(self, other: Target) -> str:
         """What tells this target from the other, in a few words; empty where nothing does.
 
-        target.beside(replace(target, runtime="tflite", threads=2))  # 'onnxruntime, 1 thread(s)'
+        target.beside(replace(target, threads=2))  # '1 thread(s)'
         """
-        told = {
-            **vars(self),
-            "threads": f"{self.threads} thread(s)",
-            "settings": ", ".join(f"{name}={value}" for name, value in self.settings),
-        }
-        differing = [text for k, text in told.items() if getattr(self, k) != getattr(other, k)]
-        return ", ".join(text for text in differing if text)
+        told = {**vars(self), "threads": f"{self.threads} thread(s)"}
+        del told["settings"]
+        mine, others = dict(self.settings), dict(other.settings)
+        return ", ".join(
+            [
+                *(text for k, text in told.items() if getattr(self, k) != getattr(other, k)),
+                *(f"{k}={v}" for k, v in mine.items() if others.get(k) != v),
+                *(f"no {k}" for k in others if k not in mine),
+            ]
+        )
 
     def require(self, other: Target, what: str) -> None:
         """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""

@@ -54,7 +54,7 @@ def test_from_of_the_command_line(
     args = ("profile", "fake", "--for", NET, "-o", out, "--from", str(donor))
     assert answer(monkeypatch, capsys, *args)["shapes"] == 10
     assert run(monkeypatch, "fit", out) == 0
-    assert "from fake" in capsys.readouterr().out
+    assert "from stair=8" in capsys.readouterr().out
     assert run(monkeypatch, *args, "--method", "grid") == 2
     assert "leave the method out" in capsys.readouterr().err
     assert LatencyTable.load(out).donors

@@ -14,8 +14,15 @@ from support.tables import TARGET
         ({}, ""),
         ({"device": "Pixel 6"}, "Pixel 6"),
         ({"runtime": "tflite", "threads": 2}, "tflite, 2 thread(s)"),
-        ({"settings": (("bits", "4"),)}, "bits=4"),
+        ({"settings": (("graph", "basic"),)}, "graph=basic"),
     ],
 )
 def test_what_tells_one_target_from_another(change: dict[str, object], told: str) -> None:
-    assert replace(TARGET, **change).beside(TARGET) == told  # type: ignore[arg-type]
+    changed = replace(TARGET, **change)  # type: ignore[arg-type]
+    assert changed.beside(TARGET) == told
+
+
+def test_what_a_target_lacks_is_told() -> None:
+    more = replace(TARGET, settings=(*TARGET.settings, ("bits", "4")))
+    assert TARGET.beside(more) == "no bits"
+    assert more.beside(TARGET) == "bits=4"
