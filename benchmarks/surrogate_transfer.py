@@ -3,9 +3,9 @@
     python -P benchmarks/surrogate_transfer.py FOLDER [--seeds 3] [--rows 10]
 
 FOLDER holds ``aiconfigurator_*_gemm.parquet``. Rows are drawn at random, or chosen by the donor's
-fit among 1,000 that are; 2,000 others are predicted. Beside it stands what a donor can give at
-most: how far its own times, of the same shapes, are off after a correction that all rows of both
-tables choose.
+fit among 1,000 that are; 2,000 others are predicted. Beside it, for comparison: the error
+of the donor's own times of the same shapes, after a correction that is fitted to all rows of both
+tables.
 """
 
 from __future__ import annotations

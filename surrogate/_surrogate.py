@@ -28,7 +28,7 @@ _MAX_FACTOR = 3.0
 #: Counts beyond the measured ones by more than this part are extrapolation, and warned of.
 _BEYOND = 1.25
 
-#: Ops that are read at once: what is computed of them on the way stays in the processor's cache.
+#: Ops that are predicted at once: few, so that intermediate arrays stay in the processor's cache.
 _AT_ONCE = 4096
 
 

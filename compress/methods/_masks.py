@@ -13,7 +13,7 @@ from latprof.compress.methods._agreement import Agreement
 from latprof.compress.methods._method import MaskedSelection, Method, Parts
 from latprof.compress.methods._regularizer import Regularizer
 from latprof.compress.methods._schedule import WARM_UP, Schedule
-from latprof.compress.methods._scores import check_score, energies, evened
+from latprof.compress.methods._scores import check_score, energies, with_equal_totals
 from latprof.compress.space import COUNTS
 from latprof.errors import UsageError
 from latprof.vocabulary import check_number
@@ -209,7 +209,7 @@ class MaskSelection(MaskedSelection):
         if kind == "none":
             return masks.split((masks.alpha / masks.start).square())
         per_scale = masks.split(self.importance) if kind == "taylor" else energies(self.parts)
-        return evened(self.parts.projection.weighed(masks, per_scale), self.parts.space)
+        return with_equal_totals(self.parts.projection.weighed(masks, per_scale), self.parts.space)
 
     def choose(self, progress: float, margin: float, *, final: bool = False) -> None:
         if not self.method.keep_zeros:

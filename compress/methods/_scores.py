@@ -12,7 +12,7 @@ from latprof.compress.methods._method import Parts
 from latprof.compress.space import Space
 from latprof.errors import UsageError
 
-__all__ = ["SCORES", "check_score", "energies", "evened", "movement_worth"]
+__all__ = ["SCORES", "check_score", "energies", "movement_worth", "with_equal_totals"]
 
 #: Of methods that score units.
 SCORES = ("magnitude", "movement", "taylor")
@@ -54,20 +54,20 @@ def energies(parts: Parts) -> list[Tensor]:
     return found
 
 
-def evened(importances: Sequence[Tensor], space: Space) -> list[Tensor]:
+def with_equal_totals(importances: Sequence[Tensor], space: Space) -> list[Tensor]:
     """Importances of which every layer that may have zeros has the same total, the mean of theirs.
 
-    So what a weight counts is its share of what its layer keeps, as in LAMP (Lee et al., 2021,
-    arXiv:2010.15623): layers work one after the other, and one that is left with nothing ends all.
+    So a weight counts as a share of what its layer keeps, as in LAMP (Lee et al., 2021,
+    arXiv:2010.15623): no layer is emptied because its importances are small beside another's.
     """
-    found = list(importances)
+    scaled = list(importances)
     layers = [option.group.index for option in space.sparse]
     if layers:
-        totals = torch.stack([found[index].sum() for index in layers])
+        totals = torch.stack([scaled[index].sum() for index in layers])
         scales = totals.mean() / totals.clamp_min(1e-30)
         for index, scale in zip(layers, scales, strict=True):
-            found[index] = found[index] * scale
-    return found
+            scaled[index] = scaled[index] * scale
+    return scaled
 
 
 def movement_worth(score: Tensor) -> Tensor:

@@ -35,9 +35,9 @@ def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("
 
     A module is one where it returns exactly its first input once all its parameters are zero:
     x + f(x), and also relu(x + f(x)) where x comes from a relu; or where it then returns its first
-    input normalized, its layer norms being as new: norm(x + f(x)). Nothing is told from names. Left
-    alone are modules that run more than once or share parameters with others, and those around
-    which the model's own code does not work, or not the same, with an identity.
+    input normalized, if its layer norms have scales of 1: norm(x + f(x)). Names do not
+    matter. Left alone are modules that run more than once or share parameters with others, and
+    those around which the model's own code does not work, or not the same, with an identity.
     """
     found = [
         path
@@ -45,7 +45,7 @@ def residual_blocks(model: nn.Module, graph: Graph, patterns: Sequence[str] = ("
         if any(fnmatch.fnmatch(path, p) for p in patterns)
         and len(calls) == 1
         and not _shares(model, path)
-        and _goes_on_at_zero(module, *calls[0])
+        and _returns_input_at_zero(module, *calls[0])
     ]
     inner = [p for p in found if not any(q.startswith(f"{p}.") for q in found)]
     if inner and not _follows(model, graph, inner):
@@ -92,9 +92,10 @@ def _shares(model: nn.Module, path: str) -> bool:
     return any(len(where) == 2 for where in names.values())
 
 
-def _goes_on_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the first input, or the same normalized, is all that is left of a module without
-    weights."""
+def _returns_input_at_zero(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Whether a module without weights returns its first input, or that input normalized."""
     if not args or not isinstance(args[0], Tensor) or not args[0].any():
         return False
     x = args[0].clone()  # the module may work in place
@@ -105,10 +106,10 @@ def _goes_on_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
     as_new = {name: torch.ones_like(p) for name, p in zero.items() if name in norms}
     if not as_new:
         return False
-    made = _computed(module, zero | as_new, (x.clone(), *args[1:]), kwargs)
+    output = _computed(module, zero | as_new, (x.clone(), *args[1:]), kwargs)
     shapes = {norms[name].normalized_shape for name in as_new}
-    return made.shape == x.shape and any(
-        torch.allclose(layer_norm(made, shape), layer_norm(x, shape), atol=_ATOL)
+    return output.shape == x.shape and any(
+        torch.allclose(layer_norm(output, shape), layer_norm(x, shape), atol=_ATOL)
         for shape in shapes
         if x.shape[-len(shape) :] == shape
     )
@@ -117,13 +118,13 @@ def _goes_on_at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
 def _computed(
     module: nn.Module, parameters: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
-    """What a module makes with these parameters; empty where it makes no tensor."""
+    """The output with these parameters; empty where it is no tensor."""
     try:
         with torch.no_grad(), evaluating(module):
-            made = functional_call(module, parameters, args, kwargs)
+            output = functional_call(module, parameters, args, kwargs)
     except (RuntimeError, ValueError):  # as inverting a weight of zeros does
         return torch.empty(0)
-    return made if isinstance(made, Tensor) else torch.empty(0)
+    return output if isinstance(output, Tensor) else torch.empty(0)
 
 
 def _follows(model: nn.Module, graph: Graph, paths: Sequence[str]) -> bool:

@@ -139,7 +139,7 @@ def _print_labels(surrogate: Fit) -> None:
         rows.append(
             (
                 label,
-                f"from {donor.beside(surrogate.target)}" if donor else fitted.method,
+                f"from {donor.difference_from(surrogate.target)}" if donor else fitted.method,
                 str(fitted.rows),
                 f"{held_out.mape:.1%}" if held_out else "-",
                 f"{held_out.within_10pct:.0%}" if held_out else "-",

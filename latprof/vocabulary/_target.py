@@ -64,21 +64,20 @@ class Target:
         parts += [f"{name}={value}" for name, value in self.settings]
         return f"{self.device} [{', '.join(parts)}]"
 
-    def beside(self, other: Target) -> str:
-        """What tells this target from the other, in a few words; empty where nothing does.
+    def difference_from(self, other: Target) -> str:
+        """What this target has that the other has not, in a few words; empty where they are equal.
 
-        target.beside(replace(target, threads=2))  # '1 thread(s)'
+        target.difference_from(replace(target, threads=2))  # '1 thread(s)'
         """
-        told = {**vars(self), "threads": f"{self.threads} thread(s)"}
-        del told["settings"]
-        mine, others = dict(self.settings), dict(other.settings)
-        return ", ".join(
-            [
-                *(text for k, text in told.items() if getattr(self, k) != getattr(other, k)),
-                *(f"{k}={v}" for k, v in mine.items() if others.get(k) != v),
-                *(f"no {k}" for k in others if k not in mine),
-            ]
-        )
+        words, others = self._words(), other._words()
+        changed = [text for name, text in words.items() if others.get(name) != text]
+        return ", ".join(changed + [f"no {name}" for name in others if name not in words])
+
+    def _words(self) -> dict[str, str]:
+        """{field or setting: its value, as a person reads it}"""
+        fields = {**self.to_dict(), "threads": f"{self.threads} thread(s)"}
+        settings = fields.pop("settings")
+        return fields | {name: f"{name}={value}" for name, value in settings.items()}
 
     def require(self, other: Target, what: str) -> None:
         """Raise TargetMismatchError unless ``other`` is this target, naming what differs."""

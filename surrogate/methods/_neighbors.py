@@ -21,8 +21,8 @@ Singles = NDArray[np.float32]
 
 #: Rows that a prediction is made from, and predictions that are made at once.
 _NEAREST, _AT_ONCE = 16, 1024
-#: A row that is found may be farther than the nearest by this share; in many dimensions that is
-#: several times as fast.
+#: The search may return rows farther than the nearest by this share, which makes it several times
+#: as fast in many dimensions.
 _FARTHER = 0.2
 
 

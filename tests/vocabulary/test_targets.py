@@ -19,10 +19,10 @@ from support.tables import TARGET
 )
 def test_what_tells_one_target_from_another(change: dict[str, object], told: str) -> None:
     changed = replace(TARGET, **change)  # type: ignore[arg-type]
-    assert changed.beside(TARGET) == told
+    assert changed.difference_from(TARGET) == told
 
 
 def test_what_a_target_lacks_is_told() -> None:
     more = replace(TARGET, settings=(*TARGET.settings, ("bits", "4")))
-    assert TARGET.beside(more) == "no bits"
-    assert more.beside(TARGET) == "bits=4"
+    assert TARGET.difference_from(more) == "no bits"
+    assert more.difference_from(TARGET) == "bits=4"

@@ -6,7 +6,7 @@ import torch
 from support.training import EXAMPLE, Plain
 
 from latprof import Compressor, Masks, Prune, Sparse
-from latprof.compress.methods._scores import evened
+from latprof.compress.methods._scores import with_equal_totals
 
 FACTOR = 1024.0  # of which no sum is rounded otherwise
 
@@ -36,7 +36,7 @@ def test_weights_are_evened_and_channels_are_not() -> None:
     space = Compressor(Plain(), EXAMPLE, None, "params=20%", blocks=blocks).space
     dice = torch.Generator().manual_seed(0)
     given = [10.0**g.index * torch.rand(g.size, generator=dice) for g in space.groups]
-    found = evened(given, space)
+    found = with_equal_totals(given, space)
     sparse = {o.group.index for o in space.sparse}
     totals = [found[index].sum() for index in sparse]
     torch.testing.assert_close(totals, [sum(given[i].sum() for i in sparse) / len(sparse)] * 3)
