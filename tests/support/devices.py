@@ -25,14 +25,17 @@ def forget_children() -> None:
 def children(pid: int) -> list[int]:
     """Processes started by ``pid``, and by those, and so on."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        try:
-            direct = [int(p) for p in (task / "children").read_text().split()]
-        except FileNotFoundError:  # ended meanwhile
-            continue
-        direct = [p for p in direct if p not in _EARLIER]
-        found += [p for child in direct for p in (child, *children(child))]
+    for direct in _started_by(pid):
+        found += [direct, *children(direct)]
     return found
+
+
+def _started_by(pid: int) -> list[int]:
+    try:
+        texts = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return []
+    return [p for p in map(int, " ".join(texts).split()) if p not in _EARLIER]
 
 
 def alive(pid: int) -> bool:
