@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,25 @@ from support.devices import forget_children
 settings.register_profile("latprof", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("latprof")
 
-#: Tests that measure this machine, keep time limits or share its one adb server; below tests/.
+#: Tests that measure this machine; below tests/.
 ALONE = (
-    *("cli/test_cli", "cli/test_devices", "cli/test_export", "compress/export/test_int8"),
-    *("compress/trace/test_trace_cost", "devices/adb/", "devices/agent/cuda/test_device"),
-    *("devices/agent/cuda/test_real", "devices/agent/test_runtimes", "devices/measure/test_many"),
-    *("devices/remote/", "devices/test_laws", "end_to_end/"),
+    *("cli/test_cli", "cli/test_devices", "compress/export/test_int8", "end_to_end/"),
+    *("compress/trace/test_trace_cost", "devices/agent/cuda/test_real"),
+    *("devices/measure/test_many",),
 )
 TESTS = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def _only_its_own_processes() -> None:
+def _leaves_no_trace() -> Iterator[None]:
     forget_children()
+    cores = _cores()
+    yield
+    assert _cores() == cores, "the test has left the process on other cores"
+
+
+def _cores() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def pytest_configure() -> None:

@@ -30,7 +30,7 @@ class Scripted(Prepared):
 
 
 def sentinel(takes_s: list[float]) -> Sentinel:
-    return Sentinel(Scripted(takes_s), Knobs(1), resolution_s=1e-9)
+    return Sentinel(Scripted(takes_s), Knobs(1, affinity="none"), resolution_s=1e-9)
 
 
 @pytest.mark.parametrize("slow", range(8))
@@ -48,7 +48,10 @@ def test_a_core_that_is_slow_for_longer_is_seen_to_be() -> None:
 
 def test_the_memory_is_probed_twice() -> None:
     probed = Sentinel(
-        Scripted([1.5, 1.0, 1.2, 1.1, 1.3, 1.2, 1.2]), Knobs(1), resolution_s=1e-9, how=MEMORY_PROBE
+        Scripted([1.5, 1.0, 1.2, 1.1, 1.3, 1.2, 1.2]),
+        Knobs(1, affinity="none"),
+        resolution_s=1e-9,
+        how=MEMORY_PROBE,
     )
     assert [probed.probe() for _ in range(3)] == [1.0, 1.1, 1.2]
 
