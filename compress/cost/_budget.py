@@ -22,9 +22,12 @@ _RATE = {"/s": 1.0, "k/s": 1e3, "M/s": 1e6}
 _TOKENS = ("token/s", "tokens/s")
 #: What a budget may be of besides a latency: name -> units.
 _UNITS = {"macs": _COUNT, "params": _COUNT, "bytes": _BYTES, "memory": _BYTES}
-#: The budget that is nearly as low as the blocks reach, and its share of the way from there to the
-#: original: at the least itself nothing of a network is left to train.
-_LOWEST, _LOWEST_SHARE = "lowest", 0.1
+#: The budget that is nearly as low as the blocks reach: at the least itself nothing of a network is
+#: left to train.
+_LOWEST = "lowest"
+#: Its share of the way from there to the original, and that of what can fall a hundredfold.
+_SHARE, _SHARE_OF_FAR = 0.1, 0.01
+_FAR = ("macs", "params", "bytes")
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,11 @@ class Budget:
         return self.value is None and self.fraction is None and self.rate is None
 
     @property
+    def goes_far(self) -> bool:
+        """Whether it is the lowest of what can fall a hundredfold, which a latency cannot."""
+        return self.is_lowest and self.kind in _FAR
+
+    @property
     def of_tokens(self) -> OfTokens | None:
         """What it asks of a model that takes tokens; None of other kinds."""
         return OfTokens.parse(self.kind)
@@ -142,7 +150,8 @@ class Budget:
             InfeasibleBudgetError: not below the original, or below what any width reaches.
         """
         if self.is_lowest:
-            return feasible.least + _LOWEST_SHARE * (feasible.original - feasible.least)
+            share = _SHARE_OF_FAR if self.goes_far else _SHARE
+            return feasible.least + share * (feasible.original - feasible.least)
         limit, figure = self.limit(feasible.original), partial(format_figure, self.kind)
         reachable = (
             f"reachable: {figure(feasible.least)} to {figure(feasible.original)} "

@@ -50,7 +50,10 @@ class Goal:
         return f"{self.budget.text} = {format_figure(self.budget.kind, self.limit)}"
 
     def target(self, progress: float) -> float:
-        """The figure at this share of the way from the original to the limit."""
+        """The figure at this share of the way from the original to the limit: by equal steps, and
+        by equal factors where the way is long."""
+        if self.budget.goes_far:
+            return self.original * (self.limit / self.original) ** progress
         return self.original - (self.original - self.limit) * progress
 
 

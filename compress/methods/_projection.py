@@ -22,9 +22,12 @@ _log = logging.getLogger("latprof")
 _REVIVED = 0.5
 #: The same of a residual block: a network that does with a tenth of one does without, nearly.
 _REVIVED_BLOCK = 0.1
-#: How many candidates a group may fall at once, and a rank: near the full one two layers cost more
-#: than one.
-_STRIDES, _RANK_STRIDES = (1, 2), (1, 2, 4, 8, 16)
+#: How many candidates a group may fall at once.
+_STRIDES = (1, 2)
+#: Of ranks: near the full one two layers cost more than one.
+_RANK_STRIDES = (1, 2, 4, 8, 16)
+#: Of single weights: until many are zero, a bitmap takes more than the zeros save.
+_SPARSE_STRIDES = (*_RANK_STRIDES, 24)
 
 
 class Projection:
@@ -51,6 +54,7 @@ class Projection:
         for option in space.ranks:
             self._strides[option.group.index] = _RANK_STRIDES
         for option in space.sparse:
+            self._strides[option.group.index] = _SPARSE_STRIDES
             if option.n_of_m:
                 self._candidates[option.group.index] = [option.group.minimum]
 

@@ -374,7 +374,7 @@ def test_groups_at_their_minimum_are_named_by_the_run_and_not_by_a_trial(
 
 
 def test_masks_are_fixed_at_a_share_of_the_way() -> None:
-    comp = Compressor(network(), EXAMPLE, None, "macs=lowest", steps=60)
+    comp = Compressor(network(), EXAMPLE, surrogate(), "lowest", steps=60)
     least, original = (getattr(comp.cost_model.feasible_range(), n) for n in ("least", "original"))
     assert comp.budget_cost == pytest.approx(least + 0.1 * (original - least))
     state = copy.deepcopy(comp.state_dict())

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.training import Plain, fake_surrogate
+from torch import nn
 
-from latprof.compress import Compressor
+from latprof.compress import Compressor, Sparse
 from latprof.compress.cost._budget import Budget, FeasibleRange
 from latprof.compress.methods._schedule import Schedule
 from latprof.compress.methods._select import kept_importance, n_of_m, select
@@ -26,12 +27,19 @@ def test_budgets_as_people_write_them(text: str, expected_s: float) -> None:
     assert Budget.parse(text).resolve(FeasibleRange(1e-3, 10e-3)) == pytest.approx(expected_s)
 
 
-@pytest.mark.parametrize(("text", "kind"), [("lowest", "latency"), ("bytes=lowest", "bytes")])
-def test_the_lowest_is_a_tenth_of_the_way_above_what_can_be_reached(text: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "kind", "limit"),
+    [
+        ("lowest", "latency", 200.0),
+        ("bytes=lowest", "bytes", 110.0),
+        ("macs=lowest", "macs", 110.0),
+    ],
+)
+def test_the_lowest_is_little_above_what_can_be_reached(text: str, kind: str, limit: float) -> None:
     budget = Budget.parse(text)
     assert budget.kind == kind
     assert budget.is_lowest
-    assert budget.resolve(FeasibleRange(100.0, 1100.0)) == pytest.approx(200.0)
+    assert budget.resolve(FeasibleRange(100.0, 1100.0)) == pytest.approx(limit)
 
 
 @pytest.mark.parametrize(
@@ -203,3 +211,16 @@ def test_a_throughput_is_at_the_batch_of_the_example_inputs() -> None:
     assert comp.budget_cost == pytest.approx(original_s / 1.5, rel=1e-4)
     with pytest.raises(UsageError, match="expected a latency like"):
         Budget.parse("macs=500/s")
+
+
+def test_the_lowest_is_approached_by_equal_factors() -> None:
+    """So that a tenth is half of the way to a hundredth."""
+    comp = Compressor(nn.Sequential(nn.Linear(64, 64)), torch.zeros(1, 64), None, "params=lowest",
+                      blocks=[Sparse()])  # fmt: skip
+    goal = comp.goals.of("params")
+    assert goal is not None
+    assert goal.target(0.0) == goal.original
+    assert goal.target(1.0) == pytest.approx(goal.limit)
+    factors = [goal.target((n + 1) / 4) / goal.target(n / 4) for n in range(4)]
+    assert factors == pytest.approx([factors[0]] * 4)
+    assert goal.limit < 0.05 * goal.original
