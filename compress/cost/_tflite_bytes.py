@@ -41,9 +41,9 @@ class TfliteBytesCost(FileBytesCost):
             channels = stored == _CODE_BITS and (folded or block.scales != "tensor")
             for name, value in {
                 "bits": stored,
-                "bitmap_bits": stored,
+                "sparse_bits": stored,
                 "dense": op if stored else sparse,
-                "bitmap": op + sparse,
+                "sparse": op + sparse,
                 "per_scale": TFLITE_SCALE_BYTES * channels,
                 "per_channel": 0,
             }.items():
@@ -54,7 +54,7 @@ class TfliteBytesCost(FileBytesCost):
         return left * (self.place_bytes if rows is None else self.place_bytes[rows])
 
     @property
-    def _plain_bitmap(self) -> int:
+    def _plain_sparse(self) -> int:
         return TFLITE_OP_BYTES + TFLITE_SPARSE_BYTES
 
 

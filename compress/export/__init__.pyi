@@ -5,8 +5,9 @@ from ._check import load_check as load_check
 from ._check import save_check as save_check
 from ._encodings import CODE_BITS as CODE_BITS
 from ._encodings import best_encoding as best_encoding
+from ._encodings import bitmap_bytes as bitmap_bytes
 from ._encodings import node_bytes as node_bytes
-from ._encodings import payload_bytes as payload_bytes
+from ._encodings import offsets_bytes as offsets_bytes
 from ._export import export as export
 from ._export_int8 import Int8Export as Int8Export
 from ._export_int8 import Int8Warning as Int8Warning
@@ -44,6 +45,7 @@ __all__ = [
     "Int8Warning",
     "LayoutWarning",
     "best_encoding",
+    "bitmap_bytes",
     "check_decoded_once",
     "check_folded",
     "check_path",
@@ -55,10 +57,10 @@ __all__ = [
     "measured_widths",
     "multiply_codes",
     "node_bytes",
+    "offsets_bytes",
     "onnx_session",
     "pack_onnx",
     "pack_tflite",
-    "payload_bytes",
     "save_check",
     "save_tflite",
     "store_few_bits",

@@ -3,8 +3,9 @@
 Two questions are answered for each tensor. Where its values come from: ``float32``, ``float16``
 or ``bfloat16`` (where every value is one), codes of 1, 2, 4 or 8 bits into a table of its distinct
 values, or such codes of whole steps, each output channel or block of 32 inputs with a step of its
-own; or one value that all have. And whether its zeros are stored: with a ``bitmap`` of one bit per
-weight, the values are those of the non-zeros alone. All give back each value exactly.
+own; or one value that all have. And whether its zeros are stored: where they are not, the values
+are those of the non-zeros alone, and a bitmap of one bit per weight says where these are, or a byte
+for each, its place in a block of 256 weights. All give back each value exactly.
 """
 
 from __future__ import annotations
@@ -20,25 +21,33 @@ from latprof.compress.export._grids import RowGrid, row_grids
 
 __all__ = [
     "CODE_BITS",
+    "PLACES_BLOCK",
     "Encoding",
     "Floats",
     "best_encoding",
+    "bitmap_bytes",
+    "has_bitmap",
     "node_bytes",
+    "offsets_bytes",
     "packed_codes",
-    "payload_bytes",
 ]
 
 Floats = NDArray[np.float32]
 
 #: Widths of codes, which divide a byte.
 CODE_BITS = (1, 2, 4, 8)
-#: Bytes of names, shapes and decoding ops in an ONNX file, by kind of values; a bitmap, and factors
-#: per output channel, add theirs. Measured of networks of twenty layers; names differ.
+#: Neighboring weights, of which two bytes say how many are not zero.
+PLACES_BLOCK = 256
+#: Bytes of names, shapes and decoding ops in an ONNX file, by kind of values; the places of
+#: non-zeros, and factors per output channel, add theirs. Measured of networks of twenty layers;
+#: names differ.
 _NODE_BYTES = {
     "float32": 0, "float16": 27, "bfloat16": 27, "grid": 69, "table": 145, "table8": 67,
     "rows": 230, "rows8": 105, "constant": 85,
 }  # fmt: skip
-_BITMAP_BYTES, _BITMAP_OF_CODES_BYTES = 245, 285
+_PLACES_BYTES = 285
+#: By how much those of a byte each take more than a bitmap.
+_OFFSETS_BYTES = 285
 _FACTOR_BYTES = 43
 #: Of ``rows``: a zero per row, and rows that are longer than the weight's.
 _ZEROS_BYTES, _PADDED_BYTES = 44, 61
@@ -54,7 +63,7 @@ class Encoding:
         values: ``float32``, ``float16``, ``bfloat16``, ``table`` (codes into ``table``), ``grid``
             (codes of 8 bits; a value is (code - zero) * scale), ``rows`` (the same with a scale
             per row, and 1 to 8 bits) or ``constant`` (all are the same).
-        bitmap: the zeros are left out.
+        sparse: the zeros are left out.
         data: the values or codes that are stored, flat.
         bits: of a value.
         table: of ``table``, the distinct values, ascending.
@@ -64,7 +73,7 @@ class Encoding:
     """
 
     values: str
-    bitmap: bool
+    sparse: bool
     data: NDArray[np.generic]
     bits: int
     table: Floats | None = None
@@ -76,7 +85,7 @@ class Encoding:
     @property
     def is_plain(self) -> bool:
         """Whether it is stored as it is."""
-        return self.values == "float32" and not self.bitmap
+        return self.values == "float32" and not self.sparse
 
     def __str__(self) -> str:
         if self.values == "constant":
@@ -84,7 +93,7 @@ class Encoding:
         values = self.values if "float" in self.values else f"{self.bits}-bit codes"
         if self.rows is not None:
             values += f" with {self.rows.scale.size} scales"
-        return f"{values} of the non-zeros" if self.bitmap else values
+        return f"{values} of the non-zeros" if self.sparse else values
 
 
 def packed_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -98,40 +107,41 @@ def packed_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     return packed
 
 
-def payload_bytes(weights: float, stored: float, bits: float, table: float = 0) -> float:
-    """Bytes of the numbers alone.
+def bitmap_bytes(weights: Any) -> Any:
+    """Of one bit for each of so many weights."""
+    return weights / 8
 
-    Args:
-        weights: of the tensor.
-        stored: values that are stored; fewer than ``weights`` with a bitmap.
-        bits: of each.
-        table: distinct values, or scales.
-    """
-    bitmap = weights / 8 if stored < weights else 0.0
-    return bitmap + stored * bits / 8 + 4 * table
+
+def offsets_bytes(weights: Any, non_zeros: Any) -> Any:
+    """Of a byte for each non-zero and two for each block, and of the ops that these take more."""
+    return non_zeros + 2 * weights / PLACES_BLOCK + _OFFSETS_BYTES
+
+
+def has_bitmap(weights: int, non_zeros: int) -> bool:
+    """Whether that is the smaller of both."""
+    return bool(bitmap_bytes(weights) <= offsets_bytes(weights, non_zeros))
 
 
 def node_bytes(
     values: str,
     bits: int,
     *,
-    bitmap: bool,
+    sparse: bool,
     factors: bool = False,
     zeros: bool = False,
     padded: bool = False,
 ) -> int:
-    """Bytes of the ops that decode a tensor, about.
+    """Bytes of the ops that decode a tensor, about; those of ``offsets_bytes`` come to them.
 
     Args:
-        values, bits, bitmap: as ``Encoding`` has them.
+        values, bits, sparse: as ``Encoding`` has them.
         factors: it is multiplied by a factor per output channel afterwards.
         zeros: each row has a zero of its own.
         padded: rows are filled up to whole blocks.
     """
     kind = f"{values}8" if values in ("table", "rows") and bits == CODE_BITS[-1] else values
-    of_bitmap = _BITMAP_BYTES if values == "float32" else _BITMAP_OF_CODES_BYTES
     more = _FACTOR_BYTES * factors + _ZEROS_BYTES * zeros + _PADDED_BYTES * padded
-    return _NODE_BYTES[kind] + of_bitmap * bitmap + more
+    return _NODE_BYTES[kind] + _PLACES_BYTES * sparse + more
 
 
 def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
@@ -151,53 +161,48 @@ def best_encoding(weight: Floats, factors: int = 0) -> tuple[Encoding, float]:
 
 
 def _bytes(encoding: Encoding, weights: int, factors: int) -> float:
-    table: float = 0 if encoding.table is None else encoding.table.size
-    stored = encoding.data.size if encoding.bitmap else weights
-    if encoding.values == "constant":
-        stored = weights = 1
+    numbers: float = 0 if encoding.table is None else encoding.table.size
     if encoding.rows is not None:
         weights = encoding.rows.steps.size
-        stored = encoding.data.size
         zeros = 0 if encoding.zeros is None else encoding.zeros.size
-        table = encoding.rows.scale.size + zeros / 4
-        if encoding.bitmap:  # a bitmap counts, also where every value is stored
-            stored = min(stored, weights - 1)
-    size = payload_bytes(weights, stored, encoding.bits, table)
-    nodes = node_bytes(
+        numbers = encoding.rows.scale.size + zeros / 4
+    size = encoding.data.size * encoding.bits / 8 + 4 * (numbers + factors)
+    if encoding.sparse:
+        size += min(bitmap_bytes(weights), offsets_bytes(weights, encoding.data.size))
+    return size + node_bytes(
         encoding.values,
         encoding.bits,
-        bitmap=encoding.bitmap,
+        sparse=encoding.sparse,
         factors=bool(factors),
         zeros=encoding.zeros is not None,
         padded=encoding.rows is not None and encoding.rows.is_padded,
     )
-    return size + nodes + 4 * factors
 
 
 def _encodings(flat: Floats) -> Iterator[Encoding]:
     if (flat.view(np.uint32) == flat.view(np.uint32)[0]).all():
         yield Encoding("constant", False, flat[:1], 32)
     kept = flat[flat != 0]
-    for bitmap, values in ((False, flat), (True, kept)):
-        if bitmap and not 0 < kept.size < flat.size:
+    for sparse, values in ((False, flat), (True, kept)):
+        if sparse and not 0 < kept.size < flat.size:
             continue
-        yield Encoding("float32", bitmap, values, 32)
+        yield Encoding("float32", sparse, values, 32)
         with np.errstate(over="ignore"):  # the comparison finds infinities
             half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
-            yield Encoding("float16", bitmap, half, 16)
+            yield Encoding("float16", sparse, half, 16)
         if not (values.view(np.uint32) & 0xFFFF).any():
-            yield Encoding("bfloat16", bitmap, (values.view(np.uint32) >> 16).astype(np.uint16), 16)
+            yield Encoding("bfloat16", sparse, (values.view(np.uint32) >> 16).astype(np.uint16), 16)
         table = _distinct(values)
         if table is None:
             continue
         codes = np.searchsorted(table, values).astype(np.uint8)
         bits = next(b for b in CODE_BITS if table.size <= 2**b)
-        yield Encoding("table", bitmap, codes, bits, table)
+        yield Encoding("table", sparse, codes, bits, table)
         if bits == CODE_BITS[-1] and (grid := _grid(table)) is not None:
             steps, scale = grid
             shifted = (steps - steps[0]).astype(np.uint8)[codes]
-            yield Encoding("grid", bitmap, shifted, 8, None, -int(steps[0]), float(scale))
+            yield Encoding("grid", sparse, shifted, 8, None, -int(steps[0]), float(scale))
 
 
 def _of_rows(grid: RowGrid) -> Iterator[Encoding]:

@@ -1,10 +1,10 @@
 """Weights of an ONNX file in fewer bytes, decoded by ops that ONNX Runtime folds as it loads.
 
 DequantizeLinear would be the op for codes, and ONNX Runtime runs that at every call: a convolution
-of int8 weights took 1.6 times as long. What is computed from constants by Cast, Gather,
-BitShift and their like is folded once, and what runs then is the float32 file. A sparse initializer
-takes 12 bytes per non-zero where a bitmap takes 4 and one bit per weight, and onnx's checker
-infers no shapes from it. docs/guide/file-size.md has the figures.
+of int8 weights took 1.2 and 1.6 times as long on two machines. What is computed from constants by
+Cast, Gather, BitShift and their like is folded once, and what runs then is the float32 file. A
+sparse initializer takes 12 bytes per non-zero where 5 or less do, and onnx's checker infers no
+shapes from it. docs/guide/file-size.md has the figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latprof.compress.export._encodings import Encoding, Floats, best_encoding, packed_codes
+from latprof.compress.export._encodings import (
+    PLACES_BLOCK,
+    Encoding,
+    Floats,
+    best_encoding,
+    has_bitmap,
+    packed_codes,
+)
 from latprof.compress.export._few_bits import FEW_BITS_OP
 from latprof.compress.export._grids import RowGrid
 from latprof.errors import ExportError, UsageError
@@ -148,8 +155,8 @@ class _Writer:
         elif encoding.values == "constant":
             value = self.onnx.numpy_helper.from_array(encoding.data)
             self._op("ConstantOfShape", [self._hold(np.array(shape))], last, value=value)
-        elif encoding.bitmap:
-            self._scatter(encoding, shape, np.flatnonzero(stored), last)
+        elif encoding.sparse:
+            self._sparse(encoding, shape, np.flatnonzero(stored), last)
         else:
             self._dense(encoding, shape, last)
         if factors is not None:
@@ -182,8 +189,8 @@ class _Writer:
         """Whole steps, row by row, times the step of each."""
         rows, n = grid.steps.shape
         steps = self._name()
-        if e.bitmap:
-            self._scatter(e, [rows, n], np.flatnonzero(grid.steps), steps)
+        if e.sparse:
+            self._sparse(e, [rows, n], np.flatnonzero(grid.steps), steps)
         else:
             codes = self._name()
             if e.bits >= 8:
@@ -221,28 +228,56 @@ class _Writer:
         self.graph.initializer.append(tensor)
         return name
 
-    def _scatter(self, e: Encoding, shape: list[int], at: NDArray[Any], out: str) -> None:
-        """The stored values where the bitmap says, and zeros elsewhere."""
+    def _sparse(self, e: Encoding, shape: list[int], at: NDArray[Any], out: str) -> None:
+        """The stored values at these places of the flat weight, and zeros elsewhere."""
         if e.values == "float32":
-            values = self._hold(np.concatenate([np.zeros(1, np.float32), e.data]))
+            values = self._hold(e.data)
+        elif e.bits >= 8 and e.rows is None:
+            self._values(e, e.data, values := self._name())
+        elif e.rows is not None:
+            self._few_steps(e, values := self._name())
         else:
-            stored = self._name()
-            if e.rows is not None:
-                self._few_steps(e, stored)
-            elif e.bits >= 8:
-                self._values(e, e.data, stored)
-            else:
-                flat = self._flat(self._unpacked(e.data, e.bits))
-                self._op("Gather", [self._hold(e.table), flat], stored)
-            zero = self._hold(np.zeros(1, np.float32))
-            values = self._op("Concat", [zero, stored], axis=0)
+            flat = self._flat(self._unpacked(e.data, e.bits))
+            values = self._op("Gather", [self._hold(e.table), flat])
         size = int(np.prod(shape))
+        write = self._by_bitmap if has_bitmap(size, at.size) else self._by_offsets
+        write(values, size, shape, at, out)
+
+    def _by_bitmap(
+        self, values: str, size: int, shape: list[int], at: NDArray[Any], out: str
+    ) -> None:
+        some = self._op("Concat", [self._hold(np.zeros(1, np.float32)), values], axis=0)
         mask = np.zeros(size, np.uint8)
         mask[at] = 1
         here = self._flat(self._unpacked(mask, 1))
         number = self._op("CumSum", [here, self._hold(np.array(0))])
         place = self._op("Mul", [number, here])  # 0, where a zero stands, but for the non-zeros
-        self._shaped(self._op("Gather", [values, place]), shape, size % 8 != 0, out)
+        self._shaped(self._op("Gather", [some, place]), shape, size % 8 != 0, out)
+
+    def _by_offsets(
+        self, values: str, size: int, shape: list[int], at: NDArray[Any], out: str
+    ) -> None:
+        """A block begins at as many non-zeros as those before it have; so the number of a value's
+        block is how many begin until there."""
+        int64, first = self.onnx.TensorProto.INT64, self._hold(np.array(0))
+        one = self.onnx.numpy_helper.from_array(np.ones(1, np.int64))
+        none = self.onnx.numpy_helper.from_array(np.zeros(1, np.int64))
+        counts = np.bincount(at // PLACES_BLOCK, minlength=-(-size // PLACES_BLOCK))
+        held = self._op("Cast", [self._hold(counts.astype(np.uint16))], to=int64)
+        ends = self._op("CumSum", [held, first])
+        begins = self._op("ConstantOfShape", [self._hold(np.array([counts.size]))], value=one)
+        empty = self._op("ConstantOfShape", [self._hold(np.array([at.size + 1]))], value=none)
+        steps = self._op("ScatterElements", [empty, ends, begins], axis=0, reduction="add")
+        blocks = self._op("CumSum", [steps, first])
+        bounds = [self._hold(np.array([end])) for end in (0, at.size)]
+        own = self._op("Slice", [blocks, *bounds])
+        values = self._op("Slice", [values, *bounds])  # without those that fill up the last byte
+        start = self._op("Mul", [own, self._hold(np.array(PLACES_BLOCK))])
+        offsets = self._hold((at % PLACES_BLOCK).astype(np.uint8))
+        place = self._op("Add", [start, self._op("Cast", [offsets], to=int64)])
+        zeros = self._op("ConstantOfShape", [self._hold(np.array([size]))])
+        whole = self._op("ScatterElements", [zeros, place, values], axis=0)
+        self._op("Reshape", [whole, self._hold(np.array(shape, np.int64))], out)
 
     def _few_steps(self, e: Encoding, out: str) -> None:
         """Whole steps of the non-zeros, flat."""

@@ -57,7 +57,9 @@ def weights(draw: st.DrawFn) -> Array:
             ]
         )
     )
-    weight = np.where(random.random(shape) < draw(st.sampled_from([0.0, 0.5, 0.9, 1])), 0, weight)
+    weight = np.where(
+        random.random(shape) < draw(st.sampled_from([0.0, 0.5, 0.9, 0.98, 1])), 0, weight
+    )
     odd = draw(st.sampled_from([None, np.inf, -np.inf, np.nan, -0.0, 1e-42, 7e4]))
     if odd is not None:
         weight.ravel()[random.integers(weight.size)] = odd
@@ -112,6 +114,27 @@ def test_a_scale_per_channel_at_any_number_of_inputs(inputs: int) -> None:
     encoding, size = best_encoding(weight)
     assert encoding.rows is not None
     assert size < 40 * inputs + 4 * 40 + 200
+
+
+@pytest.mark.parametrize("non_zeros", [60, 1_000, 5_000])
+@pytest.mark.parametrize("bits", [4, 32])
+def test_where_few_are_not_zero_their_places_take_a_byte_each(
+    tmp_path: Path, non_zeros: int, bits: int
+) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(1, 2**bits, non_zeros).astype(np.float32) + random.normal()
+    weight = np.zeros((300, 200), np.float32)
+    weight.ravel()[random.permutation(weight.size)[:non_zeros]] = values
+    weight[:2] = 1.0  # whole blocks without a zero
+    path = written(tmp_path / "net.onnx", weight)
+    encoding, size = best_encoding(weight)
+    pack_onnx(path)
+    check_folded(path)
+    (got,) = onnx_session(path).run(None, {"x": np.zeros((), np.float32)})
+    np.testing.assert_array_equal(got, weight)
+    assert encoding.sparse
+    assert path.stat().st_size == pytest.approx(size, rel=0.01, abs=300)
+    assert size < non_zeros * (1 + bits / 8) + 400 * (1 + bits / 8) + 60_000 / 128 + 800
 
 
 def test_zeros_take_no_bytes() -> None:

@@ -209,7 +209,7 @@ def test_sparsity_meets_a_budget_of_bytes(pattern: str, blocks: tuple[Any, ...])
     taken = 0.0
     for name, p in small.named_parameters():
         ones = int((p != 0).sum())
-        thin = 4 * ones + p.numel() / 8 + node_bytes("float32", 32, bitmap=True)
+        thin = 4 * ones + p.numel() / 8 + node_bytes("float32", 32, sparse=True)
         taken += min(thin, 4 * p.numel()) if name in sparse else 4 * p.numel()
     assert taken <= goal.limit * 1.02
     assert taken == pytest.approx(goal.cost.exact(comp.counts()), rel=0.02)
