@@ -116,8 +116,8 @@ class Projection:
 
     def warn(self, counts: Sequence[int]) -> None:
         """Name, once each, the channel groups that only their minimum keeps from vanishing; not
-        while ``silent``."""
-        if self.silent:
+        while ``silent``, nor on the way to the lowest, which asks for it."""
+        if self.silent or any(goal.budget.is_lowest for goal in self.goals.each):
             return
         bare = {g.name: f"{g.name} ({g.minimum} of {g.size})" for g in self.space.bare(counts)}
         if new := bare.keys() - self._named:

@@ -373,7 +373,7 @@ def test_groups_at_their_minimum_are_named_by_the_run_and_not_by_a_trial(
     assert "down to the least" in caplog.text
 
 
-def test_masks_are_fixed_at_a_share_of_the_way() -> None:
+def test_masks_are_fixed_at_a_share_of_the_way(caplog: pytest.LogCaptureFixture) -> None:
     comp = Compressor(network(), EXAMPLE, surrogate(), "lowest", steps=60)
     least, original = (getattr(comp.cost_model.feasible_range(), n) for n in ("least", "original"))
     assert comp.budget_cost == pytest.approx(least + 0.1 * (original - least))
@@ -387,3 +387,4 @@ def test_masks_are_fixed_at_a_share_of_the_way() -> None:
         assert 0.7 * target < costs[-1] <= target
         assert comp.fixed
     assert costs == sorted(costs, reverse=True)
+    assert "down to the least" not in caplog.text, "the lowest asks for it"
