@@ -181,7 +181,8 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     data, path = bench.data(cell.seed), bench.folder / f"{cell.model}.parquet"
     job = Job(deployment, model, fit(table), settings, data, path)
     thin = bench.methods[cell.method](job)
-    original, small = deployment.export(model, "original"), deployment.export(thin.model, "thin")
+    deployed = thin.deployment or deployment
+    original, small = deployment.export(model, "original"), deployed.export(thin.model, "thin")
     (original_s,) = deployment.time(original)
     ratio = float(np.median([deployment.ratios(original, small) for _ in range(o.readings)]))
     graph = trace(thin.model, example_inputs)
@@ -189,8 +190,8 @@ def run(bench: Bench, cell: Cell) -> dict[str, Any]:
     row = {
         **vars(cell),
         "settings": bench.settings,
-        "accuracy": accuracy(thin.model, *bench.test),
-        "held_out_accuracy": accuracy(thin.model, *bench.held_out),
+        "accuracy": deployed.accuracy(thin.model, small, bench.test),
+        "held_out_accuracy": deployed.accuracy(thin.model, small, bench.held_out),
         "original_accuracy": original_accuracy,
         "original_s": original_s,
         "latency_s": original_s * ratio,
@@ -249,7 +250,8 @@ def table_of(
     if not done.exists():
         with alone(bench.lock):
             graph = trace(model, example_inputs)
-            profile_into(path, bench.device, graph.workloads(), n_shapes=_SHAPES)
+            bits = bench.options.bits
+            profile_into(path, bench.device, graph.workloads(), n_shapes=_SHAPES, bits=bits)
             calibrate_into(
                 path, bench.device, model, graph, example_inputs, name=name, n_variants=_VARIANTS
             )
@@ -325,6 +327,7 @@ def _options(methods: Mapping[str, Any], default: Sequence[str]) -> argparse.Nam
     parser.add_argument("--methods", nargs="*", default=list(default), choices=methods)
     parser.add_argument("--images", type=int, default=20_000, help="to train on, 55,000 at most")
     parser.add_argument("--batch", type=int, default=TensorBatches.batch, help="of training")
+    parser.add_argument("--bits", nargs="*", type=int, default=[], help="also measured of weights")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--original-lr", type=float, default=_ORIGINAL_LR)
     parser.add_argument("--mask-epochs", type=int, default=2)

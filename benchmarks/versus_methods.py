@@ -53,6 +53,7 @@ __all__ = [
     "alone",
     "chosen_by",
     "from_file",
+    "latprof",
     "prune_globally",
     "slowest",
     "trained",
@@ -127,11 +128,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Thin:
-    """A thinned and trained network; ``comp`` where it was made by latprof; what else to note."""
+    """A thinned and trained network; ``comp`` where it was made by latprof; what else to note;
+    ``deployment`` where its file is another one than the job's would export."""
 
     model: nn.Module
     comp: Compressor | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    deployment: QuietDeployment | None = None
 
 
 class Flops:
