@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ prepare_for_training("the study")  # before torch is imported
 
 import cifar10
 import torch
+from _json_rows import add_rows
 from _originals import trained_once
 from torch import Tensor, nn
 
@@ -24,7 +25,15 @@ from latprof import Compressor
 from latprof.compress import Block, Method, TensorBatches, TrainSettings, train
 from latprof.zoo import ResNet, fashion_mnist, mobilenet_v3_small
 
-__all__ = ["NETWORKS", "Original", "Study", "compressor", "originals", "train_on", "with_networks"]
+__all__ = [
+    "NETWORKS",
+    "Original",
+    "Study",
+    "compressor",
+    "run_cells",
+    "train_on",
+    "with_networks",
+]
 
 
 def lenet() -> nn.Module:
@@ -121,6 +130,19 @@ def with_networks(parser: argparse.ArgumentParser, default: list[str]) -> argpar
     parser.add_argument("--networks", nargs="*", default=default, choices=NETWORKS)
     parser.add_argument("--images", type=int, default=10_000, help="to train on")
     return parser.parse_args()
+
+
+def run_cells(
+    o: argparse.Namespace, axes: Mapping[str, Sequence[Any]], run: Callable[..., Any]
+) -> None:
+    """Add what ``run(original, *values)`` returns to the rows, for each original and each
+    combination of the axes' values that has no row yet."""
+    torch.set_num_threads(o.threads)
+    o.folder.mkdir(parents=True, exist_ok=True)
+    for original in originals(o):
+        for values in itertools.product(*axes.values()):
+            cell = original.cell | dict(zip(axes, values, strict=True))
+            add_rows(o.rows, cell, run, original, *values)
 
 
 def originals(o: argparse.Namespace) -> Iterator[Original]:

@@ -14,7 +14,7 @@ cifar10_test.parquet.
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import sys
 import time
 from pathlib import Path
@@ -25,12 +25,11 @@ from latprof.pipeline import prepare_for_training
 prepare_for_training("the study")  # before torch is imported
 
 import pandas as pd
-import torch
 from torch.utils.data import TensorDataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _choosing import Original, originals, with_networks
-from _json_rows import add_rows, read_rows, study_parser
+from _choosing import Original, run_cells, with_networks
+from _json_rows import read_rows, study_parser
 
 from latprof import Prune, Quantize, Sparse, compress
 from latprof.compress import Block, export, trace
@@ -50,12 +49,8 @@ BLOCKS: dict[str, tuple[Block, ...]] = {
 def main() -> None:
     o = _options()
     if not o.only_report:
-        torch.set_num_threads(o.threads)
-        o.folder.mkdir(parents=True, exist_ok=True)
-        for original in originals(o):
-            for budget, blocks in itertools.product(o.budgets, o.blocks):
-                cell = original.cell | {"budget": budget, "blocks": blocks}
-                add_rows(o.rows, cell, run, o.folder, original, budget, blocks)
+        axes = {"budget": o.budgets, "blocks": o.blocks}
+        run_cells(o, axes, functools.partial(run, o.folder))
     print(report(read_rows(o.rows)))
 
 

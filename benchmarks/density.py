@@ -14,7 +14,6 @@ cifar10_train.parquet and cifar10_test.parquet.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -25,12 +24,11 @@ from latprof.pipeline import prepare_for_training
 prepare_for_training("the study")  # before torch is imported
 
 import pandas as pd
-import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _choosing import Original, compressor, originals, train_on, with_networks
-from _json_rows import add_rows, read_rows, study_parser
+from _choosing import Original, compressor, run_cells, train_on, with_networks
+from _json_rows import read_rows, study_parser
 
 from latprof import LC, Gradual, Masks, OneShot, Sparse, Threshold
 from latprof.compress import Method, accuracy
@@ -52,12 +50,7 @@ METHODS: dict[str, Method] = {
 def main() -> None:
     o = _options()
     if not o.only_report:
-        torch.set_num_threads(o.threads)
-        o.folder.mkdir(parents=True, exist_ok=True)
-        for original in originals(o):
-            for density, method in itertools.product(o.densities, o.methods):
-                cell = original.cell | {"density": density, "method": method}
-                add_rows(o.rows, cell, run, original, density, method)
+        run_cells(o, {"density": o.densities, "method": o.methods}, run)
     print(report(read_rows(o.rows)))
 
 

@@ -13,7 +13,6 @@ run again.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import time
 from dataclasses import replace
@@ -25,11 +24,10 @@ from latprof.pipeline import prepare_for_training
 prepare_for_training("the study")  # before torch is imported
 
 import pandas as pd
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _choosing import Original, compressor, originals, train_on, with_networks
-from _json_rows import add_rows, read_rows, study_parser
+from _choosing import Original, compressor, run_cells, train_on, with_networks
+from _json_rows import read_rows, study_parser
 from ablation import ABLATED
 
 from latprof import Masks, Prune, Sparse
@@ -45,12 +43,7 @@ METHODS: dict[str, Method] = {
 def main() -> None:
     o = _options()
     if not o.only_report:
-        torch.set_num_threads(o.threads)
-        o.folder.mkdir(parents=True, exist_ok=True)
-        for original in originals(o):
-            for budget, method in itertools.product(o.budgets, o.methods):
-                cell = original.cell | {"budget": budget, "method": method}
-                add_rows(o.rows, cell, run, original, budget, method)
+        run_cells(o, {"budget": o.budgets, "method": o.methods}, run)
     print(report(read_rows(o.rows)))
 
 

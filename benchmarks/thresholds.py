@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _choosing import Original, originals, with_networks
-from _json_rows import add_rows, read_rows, study_parser
+from _choosing import Original, run_cells, with_networks
+from _json_rows import read_rows, study_parser
 
 from latprof import Compressor, Sparse, Threshold
 from latprof.compress import accuracy
@@ -48,12 +48,8 @@ VARIANTS = {
 def main() -> None:
     o = _options()
     if not o.only_report:
-        torch.set_num_threads(o.threads)
-        o.folder.mkdir(parents=True, exist_ok=True)
-        for original in originals(o):
-            for variant in o.variants:
-                cell = original.cell | {"variant": variant, "epochs": o.epochs}
-                add_rows(o.rows, cell, epochs_of, original, VARIANTS[variant], o)
+        axes = {"variant": o.variants, "epochs": [o.epochs]}
+        run_cells(o, axes, lambda original, name, _: epochs_of(original, VARIANTS[name], o))
     print(report(read_rows(o.rows)))
 
 
