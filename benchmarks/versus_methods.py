@@ -25,7 +25,6 @@ from latprof.compress import (
     Method,
     Prune,
     TensorBatches,
-    TrainSettings,
     largest,
     shrink,
     trace,
@@ -298,7 +297,7 @@ def train_as_long(
     train(
         small,
         batches,
-        TrainSettings(settings.masks.epochs + settings.fine_tune.epochs, lr=settings.fine_tune.lr),
+        replace(settings.fine_tune, epochs=settings.masks.epochs + settings.fine_tune.epochs),
         distillation=Distillation(teacher, settings.coefficient, settings.temperature),
         checkpoint=folder / "trained.checkpoint",
         seed=settings.seed,

@@ -102,11 +102,7 @@ class Surrogate:
         the kind, calibrated; scalars."""
         ops = self.predict(workloads)
         columns = _columns(workloads)
-        shares_s, reload_fraction = np.empty(len(workloads)), self._reload_fraction(columns)
-        for label, rows, shapes in columns:
-            shares_s[rows] = self.composition.shares_s(
-                label, ops.latency_s[rows], shapes, reload_fraction
-            )
+        shares_s = self._shares(columns, ops.latency_s, self._reload_fraction(columns))
         latency_s = float(shares_s.sum()) + self.composition.fixed_s(len(workloads))
         half_s = self.composition.half_width_s(latency_s, (ops.upper_s - ops.lower_s) / 2)
         return Prediction(
@@ -117,6 +113,23 @@ class Surrogate:
             ops.warnings,
             self.composition.calibrated,
         )
+
+    def shares(self, workloads: Sequence[Workload], reload_fraction: float) -> Floats:
+        """(N,) seconds of ops inside a model that loads this part of its weights again; without
+        what every op takes alike."""
+        return self._shares(
+            _columns(workloads), self.predict(workloads).latency_s, reload_fraction
+        )
+
+    def _shares(
+        self, columns: Sequence[_Columns], alone_s: Floats, reload_fraction: float
+    ) -> Floats:
+        shares_s = np.empty(len(alone_s))
+        for label, rows, shapes in columns:
+            shares_s[rows] = self.composition.shares_s(
+                label, alone_s[rows], shapes, reload_fraction
+            )
+        return shares_s
 
     def reload_fraction(self, workloads: Sequence[Workload]) -> float:
         """See Composition.reload_fraction, of the model these ops make up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -223,7 +224,8 @@ class LatencyCost(_OpsCost):
         factored = self.paying(counts) if factored is None else factored
         whole = self.space.ops(counts, factored)
         others = self.space.workloads(counts, factored)[sum(map(len, whole)) :]
-        ops = [w for became in self.few_bits.at(counts, whole) for w in became]
+        reload_fraction = self.surrogate.reload_fraction([*itertools.chain(*whole), *others])
+        ops = itertools.chain(*self.few_bits.at(counts, whole, reload_fraction))
         predicted = self.surrogate.predict_model([*ops, *others])
         return float(predicted.latency_s) * float(self.correction)
 

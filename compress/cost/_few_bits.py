@@ -152,9 +152,15 @@ class FewBits(nn.Module):
         less = torch.where(forms < _MOST_SHARE * whole, whole - forms, 0.0)
         return (less[..., None, :] * self.allowed).amax(-1)
 
-    def at(self, counts: Sequence[int], ops: Sequence[Sequence[Workload]]) -> list[list[Workload]]:
+    def at(
+        self, counts: Sequence[int], ops: Sequence[Sequence[Workload]], reload_fraction: float
+    ) -> list[list[Workload]]:
         """Ops as they are at these counts, see ``Space.ops``, with the widths that take the least
-        time."""
+        time.
+
+        Args:
+            reload_fraction: of the model, see ``Surrogate.reload_fraction``.
+        """
         became = [list(each) for each in ops]
         for coded in self.coded:
             assert isinstance(coded.option.block, Quantize)
@@ -163,7 +169,7 @@ class FewBits(nn.Module):
                 continue
             (product,) = became[coded.op]
             assert isinstance(product, MatMul)
-            bits = choose_width(self.surrogate, product, least)
+            bits = choose_width(self.surrogate, reload_fraction, product, least)
             became[coded.op] = [product.with_weight_bits(bits)]
         return became
 
@@ -199,10 +205,11 @@ class FewBits(nn.Module):
     def unpaid(self, paying: set[str]) -> list[Unpaid]:
         """The other layers, with what is predicted of each."""
         found = []
+        reload_fraction = self.surrogate.reload_fraction(self.space.graph.workloads())
         for coded in self.coded:
             if coded.option.layer.weight not in paying:
                 forms = [coded.product, *map(coded.product.with_weight_bits, self.widths)]
-                each_s = self.surrogate.predict(forms).latency_s.tolist()
+                each_s = self.surrogate.shares(forms, reload_fraction).tolist()
                 seconds = dict(zip((0, *self.widths), each_s, strict=True))
                 found.append(Unpaid(coded.option.layer.title, coded.product, seconds))
         return found

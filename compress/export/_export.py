@@ -31,6 +31,7 @@ from latprof.compress.export.tflite import (
     write_tflite,
 )
 from latprof.compress.graph import Inputs, flat_outputs
+from latprof.compress.read import workloads_of_file
 from latprof.compress.shrink import (
     MAX_ROUNDING,
     TOLERANCE,
@@ -189,8 +190,10 @@ def _packed(
 ) -> Agreement:
     """Pack the file; how far it is from the network then."""
     limit = MAX_ROUNDING if float16 else 0.0
-    if surrogate is not None and written.multiply_codes(partial(choose_width, surrogate)):
-        limit = FEW_BITS_ROUNDING
+    if surrogate is not None:
+        reload_fraction = surrogate.reload_fraction(workloads_of_file(written.path))
+        if written.multiply_codes(partial(choose_width, surrogate, reload_fraction)):
+            limit = FEW_BITS_ROUNDING
     written.pack(float16)
     got = written.run()
     return compare_outputs(expected, got, limit=limit) if limit else written.compare(got)

@@ -51,15 +51,19 @@ def measured_widths(surrogate: Surrogate) -> tuple[int, ...]:
     return tuple(b for b, label in forms.items() if label in surrogate.labels)
 
 
-def choose_width(surrogate: Surrogate, product: MatMul, least: int) -> int:
-    """Bits in which the weights of a float32 product take the least time; 0: as they are.
+def choose_width(
+    surrogate: Surrogate, reload_fraction: float, product: MatMul, least: int
+) -> int:
+    """Bits in which the weights of a float32 product take the least time inside a model; 0: as
+    they are.
 
     Args:
+        reload_fraction: of the model, see ``Surrogate.reload_fraction``.
         least: bits that its grid needs.
     """
     widths = [b for b in measured_widths(surrogate) if b >= least]
     forms = [product, *(product.with_weight_bits(b) for b in widths)]
-    return forms[int(np.argmin(surrogate.predict(forms).latency_s))].weight_bits
+    return forms[int(np.argmin(surrogate.shares(forms, reload_fraction)))].weight_bits
 
 
 def store_few_bits(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str, int]:

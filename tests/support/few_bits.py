@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from latprof.tables import LatencyTable, plan
 from latprof.vocabulary import Measurement, Target
 from latprof.workloads import Elementwise, MatMul, Workload
 
-__all__ = ["Tokens", "few_bits_surrogate", "few_bits_table", "mlp"]
+__all__ = ["Tokens", "few_bits_surrogate", "few_bits_table", "mlp", "reloading_surrogate"]
 
 FEATURES, HIDDEN = 64, 128
 
@@ -65,3 +66,11 @@ def few_bits_table(bits: tuple[int, ...] = (4, 8)) -> LatencyTable:
 @cache
 def few_bits_surrogate(bits: tuple[int, ...] = (4, 8)) -> Surrogate:
     return fit(few_bits_table(bits))
+
+
+def reloading_surrogate() -> Surrogate:
+    """The same of a device on which a model loads all its weights again: few bits, which pay at one
+    row alone where an op is measured by itself, pay in every layer."""
+    surrogate = few_bits_surrogate()
+    reloads = replace(surrogate.composition, per_byte_s=(1e-8, 0.0), cache_bytes=None)
+    return replace(surrogate, composition=reloads)

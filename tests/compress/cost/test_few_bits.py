@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.few_bits import FEATURES, Tokens, few_bits_surrogate, few_bits_table
+from support.few_bits import (
+    FEATURES,
+    Tokens,
+    few_bits_surrogate,
+    few_bits_table,
+    reloading_surrogate,
+)
 from torch import nn
 
 from latprof import Compressor
@@ -62,6 +68,16 @@ def test_what_does_not_pay_is_declined_with_what_was_predicted(
     assert "us in float32" in declined
     assert "us at 4 bits" in declined
     assert "Quantize does without 2, 16 bits, which save no latency" in lines
+
+
+def test_weights_that_a_model_loads_again_pay_where_the_op_alone_does_not() -> None:
+    comp = make(of=reloading_surrogate(), blocks=(Quantize(bits=(4, 8), scales="block-32"),))
+    assert [o.layer.path for o in comp.space.bits] == ["many", "hidden", "head"]
+    cost, sizes = latency_cost(comp), comp.space.sizes
+    fewest = cost.least()
+    assert cost.exact(fewest) < cost.exact(sizes)
+    few = torch.tensor([fewest], dtype=torch.float32)
+    assert float(cost(few)) == pytest.approx(cost.exact(fewest), rel=0.01)
 
 
 def test_the_cost_is_that_of_the_ops_of_the_file() -> None:

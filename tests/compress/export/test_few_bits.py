@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.few_bits import Tokens, few_bits_surrogate
+from support.few_bits import Tokens, few_bits_surrogate, reloading_surrogate
 from torch import Tensor, nn
 
 from latprof.compress import export, load_check, workloads_of_file
@@ -113,6 +113,17 @@ def test_a_packed_file_has_few_bits_where_they_are_faster(tmp_path: Path) -> Non
     (found,) = onnx_session(path).run(None, check.inputs)
     error = np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max()
     assert error < FEW_BITS_ROUNDING / 2
+
+
+def test_few_bits_save_what_a_model_loads_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Tokens().eval()
+    with torch.no_grad():
+        for layer in (model.many, model.hidden, model.head):
+            layer.weight.copy_(on_grid(layer.weight, 4, "integer", "block-32"))
+    path = export(model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=reloading_surrogate())
+    products = [w for w in workloads_of_file(path) if isinstance(w, MatMul)]
+    assert [w.weight_bits for w in products] == [4, 4, 4]
 
 
 def test_it_is_a_matter_of_packed_files(tmp_path: Path) -> None:
