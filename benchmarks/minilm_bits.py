@@ -79,7 +79,7 @@ class Bench:
         self.original = functools.cache(self._original)
         self.train, self.test = (sst2.sentences(o.data, p, o.sentences) for p in sst2.PARTS)
 
-    def _original(self, seed: int) -> tuple[nn.Module, sst2.Sentences]:
+    def _original(self, seed: int) -> tuple[nn.Module, Any]:
         sentences = replace(self.train, seed=seed)
         return sst2.original(self.options, sentences, seed), sentences
 
@@ -87,7 +87,7 @@ class Bench:
         o = self.options
         return Settings(
             budget=o.budget,
-            blocks=(Quantize(bits=(4, 8), scales="block-32"),),
+            blocks=(Quantize(bits=(4, 8), grid="symmetric", scales="channel"),),
             masks=TrainSettings(2, lr=o.lr, final=0.5, precision=o.precision),
             fine_tune=TrainSettings(2, lr=o.lr, precision=o.precision),
             seed=seed,
@@ -232,7 +232,7 @@ def accuracy(path: Path, test: sst2.Sentences) -> float:
     return right / len(test.ids)
 
 
-def example(tokens: int) -> dict[str, torch.Tensor]:
+def example(tokens: int) -> Any:
     ids = torch.ones(1, tokens, dtype=torch.int64)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

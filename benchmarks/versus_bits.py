@@ -21,7 +21,7 @@ from latprof import Prune, Quantize
 
 def latprof_bits(job: Job) -> Thin:
     deployment = replace(job.deployment, surrogate=job.surrogate, pack=True)
-    blocks = (Prune(), Quantize(bits=(4, 8), scales="block-32"))
+    blocks = (Prune(), Quantize(bits=(4, 8), grid="symmetric", scales="channel"))
     settings = replace(job.settings, blocks=blocks)
     thin = latprof(replace(job, deployment=deployment, settings=settings))
     return replace(thin, deployment=deployment)

@@ -117,9 +117,7 @@ class Surrogate:
     def shares(self, workloads: Sequence[Workload], reload_fraction: float) -> Floats:
         """(N,) seconds of ops inside a model that loads this part of its weights again; without
         what every op takes alike."""
-        return self._shares(
-            _columns(workloads), self.predict(workloads).latency_s, reload_fraction
-        )
+        return self._shares(_columns(workloads), self.predict(workloads).latency_s, reload_fraction)
 
     def _shares(
         self, columns: Sequence[_Columns], alone_s: Floats, reload_fraction: float

@@ -18,32 +18,36 @@ from latprof.workloads import WEIGHT_BITS, MatMul, Workload
 if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
 
-__all__ = ["FewBits", "Unpaid", "storable_width"]
+__all__ = ["FewBits", "Unpaid", "storing_widths"]
 
 #: A form that is predicted to take more than this share of the float32 layer's time saves nothing:
 #: predictions are no nearer.
 _MOST_SHARE = 0.97
+_BYTE = 8
 
 
-def storable_width(block: Quantize, level: int, runtime: str) -> int | None:
-    """Bits that a weight needs of a product with codes at this count of a layer's bits; None where
-    it is none of its grids. Weights of 0 bits are zeros, which any width holds.
+def storing_widths(block: Quantize, level: int, runtime: str) -> tuple[int, ...]:
+    """Widths in which a product can store the codes of a weight at this count of a layer's bits.
+    Weights of 0 bits are zeros, which any width holds.
 
-    TFLite has a scale per output, and codes about zero: those of an integer grid, whose zero may be
-    anywhere, need a bit more.
+    TFLite has a scale per output, and codes about zero, as ONNX Runtime has of 8 bits: those of an
+    integer grid, whose zero may be anywhere, need a bit more. Of 2 and 4 bits ONNX Runtime also has
+    a scale per block, and any zero.
 
     Args:
         level: 1 for the fewest of ``block.bits``; one more than there are for the weight as it is.
         runtime: of the table.
     """
     if block.grid == "even" or not 1 <= level <= len(block.bits):
-        return None
+        return ()
     bits = block.bits[level - 1]
-    if bits and runtime == "tflite":
-        if block.scales.startswith("block"):
-            return None
-        bits += block.grid == "integer"
-    return bits if bits == 0 or WEIGHT_BITS[0] <= bits <= WEIGHT_BITS[-1] else None
+    about_zero = bits + (block.grid == "integer" and bits > 0)
+    by_output = tuple(b for b in WEIGHT_BITS if b >= about_zero)
+    if block.scales.startswith("block"):
+        by_output = ()
+    if runtime == "tflite":
+        return by_output
+    return tuple(b for b in WEIGHT_BITS if (b in by_output if b == _BYTE else b >= bits))
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,15 @@ class FewBits(nn.Module):
         if self.coded:
             block = self.coded[0].option.block  # one for all layers
             assert isinstance(block, Quantize)
-            rungs = [self._width(block, max(n, 1)) for n in range(len(block.bits) + 2)]
-            allowed = np.array([[b is not None and w >= b for w in self.widths] for b in rungs])
+            rungs = [self._storing(block, max(n, 1)) for n in range(len(block.bits) + 2)]
+            allowed = np.array([[w in stores for w in self.widths] for stores in rungs])
         self._keep("allowed", torch.as_tensor(allowed, dtype=torch.float32))
         levels = [each.option.group.index for each in self.coded]
         self._keep("levels", torch.tensor(levels, dtype=torch.int64))
         self._keep("ops", torch.tensor([each.op for each in self.coded], dtype=torch.int64))
 
-    def _width(self, block: Quantize, level: int) -> int | None:
-        return storable_width(block, level, self._runtime)
+    def _storing(self, block: Quantize, level: int) -> tuple[int, ...]:
+        return storing_widths(block, level, self._runtime)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor, persistent=False)
@@ -164,12 +168,12 @@ class FewBits(nn.Module):
         became = [list(each) for each in ops]
         for coded in self.coded:
             assert isinstance(coded.option.block, Quantize)
-            least = self._width(coded.option.block, counts[coded.option.group.index])
-            if least is None or len(became[coded.op]) != 1:
+            widths = self._storing(coded.option.block, counts[coded.option.group.index])
+            if not widths or len(became[coded.op]) != 1:
                 continue
             (product,) = became[coded.op]
             assert isinstance(product, MatMul)
-            bits = choose_width(self.surrogate, reload_fraction, product, least)
+            bits = choose_width(self.surrogate, reload_fraction, product, widths)
             became[coded.op] = [product.with_weight_bits(bits)]
         return became
 
@@ -180,7 +184,7 @@ class FewBits(nn.Module):
             block = coded.option.block
             assert isinstance(block, Quantize)
             levels = range(coded.option.group.minimum, len(block.bits) + 1)
-            first = next((n for n in levels if self._width(block, n) is not None), None)
+            first = next((n for n in levels if self._storing(block, n)), None)
             if first is not None:
                 found[coded.option.group.index] = first
         return found
@@ -191,9 +195,10 @@ class FewBits(nn.Module):
             return ()
         block = self.coded[0].option.block
         assert isinstance(block, Quantize)
-        needed = {b: self._width(block, n) for n, b in enumerate(block.bits, 1)}
-        fit = {b: least for b, least in needed.items() if least is not None}
-        held = (max((b for b, least in fit.items() if least <= w), default=0) for w in self.widths)
+        stores = {b: self._storing(block, n) for n, b in enumerate(block.bits, 1)}
+        held = (
+            max((b for b, w in stores.items() if width in w), default=0) for width in self.widths
+        )
         return tuple(sorted({b for b in held if b})) or block.bits
 
     def paying(self, each: Tensor) -> set[str]:

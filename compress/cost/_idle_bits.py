@@ -63,8 +63,11 @@ def _narrowed(block: Quantize, paying: set[str], bits: tuple[int, ...], space: S
         names = (o.layer.weight for o in space.bits if o.layer.weight in paying)
         block = dataclasses.replace(block, layers=tuple(names))
     if bits != block.bits:
-        idle = ", ".join(str(b) for b in block.bits if b not in bits)
-        _log.warning("Quantize does without %s bits, which save no latency", idle)
+        idle = [b for b in block.bits if b not in bits]
+        of_bytes = block.grid == "symmetric" and block.scales in ("tensor", "channel")
+        hint = "" if of_bytes or 8 not in idle else "; 8 do with 'symmetric' grids per 'channel'"
+        text = ", ".join(map(str, idle))
+        _log.warning("Quantize does without %s bits, which save no latency%s", text, hint)
         block = dataclasses.replace(block, bits=bits)
     return block
 

@@ -13,9 +13,9 @@ from ._export_int8 import Int8Export as Int8Export
 from ._export_int8 import Int8Warning as Int8Warning
 from ._export_int8 import export_int8 as export_int8
 from ._export_int8 import file_accuracy as file_accuracy
-from ._few_bits import FEW_BITS_OP as FEW_BITS_OP
 from ._few_bits import FEW_BITS_ROUNDING as FEW_BITS_ROUNDING
 from ._few_bits import choose_width as choose_width
+from ._few_bits import let_inputs_be_rounded as let_inputs_be_rounded
 from ._few_bits import measured_widths as measured_widths
 from ._few_bits import store_few_bits as store_few_bits
 from ._int8 import CHOICES as CHOICES
@@ -34,7 +34,6 @@ from .tflite import save_tflite as save_tflite
 __all__ = [
     "CHOICES",
     "CODE_BITS",
-    "FEW_BITS_OP",
     "FEW_BITS_ROUNDING",
     "TFLITE_OP_BYTES",
     "TFLITE_SCALE_BYTES",
@@ -53,6 +52,7 @@ __all__ = [
     "export",
     "export_int8",
     "file_accuracy",
+    "let_inputs_be_rounded",
     "load_check",
     "measured_widths",
     "multiply_codes",

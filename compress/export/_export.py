@@ -18,7 +18,7 @@ from latprof.compress.export._export_onnx import write_onnx
 from latprof.compress.export._few_bits import (
     FEW_BITS_ROUNDING,
     choose_width,
-    set_accuracy_level,
+    let_inputs_be_rounded,
     store_few_bits,
 )
 from latprof.compress.export._pack import MIN_OPSET, check_folded, pack_onnx
@@ -89,7 +89,8 @@ def export(
             TFLite codes have 8 bits.
         float16: with pack, round the other weights to float16: the file is compared within 1e-2.
         surrogate: with pack: linear layers whose weights lie on a grid of 2 to 8 bits multiply by
-            their codes (ONNX: MatMulNBits; TFLite: 4 or 8 bits about zero, a scale per output)
+            their codes (ONNX: 2 and 4 bits, 8 bits about zero with a scale per output; TFLite: 4
+            or 8 bits about zero with a scale per output)
             where it predicts that they take less time so. Their weights are the same; as the
             runtime rounds their inputs to int8, the file is then compared within 0.1.
 
@@ -160,7 +161,7 @@ class _Written:
             return list(onnx_session(self.path).run(None, dict(self.fed)))
         return run_tflite(self.path, self.fed)
 
-    def multiply_codes(self, choose: Callable[[MatMul, int], int]) -> bool:
+    def multiply_codes(self, choose: Callable[[MatMul, Sequence[int]], int]) -> bool:
         """Let linear layers multiply by the codes of their weights; whether one does.
 
         Raises:
@@ -173,7 +174,7 @@ class _Written:
         found = self.compare(self.run())  # inputs are not rounded yet
         if not found.holds:
             raise ExportError(f"{self.path.name} differs from the network: {found}")
-        set_accuracy_level(self.path)
+        let_inputs_be_rounded(self.path)
         return True
 
     def pack(self, half: bool) -> None:

@@ -1,14 +1,15 @@
 """Linear layers of an ONNX file with their weights in 2, 4 or 8 bits while they are multiplied.
 
-ONNX Runtime's MatMulNBits reads the codes and never makes floats of them, which saves time where
-few rows are multiplied. A weight is stored so where it lies on a grid already, exactly: whole
-steps of a scale per output, or per 32 neighboring inputs of one.
+ONNX Runtime's MatMulNBits (2 and 4 bits) and DynamicQuantizeMatMul (8) read the codes and never
+make floats of them, which saves time where few rows are multiplied. A weight is stored so where it
+lies on a grid already, exactly: whole steps of a scale per output, or, of 2 and 4 bits, per 32
+neighboring inputs of one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from latprof.compress.export._encodings import packed_codes
 from latprof.compress.export._grids import Floats, RowGrid, Steps, row_grids
+from latprof.compress.export._int8_overflow import int8_overflows
 from latprof.vocabulary import require
 from latprof.workloads import WEIGHT_BITS, WEIGHT_BLOCK, MatMul
 
@@ -25,19 +27,21 @@ if TYPE_CHECKING:
     from latprof.surrogate import Surrogate
 
 __all__ = [
-    "EXACT_LEVEL",
-    "FEW_BITS_OP",
+    "FEW_BITS_OPS",
     "FEW_BITS_ROUNDING",
     "choose_width",
+    "let_inputs_be_rounded",
     "measured_widths",
-    "set_accuracy_level",
     "store_few_bits",
 ]
 
-FEW_BITS_OP = "MatMulNBits"
+_IN_BLOCKS, _BY_OUTPUT = "MatMulNBits", "DynamicQuantizeMatMul"
+FEW_BITS_OPS = (_IN_BLOCKS, _BY_OUTPUT)
+#: Bits of the codes of _BY_OUTPUT, and the most that they are; where 8-bit products overflow, half.
+_BYTE, _MOST_CODE, _MOST_IN_7_BITS = 8, 127, 63
 #: Of ``accuracy_level``: inputs stay float32; inputs are rounded to int8, 32 at a time, as the
 #: rows of a table are measured.
-EXACT_LEVEL, _FAST_LEVEL = 1, 4
+_EXACT_LEVEL, _FAST_LEVEL = 1, 4
 #: How far a file may be from the network, relative, because inputs are rounded: each layer adds
 #: some 0.003.
 FEW_BITS_ROUNDING = 0.1
@@ -52,23 +56,24 @@ def measured_widths(surrogate: Surrogate) -> tuple[int, ...]:
 
 
 def choose_width(
-    surrogate: Surrogate, reload_fraction: float, product: MatMul, least: int
+    surrogate: Surrogate, reload_fraction: float, product: MatMul, widths: Sequence[int]
 ) -> int:
     """Bits in which the weights of a float32 product take the least time inside a model; 0: as
     they are.
 
     Args:
         reload_fraction: of the model, see ``Surrogate.reload_fraction``.
-        least: bits that its grid needs.
+        widths: that hold its grid.
     """
-    widths = [b for b in measured_widths(surrogate) if b >= least]
-    forms = [product, *(product.with_weight_bits(b) for b in widths)]
+    known = [b for b in measured_widths(surrogate) if b in widths]
+    forms = [product, *(product.with_weight_bits(b) for b in known)]
     return forms[int(np.argmin(surrogate.shares(forms, reload_fraction)))].weight_bits
 
 
-def store_few_bits(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str, int]:
-    """Write the file again with MatMulNBits, at EXACT_LEVEL, in place of the products that are to
-    have it: {output of the product: bits}. Where there is none the file is left as it is.
+def store_few_bits(path: Path, choose: Callable[[MatMul, Sequence[int]], int]) -> dict[str, int]:
+    """Write the file again with MatMulNBits in place of the products that are to have few bits:
+    {output of the product: bits}. Inputs are not rounded yet. Where there is none the file is left
+    as it is.
 
     Args:
         choose: see ``choose_width``; it is asked of products whose weights lie on a grid.
@@ -82,7 +87,7 @@ def store_few_bits(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str
         if codes is None:
             continue
         n, k = found.weight.shape
-        bits = choose(MatMul(m=found.rows, k=k, n=n), codes.bits)
+        bits = choose(MatMul(m=found.rows, k=k, n=n), codes.widths)
         if bits:
             stored[graph.replace(found, codes, bits)] = bits
     if stored:
@@ -91,15 +96,33 @@ def store_few_bits(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str
     return stored
 
 
-def set_accuracy_level(path: Path) -> None:
-    """Let every MatMulNBits of the file round its inputs, as those of a table do."""
+def let_inputs_be_rounded(path: Path) -> None:
+    """Let every MatMulNBits of the file round its inputs, as those of a table do: of 8 bits it
+    becomes a DynamicQuantizeMatMul."""
     onnx = require("onnx", extra="onnx", why="weights of few bits in an ONNX file")
     model = onnx.load(str(path))
+    held = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == FEW_BITS_OP:
-            (level,) = (a for a in node.attribute if a.name == "accuracy_level")
-            level.i = _FAST_LEVEL
+        if node.op_type == _IN_BLOCKS:
+            own = {a.name: a for a in node.attribute}
+            own["accuracy_level"].i = _FAST_LEVEL
+            if own["bits"].i == _BYTE:
+                _round_by_output(onnx, node, held)
     path.write_bytes(model.SerializeToString())
+
+
+def _round_by_output(onnx: Any, node: Any, held: Mapping[str, Any]) -> None:
+    """Codes as int8 (k, n), and a scale per output, in place of those in blocks."""
+    n, k = (next(a.i for a in node.attribute if a.name == name) for name in ("N", "K"))
+    codes, scales = (held[name] for name in node.input[1:3])
+    steps = onnx.numpy_helper.to_array(codes).reshape(n, -1)[:, :k].astype(np.int16) - 128
+    each = onnx.numpy_helper.to_array(scales).reshape(n, -1)[:, 0]
+    for tensor, array in ((codes, steps.T.astype(np.int8)), (scales, each)):
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+    bias = node.input[5] if len(node.input) > 5 else ""
+    inputs = [*node.input[:3], *(("", bias) if bias else ())]
+    (out,) = node.output
+    node.CopyFrom(onnx.helper.make_node(_BY_OUTPUT, inputs, [out], domain=_MICROSOFT))
 
 
 @dataclass(frozen=True)
@@ -126,6 +149,14 @@ class _Codes:
     @property
     def _ends(self) -> tuple[Steps, Steps]:
         return self.steps.min(-1).clip(max=0), self.steps.max(-1).clip(min=0)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """That can store it."""
+        fewer = tuple(b for b in WEIGHT_BITS if self.bits <= b < _BYTE)
+        most = _MOST_IN_7_BITS if int8_overflows() else _MOST_CODE
+        by_output = bool((self.scales == self.scales[:, :1]).all())
+        return (*fewer, _BYTE) if by_output and np.abs(self.steps).max() <= most else fewer
 
     @property
     def bits(self) -> int:
@@ -256,7 +287,7 @@ class _Products:
             inputs.pop()
         sizes = {"K": k, "N": n, "bits": bits, "block_size": WEIGHT_BLOCK}
         node = self._onnx.helper.make_node(
-            FEW_BITS_OP, inputs, [out], domain=_MICROSOFT, accuracy_level=EXACT_LEVEL, **sizes
+            _IN_BLOCKS, inputs, [out], domain=_MICROSOFT, accuracy_level=_EXACT_LEVEL, **sizes
         )
         gone = {each.output[0] for each in found.nodes} - {out}
         self._put(

@@ -25,7 +25,7 @@ from latprof.compress.export._encodings import (
     has_bitmap,
     packed_codes,
 )
-from latprof.compress.export._few_bits import FEW_BITS_OP
+from latprof.compress.export._few_bits import FEW_BITS_OPS
 from latprof.compress.export._grids import RowGrid
 from latprof.errors import ExportError, UsageError
 from latprof.vocabulary import require
@@ -67,7 +67,7 @@ def pack_onnx(
     plain = model.SerializeToString()
     writer = _Writer(onnx, model.graph)
     outside = {v.name for v in (*model.graph.input, *model.graph.output)}
-    outside |= {i for n in model.graph.node if n.op_type == FEW_BITS_OP for i in n.input}
+    outside |= {i for n in model.graph.node if n.op_type in FEW_BITS_OPS for i in n.input}
     for tensor in list(model.graph.initializer):
         if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in outside:
             weight = onnx.numpy_helper.to_array(tensor)

@@ -121,7 +121,7 @@ class OnnxGraph:
         if (quantized := self._around(node)) is not None:
             return quantized
         own = [self.types.get(i, 0) for i in node.input]
-        if {types.INT8, types.UINT8} & set(own[:1]) or node.op_type in _DYNAMIC:
+        if {types.INT8, types.UINT8} & set(own[:1]):
             return self._integer(own[:1], own[weight : weight + 1])
         floats = {
             types.FLOAT: "float32", types.FLOAT16: "float16", types.BFLOAT16: "bfloat16",
@@ -151,7 +151,6 @@ class OnnxGraph:
         return "uint8" if weights == [types.UINT8] else "int8"
 
 
-_DYNAMIC = {"DynamicQuantizeMatMul"}
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
 

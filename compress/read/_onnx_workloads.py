@@ -214,6 +214,14 @@ def _few_bits(graph: OnnxGraph, node: Any) -> Workload | None:
     return MatMul(m=rows, k=k, n=n, weight_bits=bits)
 
 
+def _dynamic(graph: OnnxGraph, node: Any) -> Workload | None:
+    """DynamicQuantizeMatMul of a constant matrix of codes."""
+    if node.input[1] not in graph.constant or len(graph.shape(node.input[1])) != 2:
+        return None
+    k, n = graph.shape(node.input[1])
+    return MatMul(m=math.prod(graph.shape(node.input[0])[:-1]), k=k, n=n, weight_bits=8)
+
+
 def _broadcast(a: Shape, b: Shape) -> Shape:
     long, short = (a, b) if len(a) >= len(b) else (b, a)
     padded = (1,) * (len(long) - len(short)) + short
@@ -324,7 +332,7 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = 
     "Conv": _conv,
     "ConvInteger": _conv,
     "ConvTranspose": _conv_transpose,
-    "DynamicQuantizeMatMul": _matmul,
+    "DynamicQuantizeMatMul": _dynamic,
     "Einsum": _einsum,
     "FusedConv": _conv,
     "FusedGemm": _gemm,

@@ -126,8 +126,8 @@ def profile(
         seed: of the choice of shapes.
         theta: with ``paper``: how many of the largest counts of each axis are all measured, as far
             as ``shapes`` reach; by default half of each axis' points.
-        bits: of 2, 4 and 8: linear layers are measured with weights of so many bits too, by ONNX
-            Runtime's MatMulNBits, in up to 45% more shapes.
+        bits: of 2, 4 and 8: linear layers are measured with weights of so many bits too, in up to
+            45% more shapes.
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         on_target: called with each device and its target once it is open.

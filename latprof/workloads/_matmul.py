@@ -26,9 +26,10 @@ class MatMul(Workload):
     number of heads, so ``batch`` ranges within a family while m, k and n stay.
 
     Args:
-        weight_bits: of weights that are stored in 2, 4 or 8 bits with a scale for each 32
-            neighboring inputs of an output, while inputs and outputs stay in ``dtype``; 0: weights
-            are of ``dtype`` too. Labels call it ``w4``: it is no product of integers, as int8 is.
+        weight_bits: of weights that are stored in 2, 4 or 8 bits, with a scale for each output or
+            for each 32 neighboring inputs of one, as the runtime has them, while inputs and outputs
+            stay in ``dtype``; 0: weights are of ``dtype`` too. Labels call it ``w4``: it is no
+            product of integers, as int8 is.
     """
 
     m: int

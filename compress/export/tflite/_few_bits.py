@@ -6,7 +6,7 @@ A weight is stored so where it is codes about zero already, with a scale per out
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _VERSION = 12
 _LEAST, _MOST = 4, 8
 
 
-def multiply_codes(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str, int]:
+def multiply_codes(path: Path, choose: Callable[[MatMul, Sequence[int]], int]) -> dict[str, int]:
     """Write the file again with such layers: {weight: bits}. Where there is none the file is left
     as it is.
 
@@ -43,7 +43,7 @@ def multiply_codes(path: Path, choose: Callable[[MatMul, int], int]) -> dict[str
     return stored
 
 
-def _multiply(file: TfliteFile, number: int, choose: Callable[[MatMul, int], int]) -> int:
+def _multiply(file: TfliteFile, number: int, choose: Callable[[MatMul, Sequence[int]], int]) -> int:
     """Bits that a weight is stored in now; 0: as it was."""
     codes = codes_of(file.weight(number))
     if codes is None or codes.dim != 0 or codes.zero.any():
@@ -52,10 +52,10 @@ def _multiply(file: TfliteFile, number: int, choose: Callable[[MatMul, int], int
     ops = [op for _, op in file.readers[number]]
     rows = max(int(np.prod(file.shape(int(op.inputs[0])))) // k for op in ops)
     ends = int(codes.values.min()), int(codes.values.max())
-    least = next(
+    widths = tuple(
         b for b in (_LEAST, _MOST) if -(2 ** (b - 1)) <= ends[0] and ends[1] < 2 ** (b - 1)
     )
-    bits = choose(MatMul(m=rows, k=k, n=n), least)
+    bits = choose(MatMul(m=rows, k=k, n=n), widths)
     if not bits:
         return 0
     scale = np.ascontiguousarray(np.broadcast_to(codes.scale, n))

@@ -1,7 +1,8 @@
-"""Writes ONNX models of a product whose weights have 2, 4 or 8 bits: ONNX Runtime's MatMulNBits.
+"""Writes ONNX models of a product whose weights have 2, 4 or 8 bits.
 
-A value is (code - zero) * scale, with a scale and a zero for each 32 neighboring inputs of an
-output. Inputs and outputs are float32.
+Inputs and outputs are float32. Of 2 and 4 bits: ONNX Runtime's MatMulNBits. A value is
+(code - zero) * scale, with a scale and a zero for each 32 neighboring inputs of an output. Of 8
+bits: its DynamicQuantizeMatMul, which has codes about zero and a scale per output.
 """
 
 from __future__ import annotations
@@ -19,21 +20,51 @@ __all__ = ["ACCURACY_LEVEL", "FEW_BITS_OP", "write_onnx_few_bits"]
 #: long (1.32 on x86).
 ACCURACY_LEVEL = 4
 #: What is measured, for a table's provenance.
-FEW_BITS_OP = f"MatMulNBits, blocks of {WEIGHT_BLOCK}, zero points, accuracy_level {ACCURACY_LEVEL}"
+FEW_BITS_OP = (
+    f"2 and 4: MatMulNBits, blocks of {WEIGHT_BLOCK}, zero points, accuracy_level "
+    f"{ACCURACY_LEVEL}; 8: DynamicQuantizeMatMul, a scale per output"
+)
 
 
 def write_onnx_few_bits(workload: MatMul, accuracy_level: int = ACCURACY_LEVEL) -> bytes:
     """A one-op model of a float32 product with weights of few bits.
 
+    Args:
+        accuracy_level: of 2 and 4 bits.
+
     Raises:
         Refused: its weights are of its dtype.
     """
-    bits = workload.weight_bits
-    if not bits:
+    if not workload.weight_bits:
         raise Refused(f"ONNX {workload.label}: expected weights of 2, 4 or 8 bits here")
     graph = OnnxGraph("float32")
     rows = (workload.m,) if workload.batch == 1 else (workload.batch, workload.m)
     x = graph.input("x", (*rows, workload.k))
+    out = (
+        _by_output(graph, x, workload)
+        if workload.weight_bits == 8
+        else _in_blocks(graph, x, workload, accuracy_level)
+    )
+    graph.output(out, (*rows, workload.n))
+    return graph.serialize()
+
+
+def _by_output(graph: OnnxGraph, x: str, workload: MatMul) -> str:
+    steps = np.rint(fill((workload.k, workload.n)) * 64).clip(-127, 127)
+    scales = np.abs(fill((workload.n,), 1)) + np.float32(0.5)
+    weights = [
+        graph.array(steps.astype(np.int8)),
+        graph.array((scales / np.float32(128 * workload.k**0.5)).astype(np.float32)),
+    ]
+    return graph.node(
+        "DynamicQuantizeMatMul",
+        [x, *weights, "", graph.constant((workload.n,))],
+        domain="com.microsoft",
+    )
+
+
+def _in_blocks(graph: OnnxGraph, x: str, workload: MatMul, accuracy_level: int) -> str:
+    bits = workload.weight_bits
     blocks = -(-workload.k // WEIGHT_BLOCK)
     middle = 2 ** (bits - 1)
     steps = np.rint(fill((workload.n, blocks, WEIGHT_BLOCK)) * (middle / 2)) + middle
@@ -45,7 +76,7 @@ def write_onnx_few_bits(workload: MatMul, accuracy_level: int = ACCURACY_LEVEL) 
         graph.array((scales / np.float32(middle * workload.k**0.5)).astype(np.float32)),
         graph.array(pack_codes(zeros, bits).ravel()),
     ]
-    out = graph.node(
+    return graph.node(
         "MatMulNBits",
         [x, *weights, "", graph.constant((workload.n,))],
         domain="com.microsoft",
@@ -55,5 +86,3 @@ def write_onnx_few_bits(workload: MatMul, accuracy_level: int = ACCURACY_LEVEL) 
         block_size=WEIGHT_BLOCK,
         accuracy_level=accuracy_level,
     )
-    graph.output(out, (*rows, workload.n))
-    return graph.serialize()

@@ -21,7 +21,7 @@ from torch import nn
 from latprof import Compressor
 from latprof.compress import Prune, Quantize, export, load_check, workloads_of_file
 from latprof.compress.cost import LatencyCost
-from latprof.compress.cost._few_bits import storable_width
+from latprof.compress.cost._few_bits import storing_widths
 from latprof.compress.export import FEW_BITS_ROUNDING, onnx_session
 from latprof.errors import InfeasibleBudgetError, UsageError
 from latprof.surrogate import Surrogate, fit
@@ -31,7 +31,8 @@ from latprof.workloads import MatMul
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 EXAMPLE = torch.randn(1, 8, FEATURES, generator=torch.Generator().manual_seed(1))
-BLOCKS = (Prune(), Quantize(scales="block-32", bits=(2, 4, 8, 16)))
+BY_OUTPUT = Quantize(grid="symmetric", scales="channel", bits=(2, 4, 8, 16))
+BLOCKS = (Prune(), BY_OUTPUT)
 
 
 def make(
@@ -71,7 +72,7 @@ def test_what_does_not_pay_is_declined_with_what_was_predicted(
 
 
 def test_weights_that_a_model_loads_again_pay_where_the_op_alone_does_not() -> None:
-    comp = make(of=reloading_surrogate(), blocks=(Quantize(bits=(4, 8), scales="block-32"),))
+    comp = make(of=reloading_surrogate(), blocks=(BY_OUTPUT,))
     assert [o.layer.path for o in comp.space.bits] == ["many", "hidden", "head"]
     cost, sizes = latency_cost(comp), comp.space.sizes
     fewest = cost.least()
@@ -164,15 +165,26 @@ def test_what_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "needed"),
+    ("block", "of_onnx", "of_tflite"),
     [
-        (Quantize(bits=(4, 8), grid="symmetric", scales="channel"), [4, 8]),
-        (Quantize(bits=(4, 8), scales="channel"), [5, None]),  # its zero may be at an end
-        (Quantize(bits=(4, 8), scales="block-32"), [None, None]),
-        (Quantize(bits=(0, 4), grid="symmetric"), [0, 4]),
+        (Quantize(bits=(4, 8), grid="symmetric", scales="channel"), [(4, 8), (8,)], [(4, 8), (8,)]),
+        # its zero may be at an end, so that codes about it need a bit more
+        (Quantize(bits=(4, 8), scales="channel"), [(4, 8), ()], [(8,), ()]),
+        (Quantize(bits=(4, 8), scales="block-32"), [(4,), ()], [(), ()]),
+        (Quantize(bits=(0, 4), grid="symmetric"), [(2, 4, 8), (4, 8)], [(2, 4, 8), (4, 8)]),
     ],
 )
-def test_codes_of_tflite_are_about_zero_with_a_scale_per_output(
-    block: Quantize, needed: list[int | None]
+def test_which_widths_store_a_grid(
+    block: Quantize, of_onnx: list[tuple[int, ...]], of_tflite: list[tuple[int, ...]]
 ) -> None:
-    assert [storable_width(block, level, "tflite") for level in (1, 2)] == needed
+    for runtime, stored in (("onnxruntime", of_onnx), ("tflite", of_tflite)):
+        assert [storing_widths(block, level, runtime) for level in (1, 2)] == stored
+
+
+def test_where_8_bits_are_in_blocks_it_says_how_they_pay(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "latprof"):
+        comp = make("80%", blocks=(Quantize(bits=(4, 8), scales="block-32"),))
+    assert widths(comp) == {(4,)}
+    lines = [record.getMessage() for record in caplog.records]
+    assert "Quantize does without 8 bits, which save no latency; " in " ".join(lines)
+    assert "'symmetric' grids per 'channel'" in " ".join(lines)

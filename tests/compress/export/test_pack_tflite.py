@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,8 @@ def test_linear_layers_multiply_by_their_codes(bits: int, tmp_path: Path) -> Non
     with_weights(path, MatMul(3, 301, 21), make)
     expected, asked = outputs(path), []
 
-    def choose(product: MatMul, least: int) -> int:
-        asked.append((product, least))
+    def choose(product: MatMul, widths: Sequence[int]) -> int:
+        asked.append((product, widths[0]))
         return bits
 
     assert list(multiply_codes(path, choose).values()) == [bits]

@@ -390,9 +390,12 @@ def test_damaged_files_are_refused_in_one_line(data: bytes) -> None:
         read_or_refused(lambda: workloads_of_file(path))
 
 
+@pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_products_of_few_bits_are_read_with_their_bits(tmp_path: Path, batch: int) -> None:
-    workload = MatMul(5, 40, 12, batch=batch, weight_bits=4)
+def test_products_of_few_bits_are_read_with_their_bits(
+    tmp_path: Path, batch: int, bits: int
+) -> None:
+    workload = MatMul(5, 40, 12, batch=batch, weight_bits=bits)
     path = tmp_path / "net.onnx"
     path.write_bytes(write_onnx_few_bits(workload))
-    assert list(workloads_of_file(path, {})) == [MatMul(5 * batch, 40, 12, weight_bits=4)]
+    assert list(workloads_of_file(path, {})) == [MatMul(5 * batch, 40, 12, weight_bits=bits)]

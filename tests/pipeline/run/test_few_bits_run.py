@@ -53,7 +53,7 @@ def test_the_file_has_few_bits_and_meets_the_budget(tmp_path: Path) -> None:
     batches, test = data()
     settings = Settings(
         budget="40%",
-        blocks=(Prune(), Quantize(bits=(4, 8), scales="block-32")),
+        blocks=(Prune(), Quantize(bits=(4, 8), grid="symmetric", scales="channel")),
         masks=TrainSettings(2, lr=4e-3, final=0.5),
         fine_tune=TrainSettings(1, lr=2e-3),
         trail=0,
