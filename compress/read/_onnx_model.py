@@ -22,7 +22,7 @@ _SHAPE_CONSTANTS = 64
 #: Ops of ONNX Runtime, and the standard op (None for one that keeps its input's shape) whose
 #: shapes they have.
 _STANDARD = {
-    "BiasGelu": None, "BiasSoftmax": None, "DynamicQuantizeMatMul": "MatMul", "FastGelu": None,
+    "BiasGelu": None, "BiasSoftmax": None, "FastGelu": None,
     "FusedConv": "Conv", "FusedGemm": "Gemm", "FusedMatMul": "MatMul", "Gelu": None,
     "MatMulIntegerToFloat": "MatMul", "QGemm": "Gemm", "QLinearAdd": "Add",
     "QLinearAveragePool": "AveragePool", "QLinearGlobalAveragePool": "GlobalAveragePool",
@@ -34,8 +34,8 @@ _STANDARD = {
 _OWN_ATTRIBUTES = ("activation", "activation_alpha", "activation_beta", "channels_last")
 #: Where the second operand of a quantized op stands, which has scales and zero points between.
 _SECOND = {"QLinearAdd": 3, "QLinearMul": 3, "QGemm": 3}
-#: A product with packed weights, whose shape its attributes tell.
-_FEW_BITS = "MatMulNBits"
+#: Products with weights of other numbers: packed, with a shape that attributes tell, and of int8.
+_FEW_BITS, _DYNAMIC = "MatMulNBits", "DynamicQuantizeMatMul"
 
 
 def load_onnx(path: Path, inputs: Mapping[str, Sequence[int]]) -> tuple[Any, Any, int, list[str]]:
@@ -166,7 +166,11 @@ def _standardize(onnx: Any, graph: Any) -> None:
             if attribute.HasField("g"):
                 _standardize(onnx, attribute.g)
         if node.op_type == _FEW_BITS and {"K", "N"} <= {a.name for a in node.attribute}:
-            nodes.append(_unpacked(onnx, graph, node))
+            sizes = {a.name: a.i for a in node.attribute}
+            nodes.append(_of_floats(onnx, graph, node, [sizes["K"], sizes["N"]]))
+            continue
+        if node.op_type == _DYNAMIC and (dims := _dims_of(graph, node.input[1])):
+            nodes.append(_of_floats(onnx, graph, node, dims))
             continue
         if node.domain in ("", "ai.onnx") or node.op_type not in _STANDARD:
             nodes.append(node)
@@ -176,12 +180,16 @@ def _standardize(onnx: Any, graph: Any) -> None:
     graph.node.extend(nodes)
 
 
-def _unpacked(onnx: Any, graph: Any, node: Any) -> Any:
-    """A product with weights of the shape that the attributes tell, and no values."""
-    sizes = {a.name: a.i for a in node.attribute}
+def _dims_of(graph: Any, name: str) -> list[int]:
+    """Of an initializer; empty where it is none."""
+    return next((list(t.dims) for t in graph.initializer if t.name == name), [])
+
+
+def _of_floats(onnx: Any, graph: Any, node: Any, dims: list[int]) -> Any:
+    """A product with weights of these dims, and no values."""
     weight = graph.initializer.add()
     weight.name, weight.data_type = f"{node.output[0]}~weight", onnx.TensorProto.FLOAT
-    weight.dims.extend([sizes["K"], sizes["N"]])
+    weight.dims.extend(dims)
     return onnx.helper.make_node("MatMul", [node.input[0], weight.name], [node.output[0]])
 
 

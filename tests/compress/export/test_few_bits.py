@@ -133,15 +133,20 @@ def test_a_packed_file_has_few_bits_where_they_are_faster(tmp_path: Path) -> Non
     assert error < FEW_BITS_ROUNDING / 2
 
 
-def test_few_bits_save_what_a_model_loads_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [4, 8])
+def test_few_bits_save_what_a_model_loads_again(bits: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tokens().eval()
     with torch.no_grad():
         for layer in (model.many, model.hidden, model.head):
-            layer.weight.copy_(on_grid(layer.weight, 4, "integer", "block-32"))
+            layer.weight.copy_(on_grid(layer.weight, bits, "symmetric", "channel"))
     path = export(model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=reloading_surrogate())
     products = [w for w in workloads_of_file(path) if isinstance(w, MatMul)]
-    assert [w.weight_bits for w in products] == [4, 4, 4]
+    assert [w.weight_bits for w in products] == [bits] * 3
+    check = load_check(path)
+    (found,) = onnx_session(path).run(None, check.inputs)
+    error = np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max()
+    assert error < FEW_BITS_ROUNDING / 2
 
 
 def test_it_is_a_matter_of_packed_files(tmp_path: Path) -> None:
