@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -155,7 +156,7 @@ class Budget:
         limit, figure = self.limit(feasible.original), partial(format_figure, self.kind)
         reachable = (
             f"reachable: {figure(feasible.least)} to {figure(feasible.original)} "
-            f"({feasible.least / feasible.original:.0%} to 100%)"
+            f"({_rounded_up(feasible.least / feasible.original)} to 100%)"
         )
         if limit >= feasible.original:
             raise InfeasibleBudgetError(
@@ -168,6 +169,11 @@ class Budget:
                 f"reach; {reachable}"
             )
         return limit
+
+
+def _rounded_up(share: float) -> str:
+    """In tenths of a percent, so that it can be asked for."""
+    return f"{math.ceil(1000 * share) / 10:g}%"
 
 
 def _rates(kind: str) -> dict[str, float]:

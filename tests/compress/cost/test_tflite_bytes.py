@@ -75,7 +75,7 @@ def test_the_file_is_as_large_as_predicted(name: str, tmp_path: Path) -> None:
 
 
 def test_few_bits_take_no_less_than_eight() -> None:
-    with pytest.raises(InfeasibleBudgetError, match=r"2\d% to 100%"):
+    with pytest.raises(InfeasibleBudgetError, match=r"2\d(\.\d)?% to 100%"):
         chosen((Quantize(bits=(2, 4, 8)),), "bytes=15%")
 
 
