@@ -92,7 +92,7 @@ def export(
             their codes (ONNX: 2 and 4 bits, 8 bits about zero with a scale per output; TFLite: 4
             or 8 bits about zero with a scale per output)
             where it predicts that they take less time so. Their weights are the same; as the
-            runtime rounds their inputs to int8, the file is then compared within 0.1.
+            runtime rounds their inputs to int8, the file is then compared within 0.3.
 
     Raises:
         UsageError: a suffix of no known format, a folder that does not exist, or pack where it
