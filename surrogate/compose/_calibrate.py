@@ -39,6 +39,11 @@ _RELOADED_AGAIN = 1 / 3
 _ARITHMETIC_SD, _FACTOR_SD = 0.2, 0.5
 _SHARE_SD = 0.2
 
+#: Of ops that multiply by weights, the least factor. Their time alone and the bytes that they load
+#: anew go together in networks of one number of rows, and the noise of a few would give all to the
+#: bytes: then a weight of fewer bytes looked as good as free.
+_LEAST_FACTOR = 0.7
+
 #: Ridge strengths tried, as the relative noise they trust a whole model's timing to.
 _NOISES = (0.003, 0.01, 0.03, 0.1)
 _MIDDLING = 0.03
@@ -112,9 +117,11 @@ def calibrate(
     parts = [_parts(predict, m, labels) for m in models]
     measured_s = np.array([m.latency_s for m in models])
     multiply = {w.label for m in models for w in m.workloads if w.macs > 0}
+    weighted = {w.label for m in models for w in m.workloads if w.macs > 0 and w.weight_count}
     assumed = _Assumed(
         np.array([1.0] * len(labels) + [*prior.per_byte_s, prior.per_op_s, prior.constant_s]),
         np.array([_ARITHMETIC_SD if label in multiply else _FACTOR_SD for label in labels]),
+        np.array([_LEAST_FACTOR if label in weighted else 0.0 for label in labels] + 4 * [0.0]),
     )
 
     cache_bytes = _cache_bytes(parts, measured_s, assumed)
@@ -144,10 +151,12 @@ class _Assumed:
     """Args:
     weights: (L + 4,) of the terms, where nothing was measured.
     factor_sd: (L,) how far each label's strays from it.
+    least: (L + 4,) weights that counts follow are no less than these.
     """
 
     weights: Floats
     factor_sd: Floats
+    least: Floats
 
 
 @dataclass(frozen=True)
@@ -224,9 +233,9 @@ def _solve(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -
     scale = np.linalg.norm(a, axis=0)  # bytes and seconds differ by ten orders
     # What follows counts must not fall with them; what does not is an op's call paid alone.
     signed = np.concatenate([a, -a[:, -2:]], axis=1) / np.append(scale, scale[-2:])
-    weights, _ = nnls(signed, b)
+    weights, _ = nnls(signed, b - a @ assumed.least)
     weights[-4:-2] -= weights[-2:]
-    return np.asarray(weights[:-2] / scale)
+    return np.asarray(weights[:-2] / scale + assumed.least)
 
 
 def _left_out(terms: Floats, measured_s: Floats, assumed: _Assumed, noise: float) -> Floats:
