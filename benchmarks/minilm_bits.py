@@ -46,7 +46,7 @@ from latprof.pipeline import calibrate_into, profile_into
 from latprof.pipeline.run import Settings, compress_in
 from latprof.surrogate import fit
 from latprof.tables import LatencyTable
-from latprof.workloads import MatMul
+from latprof.workloads import MatMul, Workload
 
 _LONG = 32  # tokens of the file that is judged
 _SHAPES, _VARIANTS = 120, 14
@@ -64,11 +64,16 @@ class AtTokens:
     def labels(self) -> Any:
         return self.surrogate.labels
 
-    def predict(self, products: Sequence[MatMul]) -> Any:
-        return self.surrogate.predict([self._short(product) for product in products])
+    def reload_fraction(self, workloads: Sequence[Workload]) -> float:
+        return self.surrogate.reload_fraction([self._short(w) for w in workloads])
 
-    def _short(self, product: MatMul) -> MatMul:
-        return replace(product, m=self.tokens) if product.m == _LONG else product
+    def shares(self, products: Sequence[Workload], reload_fraction: float) -> Any:
+        return self.surrogate.shares([self._short(w) for w in products], reload_fraction)
+
+    def _short(self, workload: Workload) -> Workload:
+        if isinstance(workload, MatMul) and workload.m == _LONG:
+            return replace(workload, m=self.tokens)
+        return workload
 
 
 class Bench:
