@@ -37,7 +37,7 @@ from latprof.devices import open_device
 from latprof.pipeline import profile_into
 
 #: A run has a table, although this budget asks nothing of it.
-_SHAPES = 30
+_SHAPES = 160
 BLOCKS: dict[str, tuple[Block, ...]] = {
     "prune": (Prune(),),
     "quantize": (Quantize(),),

@@ -50,6 +50,7 @@ from latprof.workloads import MatMul, Workload
 
 _LONG = 32  # tokens of the file that is judged
 _SHAPES, _VARIANTS = 120, 14
+_OF_A_BYTE = ("MatMulInteger", "DynamicQuantizeMatMul")
 _WAYS = ("float32", "learned", "int8", "int4", "dynamic")
 
 
@@ -93,8 +94,8 @@ class Bench:
         return Settings(
             budget=o.budget,
             blocks=(Quantize(bits=(4, 8), grid="symmetric", scales="channel"),),
-            masks=TrainSettings(2, lr=o.lr, final=0.5, precision=o.precision),
-            fine_tune=TrainSettings(2, lr=o.lr, precision=o.precision),
+            masks=TrainSettings(2, lr=o.lr_after, final=0.5, precision=o.precision),
+            fine_tune=TrainSettings(2, lr=o.lr_after, precision=o.precision),
             seed=seed,
             why=False,
         )
@@ -133,6 +134,7 @@ def main() -> None:
                     for way in _WAYS:
                         cell = {"seed": seed, "tokens": tokens, "way": way, "budget": o.budget}
                         cell |= {"sentences": o.sentences, "precision": o.precision}
+                        cell |= {"lr_after": o.lr_after}
                         add_rows(o.rows, cell, run, bench, seed, tokens, way)
     print(report(read_rows(o.rows)))
 
@@ -217,9 +219,9 @@ def bits_of(path: Path) -> dict[str, int]:
     nodes = onnx.load(str(path)).graph.node
     found: dict[str, int] = {}
     for node in nodes:
-        if node.op_type in ("MatMul", "Gemm", "MatMulNBits", "MatMulInteger"):
+        if node.op_type in ("MatMul", "Gemm", "MatMulNBits", *_OF_A_BYTE):
             bits = next((str(a.i) for a in node.attribute if a.name == "bits"), "0")
-            kind = "8" if node.op_type == "MatMulInteger" else bits
+            kind = "8" if node.op_type in _OF_A_BYTE else bits
             found[kind] = found.get(kind, 0) + 1
     return found
 
@@ -264,7 +266,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", default="60%")
     parser.add_argument("--sentences", type=int, default=2_000, help="to train on")
     parser.add_argument("--original-epochs", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=2e-4, help="of the first training")
+    parser.add_argument("--lr-after", type=float, default=5e-5)
     parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--precision", default="bf16", choices=["no", "bf16"], help="of training")
     return parser.parse_args()
