@@ -131,7 +131,7 @@ def main() -> None:
             bench = Bench(o, device)
             for seed in o.seeds:
                 for tokens in o.tokens:
-                    for way in _WAYS:
+                    for way in o.ways:
                         cell = {"seed": seed, "tokens": tokens, "way": way, "budget": o.budget}
                         cell |= {"sentences": o.sentences, "precision": o.precision}
                         cell |= {"lr_after": o.lr_after}
@@ -252,7 +252,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     table["lost"] = 100 * (table["original_accuracy"] - table["accuracy"])
     table["faster"] = 1 / table["latency"]
     table["smaller"] = table["original_bytes"] / table["bytes"]
-    by = table.groupby(["tokens", "way"], sort=False)
+    by = table.groupby(["tokens", "budget", "way"], sort=False)
     means = by[["original_s", "faster", "smaller", "original_accuracy", "accuracy", "lost"]].mean()
     means["least_faster"], means["most_lost"] = by["faster"].min(), by["lost"].max()
     means["seeds"] = by["seed"].nunique()
@@ -263,7 +263,8 @@ def _options() -> argparse.Namespace:
     parser = study_parser(__doc__, "minilm_bits.jsonl")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tokens", nargs="*", type=int, default=[1, 8])
-    parser.add_argument("--budget", default="60%")
+    parser.add_argument("--ways", nargs="*", default=list(_WAYS), choices=_WAYS)
+    parser.add_argument("--budget", default="60%", help="of what is learned")
     parser.add_argument("--sentences", type=int, default=2_000, help="to train on")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=2e-4, help="of the first training")
