@@ -42,8 +42,8 @@ _BYTE, _MOST_CODE, _MOST_IN_7_BITS = 8, 127, 63
 #: Of ``accuracy_level``: inputs stay float32; inputs are rounded to int8, 32 at a time, as the
 #: rows of a table are measured.
 _EXACT_LEVEL, _FAST_LEVEL = 1, 4
-#: How far a file may be from the network, relative, because inputs are rounded: as far as an int8
-#: file, 10 dB. A layer adds 0.003 to 0.01, and 36 of them in MiniLM 0.12, which costs no accuracy.
+#: How far a file may be from the network, relative, because inputs are rounded, without a warning:
+#: 10 dB. A layer adds 0.003 to 0.01, and 36 of them in MiniLM 0.12, which costs no accuracy.
 FEW_BITS_ROUNDING = 0.3
 _MICROSOFT = "com.microsoft"
 _PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,6 +147,39 @@ def test_few_bits_save_what_a_model_loads_again(bits: int, tmp_path: Path) -> No
     (found,) = onnx_session(path).run(None, check.inputs)
     error = np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max()
     assert error < 0.05
+
+
+class Difference(nn.Module):
+    """What is left of two equal layers, which rounding outweighs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.other.load_state_dict(self.one.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) - self.other(x + 0.003)
+
+
+def test_what_rounding_changes_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    model = Difference().eval()
+    with torch.no_grad():
+        for layer in (model.one, model.other):
+            layer.weight.copy_(on_grid(layer.weight, 8, "symmetric", "channel"))
+    with caplog.at_level(logging.WARNING, "latprof"):
+        path = export(
+            model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=reloading_surrogate()
+        )
+    assert [w.weight_bits for w in workloads_of_file(path) if isinstance(w, MatMul)] == [8, 8]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("net.onnx is ")
+    assert line.endswith(
+        "off the network on the example inputs, for its layers of few bits round "
+        "what they multiply; judge the file on your own data"
+    )
 
 
 def test_it_is_a_matter_of_packed_files(tmp_path: Path) -> None:
