@@ -172,8 +172,8 @@ class Budget:
 
 
 def _rounded_up(share: float) -> str:
-    """In tenths of a percent, so that it can be asked for."""
-    return f"{math.ceil(1000 * share) / 10:g}%"
+    """In tenths of a percent, so that it can be asked for, floats' own rounding included."""
+    return f"{math.ceil(1000 * share + 1e-6) / 10:g}%"
 
 
 def _rates(kind: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.training import Plain, fake_surrogate
 from torch import nn
@@ -93,12 +93,13 @@ def test_infeasible_budgets_say_what_is_reachable(text: str) -> None:
 
 
 @given(least=st.floats(1e-6, 0.99))
+@example(least=0.029)  # 1000 times that is less than 29, as floats
 def test_the_share_that_is_called_reachable_is(least: float) -> None:
     feasible = FeasibleRange(least, 1.0)
     with pytest.raises(InfeasibleBudgetError) as refused:
         Budget.parse(f"{0.999 * least} s").resolve(feasible)
     share = str(refused.value).rpartition("(")[2].partition(" ")[0]
-    assert least <= Budget.parse(share).resolve(feasible) <= least + 1e-3
+    assert least <= Budget.parse(share).resolve(feasible) <= least + 1.1e-3
 
 
 masks = st.lists(st.floats(0, 2), min_size=1, max_size=40).filter(lambda a: max(a) > 1e-3)
