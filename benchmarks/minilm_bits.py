@@ -104,13 +104,13 @@ class Bench:
         folder = self.options.folder / name
         folder.mkdir(exist_ok=True)
         lock = self.options.folder / "quiet.lock"
-        return QuietDeployment(self.device, folder, example(tokens), lock=lock)
+        return QuietDeployment(self.device, folder, sst2.example(tokens), lock=lock)
 
     def surrogate(self, tokens: int) -> Surrogate:
         path = self.options.folder / f"minilm-{tokens}.parquet"
         if not path.with_suffix(".done").exists():
             model = sst2.untrained().eval()
-            graph, inputs = trace(model, example(tokens)), example(tokens)
+            graph, inputs = trace(model, sst2.example(tokens)), sst2.example(tokens)
             profile_into(path, self.device, graph.workloads(), n_shapes=_SHAPES, bits=(4, 8))
             calibrate_into(
                 path, self.device, model, graph, inputs, name="minilm", n_variants=_VARIANTS
@@ -122,8 +122,8 @@ class Bench:
 def main() -> None:
     o = _options()
     if not o.only_report:
-        if o.data is None or not (o.data / "sst2_train.parquet").is_file():
-            print(f"skipped: no sst2_train.parquet in {o.data}; give --data DIR")
+        if reason := sst2.missing(o.data):
+            print(f"skipped: {reason}")
             return
         torch.set_num_threads(o.threads)
         o.folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def learned(bench: Bench, seed: int, tokens: int) -> Callable[[int, Path], None]
     chosen: Any = AtTokens(surrogate, tokens)
 
     def write(count: int, path: Path) -> None:
-        export(small, example(count), path, pack=True, surrogate=chosen)
+        export(small, sst2.example(count), path, pack=True, surrogate=chosen)
 
     return write
 
@@ -189,7 +189,7 @@ def plain(bench: Bench, seed: int, way: str) -> Callable[[int, Path], None]:
     small = train_as_long(copy.deepcopy(model), model, sentences, settings, folder)
 
     def write(count: int, path: Path) -> None:
-        export(small, example(count), path)
+        export(small, sst2.example(count), path)
         quantized(path, way)
 
     return write
@@ -239,11 +239,6 @@ def accuracy(path: Path, test: sst2.Sentences) -> float:
     return right / len(test.ids)
 
 
-def example(tokens: int) -> Any:
-    ids = torch.ones(1, tokens, dtype=torch.int64)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
 def report(rows: list[dict[str, Any]]) -> str:
     """Means over seeds, as a table."""
     if not rows:
@@ -265,13 +260,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--ways", nargs="*", default=list(_WAYS), choices=_WAYS)
     parser.add_argument("--budget", default="60%", help="of what is learned")
-    parser.add_argument("--sentences", type=int, default=2_000, help="to train on")
-    parser.add_argument("--original-epochs", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=2e-4, help="of the first training")
     parser.add_argument("--lr-after", type=float, default=5e-5)
-    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
-    parser.add_argument("--precision", default="bf16", choices=["no", "bf16"], help="of training")
-    return parser.parse_args()
+    return sst2.with_original(parser, sentences=2_000, precision="bf16")
 
 
 if __name__ == "__main__":

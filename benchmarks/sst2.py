@@ -150,8 +150,8 @@ class Job:
 def main() -> None:
     options = _options()
     if not options.only_report:
-        if options.data is None or not (options.data / "sst2_train.parquet").is_file():
-            print(f"skipped: no sst2_train.parquet in {options.data}; give --data DIR")
+        if reason := missing(options.data):
+            print(f"skipped: {reason}")
             return
         torch.set_num_threads(options.threads)
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -320,6 +320,13 @@ def table_of(o: argparse.Namespace, device: Any) -> LatencyTable:
     return LatencyTable.load(path)
 
 
+def missing(folder: Path | None) -> str:
+    """Why the sentences cannot be read; empty where they can."""
+    if folder is not None and (folder / "sst2_train.parquet").is_file():
+        return ""
+    return f"no sst2_train.parquet in {folder}; give --data DIR"
+
+
 PARTS = ("train", "validation")
 
 
@@ -338,8 +345,8 @@ def accuracy(model: nn.Module, test: Sentences) -> float:
     return float(evaluate(model, test.as_deployed(), Classification()))
 
 
-def example() -> Any:
-    ids = torch.ones(1, _TOKENS, dtype=torch.int64)
+def example(tokens: int = _TOKENS) -> Any:
+    ids = torch.ones(1, tokens, dtype=torch.int64)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
@@ -365,16 +372,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budgets", nargs="*", default=list(_BUDGETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     parser.add_argument("--methods", nargs="*", default=list(_METHODS), choices=_METHODS)
-    parser.add_argument("--sentences", type=int, default=4_000, help="to train on")
-    parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--mask-epochs", type=int, default=2)
     parser.add_argument("--fine-tune-epochs", type=int, default=2)
-    parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--threads", type=int, default=1, help="of training")
-    parser.add_argument("--precision", default="no", choices=["no", "bf16"], help="of training")
     parser.add_argument("--rows", type=Path, default=_ROWS)
     parser.add_argument("--only-report", action="store_true")
+    return with_original(parser, sentences=4_000, precision="no")
+
+
+def with_original(parser: argparse.ArgumentParser, **defaults: Any) -> argparse.Namespace:
+    """Options of a study, with those of ``original``."""
+    parser.add_argument("--sentences", type=int, help="to train on")
+    parser.add_argument("--original-epochs", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=2e-4, help="of training")
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
+    parser.add_argument("--precision", choices=["no", "bf16"], help="of training")
+    parser.set_defaults(**defaults)
     return parser.parse_args()
 
 

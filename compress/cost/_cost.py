@@ -224,8 +224,7 @@ class LatencyCost(_OpsCost):
         factored = self.paying(counts) if factored is None else factored
         whole = self.space.ops(counts, factored)
         others = self.space.workloads(counts, factored)[sum(map(len, whole)) :]
-        reload_fraction = self.surrogate.reload_fraction([*itertools.chain(*whole), *others])
-        ops = itertools.chain(*self.few_bits.at(counts, whole, reload_fraction))
+        ops = itertools.chain(*self.few_bits.at(counts, whole, others))
         predicted = self.surrogate.predict_model([*ops, *others])
         return float(predicted.latency_s) * float(self.correction)
 

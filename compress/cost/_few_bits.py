@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -157,15 +158,21 @@ class FewBits(nn.Module):
         return (less[..., None, :] * self.allowed).amax(-1)
 
     def at(
-        self, counts: Sequence[int], ops: Sequence[Sequence[Workload]], reload_fraction: float
+        self,
+        counts: Sequence[int],
+        ops: Sequence[Sequence[Workload]],
+        others: Sequence[Workload],
     ) -> list[list[Workload]]:
         """Ops as they are at these counts, see ``Space.ops``, with the widths that take the least
         time.
 
         Args:
-            reload_fraction: of the model, see ``Surrogate.reload_fraction``.
+            others: what the model computes besides.
         """
         became = [list(each) for each in ops]
+        if not self.coded:
+            return became
+        reload_fraction = self.surrogate.reload_fraction([*itertools.chain(*ops), *others])
         for coded in self.coded:
             assert isinstance(coded.option.block, Quantize)
             widths = self._storing(coded.option.block, counts[coded.option.group.index])

@@ -40,8 +40,8 @@ _ARITHMETIC_SD, _FACTOR_SD = 0.2, 0.5
 _SHARE_SD = 0.2
 
 #: Of ops that multiply by weights, the least factor. Their time alone and the bytes that they load
-#: anew go together in networks of one number of rows, and the noise of a few would give all to the
-#: bytes: then a weight of fewer bytes looked as good as free.
+#: anew go together in networks of one number of rows, and noise would give all of it to the bytes:
+#: then products of few bits, which no whole model calibrates, look too slow.
 _LEAST_FACTOR = 0.7
 
 #: Ridge strengths tried, as the relative noise they trust a whole model's timing to.

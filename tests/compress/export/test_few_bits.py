@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,24 @@ def on_grid(weight: Tensor, bits: int, grid: str, scales: str) -> Tensor:
         step = rows.abs().amax(1) / -least
         steps = (rows / step[:, None]).round()
     return (steps * step[:, None]).reshape(n, -1)[:, :k].contiguous()
+
+
+def network_on_grid(make: Callable[[], nn.Module], bits: int, grid: str, scales: str) -> nn.Module:
+    """With the weights of all its linear layers on a grid, in eval mode."""
+    torch.manual_seed(0)
+    model = make().eval()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.copy_(on_grid(layer.weight, bits, grid, scales))
+    return model
+
+
+def error_of(path: Path) -> float:
+    """How far a file's output is from the network's, relative."""
+    check = load_check(path)
+    (found,) = onnx_session(path).run(None, check.inputs)
+    return float(np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max())
 
 
 def product_file(path: Path, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Path:
@@ -117,36 +135,22 @@ def test_weights_on_no_grid_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_packed_file_has_few_bits_where_they_are_faster(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = Tokens().eval()
-    with torch.no_grad():
-        for layer in (model.many, model.hidden, model.head):
-            layer.weight.copy_(on_grid(layer.weight, 4, "integer", "block-32"))
+    model = network_on_grid(Tokens, 4, "integer", "block-32")
     path = export(model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=few_bits_surrogate())
     products = {w.n: w for w in workloads_of_file(path) if isinstance(w, MatMul)}
     assert {n: w.weight_bits for n, w in products.items()} == {64: 0, 128: 4, 4: 4}
     kinds = [n.op_type for n in onnx.load(str(path)).graph.node]
     assert kinds.count("MatMulNBits") == 2
-    check = load_check(path)
-    (found,) = onnx_session(path).run(None, check.inputs)
-    error = np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max()
-    assert error < 0.05
+    assert error_of(path) < 0.05
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_few_bits_save_what_a_model_loads_again(bits: int, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = Tokens().eval()
-    with torch.no_grad():
-        for layer in (model.many, model.hidden, model.head):
-            layer.weight.copy_(on_grid(layer.weight, bits, "symmetric", "channel"))
+    model = network_on_grid(Tokens, bits, "symmetric", "channel")
     path = export(model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=reloading_surrogate())
     products = [w for w in workloads_of_file(path) if isinstance(w, MatMul)]
     assert [w.weight_bits for w in products] == [bits] * 3
-    check = load_check(path)
-    (found,) = onnx_session(path).run(None, check.inputs)
-    error = np.abs(found - check.outputs[0]).max() / np.abs(check.outputs[0]).max()
-    assert error < 0.05
+    assert error_of(path) < 0.05
 
 
 class Difference(nn.Module):
@@ -164,11 +168,7 @@ class Difference(nn.Module):
 def test_what_rounding_changes_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    torch.manual_seed(0)
-    model = Difference().eval()
-    with torch.no_grad():
-        for layer in (model.one, model.other):
-            layer.weight.copy_(on_grid(layer.weight, 8, "symmetric", "channel"))
+    model = network_on_grid(Difference, 8, "symmetric", "channel")
     with caplog.at_level(logging.WARNING, "latprof"):
         path = export(
             model, EXAMPLE, tmp_path / "net.onnx", pack=True, surrogate=reloading_surrogate()
