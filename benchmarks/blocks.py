@@ -51,9 +51,9 @@ RUNS: dict[str, tuple[str, tuple[Block, ...]]] = {
     "sparse 4x1": ("params=30%", (Sparse(pattern="4x1", layers=("*",)),)),
     "prune + 2:4": ("macs=50%", (Prune(), Sparse(pattern="2:4"))),
     "prune + sparse": ("bytes=20%", (Prune(), Sparse())),
-    "quantise": ("bytes=14%", (Quantize(),)),
-    "prune + quantise": ("bytes=10%", (Prune(), Quantize())),
-    "prune + sparse + quantise": ("bytes=8%", (Prune(), Sparse(), Quantize())),
+    "quantize": ("bytes=14%", (Quantize(),)),
+    "prune + quantize": ("bytes=10%", (Prune(), Quantize())),
+    "prune + sparse + quantize": ("bytes=8%", (Prune(), Sparse(), Quantize())),
     **{f"prune by {count}": ("macs=15%", (Prune(count=count),)) for count in COUNTS},
 }
 

@@ -1,4 +1,4 @@
-"""The paper's own regulariser of bit widths (Nasery et al., App. A), which the study compares.
+"""The paper's own regularizer of bit widths (Nasery et al., App. A), which the study compares.
 
 With widths b1 < b2 < ... and masks alpha in [0, 1], one for each width but the first,
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from latprof.errors import UsageError
 
-__all__ = ["Bits", "Quantised"]
+__all__ = ["Bits", "Quantized"]
 
 _KNOWN = (1, 2, 4, 8, 16)
 #: Widths from here on have zero on their grid.
@@ -43,7 +43,7 @@ _NARROWEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """A tensor as integers: ``scale * (integers - zero_point)``.
 
     Args:
@@ -135,14 +135,14 @@ class Bits(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """After each optimiser step: masks to [0, 1], ranges to some width around zero."""
+        """After each optimizer step: masks to [0, 1], ranges to some width around zero."""
         self.alpha.clamp_(0, 1)
         half = self.narrowest / 2
         self.low.copy_(torch.minimum(self.low, -half))
         self.high.copy_(torch.maximum(self.high, half))
 
     @torch.no_grad()
-    def harden(self, weight: Tensor) -> Quantised:
+    def harden(self, weight: Tensor) -> Quantized:
         """Fix every mask at 0 or 1, and give ``weight`` as integers of the chosen width.
 
         From here on ``self.weight(weight)`` equals ``values()`` of what this returns; call it again
@@ -152,7 +152,7 @@ class Bits(nn.Module):
         self.alpha.copy_(torch.arange(len(self.alpha), device=self.alpha.device) < index)
         self.fixed.fill_(True)
         position, scale, zero = self._position(weight, index)
-        return Quantised(self.bits(), position.round().int(), float(scale), float(zero))
+        return Quantized(self.bits(), position.round().int(), float(scale), float(zero))
 
     def _index(self) -> int:
         return int((self.alpha >= 0.5).long().cumprod(0).sum())

@@ -1,13 +1,14 @@
 """Learned bit widths against fixed ones: CIFAR-10 as in Nasery et al. (4.3, B.3), scaled down.
 
-    python -P benchmarks/quantisation_study.py [FOLDER] [--data DIR]
+    python -P benchmarks/quantization_study.py FOLDER --data DIR       everything; JSON last
+    python -P benchmarks/quantization_study.py FOLDER --only-report    what is there
 
-Four 3x3 convolutions with batch norm, weights quantised, searched over 2, 4, 8 and 16 bits by the
+Four 3x3 convolutions with batch norm, weights quantized, searched over 2, 4, 8 and 16 bits by the
 penalty's strength alone; and latprof's ``Quantize`` to budgets of bytes. Scaled down to minutes on
 one core: a quarter of the filters (16, 32, 64, 32), 2x2 max pooling after the first three
 convolutions, the first 8,000 training images, 6 epochs; tested on all 10,000 test images. Every run
-that ends is a line of FOLDER/runs.jsonl, and is not run again. DIR (or $LATPROF_CIFAR10) is what
-cifar10.py reads.
+that ends is one line of the rows, is not run again, and leaves its packed file in FOLDER; last, the
+files of the first seed are timed in turns. DIR is what cifar10.py reads.
 """
 
 from __future__ import annotations
@@ -19,28 +20,33 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from latprof.compress import Compressor, Quantize
+from latprof.compress import Compressor, Quantize, export
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cifar10
-from _json_rows import append_row, read_rows
+from _in_turns import medians_in_turns
+from _json_rows import add_rows, read_rows, study_parser
 from paper_bits import Bits
 
 FILTERS, WIDTHS = (16, 32, 64, 32), (2, 4, 8, 16)
 IMAGES, EPOCHS, BATCH = 8_000, 6, 128
 LR, MASK_LR, FINE_TUNE = 2e-3, 1e-2, 0.25
-SEEDS = (0, 1, 2)
+EXAMPLE = (torch.zeros(1, 3, 32, 32),)
+#: Of each file, in turns.
+CALLS = 2000
 #: Masks start uniformly in [0, START], as in App. B.
 START = 0.5
 #: Kind of penalty: strengths. Expected bits are relative to 16 bits everywhere.
@@ -54,30 +60,18 @@ BUDGETS = (0.35, 0.25, 0.16)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/quantisation"))
-    parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
-    given = parser.parse_args()
-    if lacking := cifar10.missing(given.data):
-        print(json.dumps({"skipped": lacking}))
-        return
-    given.folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    journal = given.folder / "runs.jsonl"
-    done = read_rows(journal)
-    asked = [(kind, value, seed) for seed in SEEDS for kind, value in _plan()]
-    todo = [
-        a for a in asked if not any([r["kind"], r["value"], r["seed"]] == list(a) for r in done)
-    ]
-    if todo:
-        data = {p: cifar10.load(given.data, p) for p in ("train", "test")}
-    for kind, value, seed in todo:
-        row = _run(kind, value, seed, data)
-        done.append(row)
-        append_row(journal, row)
-        print(json.dumps(row), file=sys.stderr)
-    result = _summary(done)
-    _draw(result["methods"]).savefig(given.folder / "quantisation.png", dpi=150)
+    o = _options()
+    o.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(o.threads)
+    if not o.only_report:
+        data = {p: cifar10.load(o.data, p) for p in ("train", "test")}
+        for seed, (kind, value) in itertools.product(o.seeds, _plan()):
+            cell = {"kind": kind, "value": value, "seed": seed}
+            add_rows(o.rows, cell, _run, kind, value, seed, data, o.folder)
+        _time_files(o)
+    rows = read_rows(o.rows)
+    result = _summary([r for r in rows if "accuracy" in r], [r for r in rows if "latency" in r])
+    _draw(result["methods"]).savefig(o.folder / "bit-widths.png", dpi=150)
     print(json.dumps(result))
 
 
@@ -107,68 +101,99 @@ class Net(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def _run(kind: str, value: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]) -> Any:
-    """Train one network: floats, fixed bits, or learned ones under a penalty of strength value."""
+def _run(
+    kind: str, value: float, seed: int, data: dict[str, tuple[Tensor, Tensor]], folder: Path
+) -> dict[str, Any]:
+    """Train one network, and write its file."""
     started = time.perf_counter()
     torch.manual_seed(seed)
-    net = Net()
-    if kind == "budget":
-        return {**_budgeted(net, value, seed, data), "seconds": time.perf_counter() - started}
+    train = _budgeted if kind == "budget" else _penalized
+    net, row = train(Net(), kind, value, seed, data)
+    path = _file(folder, kind, value, seed)
+    half = 16 in row["bits"]  # its grid has no encoding: rounded to float16
+    export(net, EXAMPLE, path, pack=kind != "float", float16=half)
+    row["bytes"] = path.stat().st_size
+    return {**row, "seconds": time.perf_counter() - started}
+
+
+def _file(folder: Path, kind: str, value: float, seed: int) -> Path:
+    return folder / f"{kind}-{value:g}-{seed}.onnx"
+
+
+def _time_files(o: argparse.Namespace) -> None:
+    """Those of the first seed beside the float32 one, a row each."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    x = EXAMPLE[0].numpy()
+    calls = {}
+    for kind, value in _plan():
+        path = _file(o.folder, kind, value, o.seeds[0])
+        session = onnxruntime.InferenceSession(str(path), options)
+        name = session.get_inputs()[0].name
+        calls[kind, value] = partial(session.run, None, {name: x})
+    medians = medians_in_turns(calls, CALLS)
+    for (kind, value), seconds in medians.items():
+        row = {"latency": seconds / medians["float", 32.0], "float_s": medians["float", 32.0]}
+        add_rows(o.rows, {"timed": kind, "value": value}, lambda row=row: row)
+
+
+def _penalized(
+    net: Net, kind: str, value: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]
+) -> tuple[Net, dict[str, Any]]:
+    """Floats, fixed bits, or learned ones under a penalty of strength value."""
     names = [f"convs.{i}.weight" for i in range(len(FILTERS))]
     sizes = torch.tensor([net.get_parameter(n).numel() for n in names], dtype=torch.float32)
     widths = (int(value),) if kind == "fixed" else WIDTHS
-    quantisers = [] if kind == "float" else [Bits(net.get_parameter(n), widths) for n in names]
-    masks = [q.alpha for q in quantisers]
+    quantizers = [] if kind == "float" else [Bits(net.get_parameter(n), widths) for n in names]
+    masks = [q.alpha for q in quantizers]
     for mask in masks:
         nn.init.uniform_(mask, 0, START)
-    others = [*net.parameters(), *(p for q in quantisers for p in (q.low, q.high))]
+    others = [*net.parameters(), *(p for q in quantizers for p in (q.low, q.high))]
     optimizer = torch.optim.Adam([{"params": others, "lr": LR}, {"params": masks, "lr": MASK_LR}])
     steps = EPOCHS * (IMAGES // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     hard_from = round((1 - FINE_TUNE) * steps)
 
     def weights() -> dict[str, Tensor]:
-        pairs = zip(names, quantisers, strict=bool(quantisers))
+        pairs = zip(names, quantizers, strict=bool(quantizers))
         return {n: q.weight(net.get_parameter(n)) for n, q in pairs}
 
     soft: list[list[float]] = []
     for step, (images, labels) in enumerate(_batches(*data["train"], seed)):
         if step == hard_from:
-            soft = [q.alpha.tolist() for q in quantisers]
-            for name, q in zip(names, quantisers, strict=bool(quantisers)):
+            soft = [q.alpha.tolist() for q in quantizers]
+            for name, q in zip(names, quantizers, strict=bool(quantizers)):
                 q.harden(net.get_parameter(name))
         logits = functional_call(net, weights(), (images,))
         loss = functional.cross_entropy(logits, labels)
         if kind in PENALTIES and step < hard_from:
-            loss = loss + value * step / hard_from * _penalty(kind, quantisers, sizes)
+            loss = loss + value * step / hard_from * _penalty(kind, quantizers, sizes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        for q in quantisers:
+        for q in quantizers:
             q.project()
     bits = [
         q.harden(net.get_parameter(n)).bits
-        for n, q in zip(names, quantisers, strict=bool(quantisers))
+        for n, q in zip(names, quantizers, strict=bool(quantizers))
     ]
     bits = bits or [32] * len(FILTERS)
     net.eval()
     with torch.no_grad():
-        parts = [
-            functional_call(net, weights(), (x,)).argmax(1) for x in data["test"][0].split(500)
-        ]
-    accuracy = float((torch.cat(parts) == data["test"][1]).float().mean())
-    size = float((sizes * torch.tensor(bits)).sum() / (16 * sizes.sum()))
-    return {
-        "kind": kind, "value": value, "seed": seed, "accuracy": accuracy, "bits": bits,
-        "size_of_16_bits": size, "masks_before_hardening": soft,
-        "seconds": time.perf_counter() - started,
-    }  # fmt: skip
+        for name, weight in weights().items():
+            net.get_parameter(name).copy_(weight)
+    return net, {
+        "accuracy": _accuracy(net, data),
+        "bits": bits,
+        "size_of_16_bits": float((sizes * torch.tensor(bits)).sum() / (16 * sizes.sum())),
+        "masks_before_hardening": soft,
+    }
 
 
 def _budgeted(
-    net: Net, size: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]
-) -> dict[str, Any]:
+    net: Net, kind: str, size: float, seed: int, data: dict[str, tuple[Tensor, Tensor]]
+) -> tuple[nn.Module, dict[str, Any]]:
     """The same training under a Compressor, whose masks are fixed when the paper's are."""
     steps = EPOCHS * (IMAGES // BATCH)
     total = sum(p.numel() for p in net.parameters())
@@ -177,9 +202,8 @@ def _budgeted(
     held = int(sizes.sum())
     block = Quantize(bits=WIDTHS, layers=("convs.*",))
     budget = f"bytes={4 * (total - held) + 2 * size * held:.0f}"
-    example = (torch.zeros(1, 3, 32, 32),)
     comp = Compressor(
-        net, example, None, budget, blocks=[block], steps=round((1 - FINE_TUNE) * steps)
+        net, EXAMPLE, None, budget, blocks=[block], steps=round((1 - FINE_TUNE) * steps)
     )
     optimizer = torch.optim.Adam(comp.parameters(), lr=LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -192,24 +216,28 @@ def _budgeted(
         comp.step()
         schedule.step()
     small = comp.eval().shrink().eval()
-    with torch.no_grad():
-        guesses = torch.cat([small(x).argmax(1) for x in data["test"][0].split(500)])
     counts, ladder = comp.counts(), (*WIDTHS, 32)
     bits = torch.tensor([ladder[counts[o.group.index] - 1] for o in comp.space.bits])
-    return {
-        "kind": "budget", "value": size, "seed": seed, "bits": bits.tolist(),
-        "accuracy": float((guesses == data["test"][1]).float().mean()),
+    return small, {
+        "accuracy": _accuracy(small, data),
+        "bits": bits.tolist(),
         "size_of_16_bits": float((sizes * bits).sum() / (16 * sizes.sum())),
         "masks_before_hardening": [],
-    }  # fmt: skip
+    }
 
 
-def _penalty(kind: str, quantisers: list[Bits], sizes: Tensor) -> Tensor:
+@torch.no_grad()
+def _accuracy(net: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> float:
+    guesses = torch.cat([net(x).argmax(1) for x in data["test"][0].split(500)])
+    return float((guesses == data["test"][1]).float().mean())
+
+
+def _penalty(kind: str, quantizers: list[Bits], sizes: Tensor) -> Tensor:
     """Each layer's count, by its share of the weights, relative to 16 bits."""
     if kind == "bits_l1l2":
-        counts = torch.stack([q.cost("l1l2") for q in quantisers]) / 16
+        counts = torch.stack([q.cost("l1l2") for q in quantizers]) / 16
     else:
-        counts = torch.stack([q.count(kind) for q in quantisers])
+        counts = torch.stack([q.count(kind) for q in quantizers])
         counts = counts / 16 if kind == "l1" else counts
     return (counts * sizes).sum() / sizes.sum()
 
@@ -227,8 +255,10 @@ def _batches(images: Tensor, labels: Tensor, seed: int) -> Iterator[tuple[Tensor
             yield batch, labels[chosen]
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(rows: list[dict[str, Any]], timed: list[dict[str, Any]]) -> dict[str, Any]:
     methods = []
+    plain = np.mean([r["bytes"] for r in rows if r["kind"] == "float"])
+    latency = {(r["timed"], r["value"]): r["latency"] for r in timed}
     for kind, value in _plan():
         runs = sorted((r for r in rows if (r["kind"], r["value"]) == (kind, value)),
                       key=lambda r: r["seed"])  # fmt: skip
@@ -238,9 +268,12 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "accuracy_sd": float(np.std(accuracy, ddof=1)), "accuracies": accuracy,
             "size_of_16_bits": float(np.mean([r["size_of_16_bits"] for r in runs])),
             "bits": [r["bits"] for r in runs],
+            "file_of_float32": float(np.mean([r["bytes"] for r in runs]) / plain),
+            "latency_of_float32": latency.get((kind, value)),
         })  # fmt: skip
     return {
-        "machine": platform.processor() or platform.machine(), "seeds": list(SEEDS),
+        "machine": platform.processor() or platform.machine(),
+        "seeds": sorted({r["seed"] for r in rows}),
         "versions": {"torch": version("torch"), "latprof": version("latprof")},
         "images": IMAGES, "epochs": EPOCHS, "filters": list(FILTERS), "widths": list(WIDTHS),
         "seconds": sum(r["seconds"] for r in rows), "methods": methods,
@@ -276,6 +309,16 @@ def _draw(methods: list[dict[str, Any]]) -> Figure:
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     return figure
+
+
+def _options() -> argparse.Namespace:
+    parser = study_parser(__doc__, "bit_widths.jsonl")
+    parser.add_argument("--data", type=Path, default=cifar10.FOLDER)
+    o = parser.parse_args()
+    if not o.only_report and (lacking := cifar10.missing(o.data)):
+        print(json.dumps({"skipped": lacking}))
+        raise SystemExit
+    return o
 
 
 if __name__ == "__main__":
