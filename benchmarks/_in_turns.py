@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 __all__ = ["medians_in_turns"]
 
+Name = TypeVar("Name", bound=Hashable)
 
-def medians_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+
+def medians_in_turns(calls: Mapping[Name, Callable[[], Any]], rounds: int) -> dict[Name, float]:
     """Seconds of each call by name, medians; each round calls all of them in another order."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name in random.sample(list(calls), len(calls)):
             start = time.perf_counter()
