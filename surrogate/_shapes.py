@@ -182,6 +182,8 @@ def _per_family(w: Workload) -> tuple[float, float, float, float, float, float]:
 
 def _weight_share(w: MatMul) -> float:
     """Bytes of a weight, its part of a scale included, over those of an activation."""
+    if w.pattern:
+        return (w.with_channels(w.k, 1).weight_bytes / DTYPE_BYTES[w.dtype] - 1) / w.k
     if not w.weight_bits:
         return 1.0
     return (w.weight_bits / 8 + DTYPE_BYTES[w.dtype] / WEIGHT_BLOCK) / DTYPE_BYTES[w.dtype]

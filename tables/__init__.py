@@ -21,7 +21,7 @@ from latprof.tables.formats import (
     write_npz,
 )
 from latprof.tables.plan import METHODS as PLAN_METHODS
-from latprof.tables.plan import AdaptivePlan, Oracle, few_bits, paper_axis, plan
+from latprof.tables.plan import AdaptivePlan, Oracle, few_bits, in_pattern, paper_axis, plan
 
 __all__ = [
     "PLAN_METHODS",
@@ -45,6 +45,7 @@ __all__ = [
     "import_ofa",
     "import_plain_csv",
     "import_tinynas_trt",
+    "in_pattern",
     "paper_axis",
     "plan",
     "plot_diff",

@@ -68,7 +68,8 @@ def _family(group: Sequence[Workload]) -> Family:
 
 def family_text(workload: Workload) -> str:
     """A family as a person would say it: ``conv2d.k3 14x14 stride=2``; defaults are left out."""
-    shown = {"kind", "h", "w", "op", "kernel", "dtype", "weight_bits", *workload.channel_fields}
+    in_label = {"kind", "op", "kernel", "dtype", "weight_bits", "pattern"}
+    shown = {"h", "w", *in_label, *workload.channel_fields}
     defaults = {f.name: f.default for f in dataclasses.fields(workload)}
     fields = workload.to_dict()
     size = [f"{fields['h']}x{fields['w']}"] if "h" in fields else []

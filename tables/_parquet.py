@@ -105,6 +105,8 @@ def _add(digest: Any, values: Any) -> None:
         _add(digest, values.flatten())
     elif pa.types.is_string(values.type):
         digest.update(json.dumps(values.to_pylist()).encode())
+    elif not pa.types.is_primitive(values.type):  # of no column that was written: damaged
+        digest.update(f"{values.type}".encode())
     else:
         if pa.types.is_boolean(values.type):
             values = values.cast(pa.int8())

@@ -11,7 +11,7 @@ import numpy as np
 
 from latprof.errors import UsageError
 from latprof.vocabulary import Measurement
-from latprof.workloads import DTYPE_BYTES, WEIGHT_BITS, MatMul, Workload
+from latprof.workloads import DTYPE_BYTES, WEIGHT_BITS, WEIGHT_PATTERNS, MatMul, Workload
 
 __all__ = ["Payoff", "payoff"]
 
@@ -27,7 +27,7 @@ _WEIGHT_TYPES = {f"w{bits}": bits for bits in WEIGHT_BITS} | {"int2": 2, "int4":
 
 @dataclass(frozen=True)
 class Payoff:
-    """The answer to whether an op takes less time in another type.
+    """The answer to whether an op takes less time in another type, or in a pattern of zeros.
 
     Args:
         verdict: ``yes``, ``no`` (it takes as long, or longer), or ``unknown``.
@@ -63,8 +63,9 @@ class Payoff:
 
 def payoff(rows: Iterable[Measurement], dtype: str, workload: Workload) -> Payoff:
     """From usable rows; see ``LatencyTable.pays``."""
-    if dtype not in {*DTYPE_BYTES, *_WEIGHT_TYPES} or dtype == "float32":
-        known = ", ".join(n for n in (*DTYPE_BYTES, *_WEIGHT_TYPES) if n != "float32")
+    types = [n for n in (*DTYPE_BYTES, *_WEIGHT_TYPES, *WEIGHT_PATTERNS) if n != "float32"]
+    if dtype not in types:
+        known = ", ".join(types)
         raise UsageError(f"pays is asked of {dtype!r}; expected one of {known}")
     base = _in_float32(workload)
     measured = {row.workload: row for row in rows}
@@ -94,23 +95,27 @@ def payoff(rows: Iterable[Measurement], dtype: str, workload: Workload) -> Payof
 
 
 def _in_float32(workload: Workload) -> Workload:
-    if isinstance(workload, MatMul) and workload.weight_bits:
-        workload = workload.with_weight_bits(0)
+    if isinstance(workload, MatMul):
+        workload = workload.with_weight_bits(0).with_pattern("")
     return workload.with_dtype("float32")
 
 
 def _in_type(workload: Workload, dtype: str) -> Workload | None:
     """A float32 workload in another type; None where it has no weights of its own."""
-    if dtype not in _WEIGHT_TYPES:
+    if dtype in DTYPE_BYTES:
         return workload.with_dtype(dtype)
     if not isinstance(workload, MatMul) or not workload.weights:
         return None
+    if dtype in WEIGHT_PATTERNS:
+        return workload.with_pattern(dtype)
     return workload.with_weight_bits(_WEIGHT_TYPES[dtype])
 
 
 def _missing(dtype: str) -> str:
     if dtype in _WEIGHT_TYPES:
         return f"profile the target with --bits {_WEIGHT_TYPES[dtype]}"
+    if dtype in WEIGHT_PATTERNS:
+        return f"profile the target with --pattern {dtype}"
     return "profile the target with files of both"
 
 

@@ -28,7 +28,8 @@ __all__ = ["FORMAT_VERSION", "WORKLOAD_COLUMNS", "frame", "from_rows", "header",
 #   5  rows of donors, which are tables of other targets: their row is ``donor``, and their name is
 #      the donor's place in the header's ``donors``; only of tables that have some.
 #   6  attention as one op; only of tables that have some.
-FORMAT_VERSION = 6
+#   7  pattern, of matmuls whose weights are in a pattern of zeros; only of tables that have some.
+FORMAT_VERSION = 7
 
 #: The largest size that a field of a workload may have: the most that 32 bits hold.
 _MAX_SIZE = 2**31 - 1
@@ -70,6 +71,8 @@ def _version(table: TableData) -> int:
     """The oldest that holds all of the table: what does not know it must not misread it."""
     ops = [m.workload for part in (table, *table.donors) for m in part.measurements]
     ops += [w for m in table.models for w in m.workloads]
+    if any(isinstance(w, MatMul) and w.pattern for w in ops):
+        return 7
     if any(isinstance(w, Attention) for w in ops):
         return 6
     if table.donors:

@@ -122,8 +122,8 @@ class LatencyTable(TableData):
         at most twice or half its channels, which must agree.
 
         Args:
-            dtype: ``int8``, ``float16``, ``bfloat16`` and so on; ``int4`` and ``int2``, or ``w8``,
-                of the weights alone of a linear layer.
+            dtype: ``int8``, ``float16``, ``bfloat16`` and so on; of the weights alone of a linear
+                layer ``int4`` and ``int2``, or ``w8``, and ``2:4``, where half of them are zeros.
             workload: the op.
 
         Raises:

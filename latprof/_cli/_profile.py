@@ -103,7 +103,14 @@ from latprof.devices import Event
     default="",
     metavar="BITS",
     help="Of 2, 4, 8, as in 4,8: measure linear layers with weights of so many bits too "
-    "(ONNX Runtime on a CPU).",
+    "(ONNX Runtime and LiteRT on a CPU).",
+)
+@click.option(
+    "--pattern",
+    "patterns",
+    multiple=True,
+    help="2:4: measure linear layers with two of four weights too (torch, NVIDIA GPUs from Ampere "
+    "on, precision=float16).",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the choice of shapes.")
 @model_options
@@ -124,6 +131,7 @@ def command(
     target_error: float | None,
     theta: int | None,
     bits: str,
+    patterns: tuple[str, ...],
     seed: int,
     inputs: dict[str, Any],
     trust: bool,
@@ -154,6 +162,7 @@ def command(
             seq=whole_numbers("--seq", seq, "1,32,128") if seq else (),
             decode=whole_numbers("--decode", decode, "128,512") if decode else (),
             bits=whole_numbers("--bits", bits, "4,8") if bits else (),
+            patterns=patterns,
             shapes=shapes,
             donors=donors,
             method=method,

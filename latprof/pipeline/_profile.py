@@ -28,6 +28,8 @@ _FEW_BITS = (
     ("tflite", "none"),
     ("fake", ""),
 )
+#: Runtimes and precisions with products that skip zeros; which GPUs have them, their agents say.
+_PATTERNS = (("torch", "float16"), ("fake", "float32"))
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def profile(
     seed: int = 0,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    patterns: Sequence[str] = (),
     inputs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     trust: bool = False,
     on_target: Callable[[str, Target], None] = lambda device, target: None,
@@ -128,6 +131,9 @@ def profile(
             as ``shapes`` reach; by default half of each axis' points.
         bits: of 2, 4 and 8: linear layers are measured with weights of so many bits too, in up to
             45% more shapes.
+        patterns: ``2:4``: linear layers are measured with two of four weights too, and with all of
+            them, in up to 45% more shapes (torch, an NVIDIA GPU of compute capability 8.0 or later,
+            ``precision="float16"``).
         inputs: {name: shape} of inputs whose dims a file leaves open.
         trust: load a ``.pt2`` file whatever it holds; it can run any code.
         on_target: called with each device and its target once it is open.
@@ -157,7 +163,7 @@ def profile(
     given = list(map(loaded, donors))
     n_shapes = shapes if shapes is not None else _FROM_DONORS if given else _SHAPES
     plan: dict[str, Any] = {"n_shapes": n_shapes, "method": method, "seed": seed, "theta": theta}
-    plan |= {"bits": tuple(bits), "donors": given}
+    plan |= {"bits": tuple(bits), "patterns": tuple(patterns), "donors": given}
     if theta is not None and method != "paper":
         raise UsageError(f"theta is {theta} with method {method}; expected method paper")
     with contextlib.ExitStack() as stack:
@@ -168,6 +174,8 @@ def profile(
             on_target(name, opened[-1][1].target)
             if bits:
                 _check_bits(name, opened[-1][1].target)
+            if patterns:
+                _check_patterns(name, opened[-1][1].target)
         asked: list[int | None] = [*lengths] or [None]
         wholes = [model_workloads(model, inputs=inputs, trust=trust, seq=n) for n in asked]
         wholes += [model_workloads(model, inputs=inputs, trust=trust, decode=n) for n in steps]
@@ -193,3 +201,12 @@ def _check_bits(name: str, target: Target) -> None:
     raise UsageError(
         f"bits are measured by ONNX Runtime and LiteRT on a CPU, and {name} runs {runs}"
     )
+
+
+def _check_patterns(name: str, target: Target) -> None:
+    """Refuse a target that multiplies zeros like any other weight."""
+    if (target.runtime, target.precision) not in _PATTERNS:
+        raise UsageError(
+            "patterns are measured by torch on an NVIDIA GPU with precision=float16, and "
+            f"{name} runs {target.runtime} in {target.precision}"
+        )

@@ -6,7 +6,7 @@ from latprof.workloads._attention import Attention
 from latprof.workloads._conv2d import Conv2d
 from latprof.workloads._conv_shapes import conv_transpose_workload, conv_workload
 from latprof.workloads._elementwise import ELEMENTWISE_OPS, Elementwise
-from latprof.workloads._matmul import WEIGHT_BITS, WEIGHT_BLOCK, MatMul
+from latprof.workloads._matmul import WEIGHT_BITS, WEIGHT_BLOCK, WEIGHT_PATTERNS, MatMul
 from latprof.workloads._model_workloads import ModelWorkloads
 from latprof.workloads._pool import POOL_OPS, Pool
 from latprof.workloads._read import KINDS, workload_from_dict
@@ -20,6 +20,7 @@ __all__ = [
     "POOL_OPS",
     "WEIGHT_BITS",
     "WEIGHT_BLOCK",
+    "WEIGHT_PATTERNS",
     "Attention",
     "Conv2d",
     "Elementwise",

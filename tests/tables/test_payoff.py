@@ -73,3 +73,11 @@ def test_weights_of_few_bits_pay_by_the_rows_that_they_multiply() -> None:
     assert "--bits 8" in known.pays("w8", one).note
     assert known.pays("int4", SHAPE).verdict == "unknown"
     assert known.pays("int8", one).verdict == "unknown"
+
+
+def test_two_of_four_weights_pay_where_it_was_measured() -> None:
+    whole = MatMul(128, 1024, 1024)
+    known = table((whole, 1e-3), (whole.with_pattern("2:4"), 0.7e-3))
+    assert str(known.pays("2:4", whole)) == "yes, 0.70 of the time (measured at this shape)"
+    assert known.pays("2:4", whole.with_pattern("2:4")).verdict == "yes"
+    assert "--pattern 2:4" in table((whole, 1e-3)).pays("2:4", whole).note

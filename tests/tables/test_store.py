@@ -43,6 +43,7 @@ _workloads: st.SearchStrategy[Workload] = st.one_of(
     ),
     st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weights=st.booleans()),
     st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, weight_bits=st.sampled_from((2, 4, 8))),
+    st.builds(MatMul, m=_sizes, k=_sizes, n=_sizes, pattern=st.just("2:4")),
     st.builds(Attention, heads=_sizes, queries=_sizes, keys=_sizes, head_dim=_sizes),
     st.builds(Elementwise, op=st.sampled_from(("add", "relu")), h=_sizes, w=_sizes, c=_sizes),
     st.builds(Pool, op=st.just("avg"), h=_sizes, w=_sizes, c=_sizes, kernel=st.just(2)),
@@ -99,6 +100,7 @@ def test_every_version_ever_written_is_read(path: Path) -> None:
     more: dict[str, Workload] = {
         "table_v4": MatMul(1, 160, 320, weight_bits=4),
         "table_v6": ATTENTION,
+        "table_v7": MatMul(1, 64, 32, pattern="2:4"),
     }
     shapes = [*OPS, *([more[path.stem]] if path.stem in more else [])]
     rows = tuple(replace(m, slowdown=slowdown) for m in table_of(shapes).measurements)
@@ -128,13 +130,15 @@ def test_there_is_a_golden_file_of_the_present_version() -> None:
     assert (GOLDEN / f"table_v{FORMAT_VERSION}.parquet").exists()
 
 
-def test_a_table_without_weights_of_few_bits_is_what_older_versions_read(tmp_path: Path) -> None:
+def test_a_table_without_newer_rows_is_what_older_versions_read(tmp_path: Path) -> None:
     assert '"format": 3' in write_json(table_of(OPS), tmp_path / "t.json").read_text()
     few = table_of([MatMul(1, 64, 8, weight_bits=4)])
     assert '"format": 4' in write_json(few, tmp_path / "t.json").read_text()
     assert '"format": 5' in write_json(few.with_donors([OTHER]), tmp_path / "t.json").read_text()
     fused = table_of([ATTENTION]).with_donors([OTHER])
     assert '"format": 6' in write_json(fused, tmp_path / "t.json").read_text()
+    halved = table_of([ATTENTION, MatMul(1, 64, 32, pattern="2:4")])
+    assert '"format": 7' in write_json(halved, tmp_path / "t.json").read_text()
     inside = replace(variants(1)[0], workloads=(MatMul(1, 64, 8, weight_bits=8),))
     whole = replace(table_of(OPS), models=(inside,))
     assert '"format": 4' in write_json(whole, tmp_path / "t.json").read_text()

@@ -70,7 +70,7 @@ class Product:
 def product_of(workload: Workload, layout: str) -> Product:
     """Raises Refused where the workload is no matrix product."""
     match workload:
-        case MatMul(weight_bits=0):
+        case MatMul(weight_bits=0, pattern=""):
             return _matmul(workload)
         case Conv2d(kernel=1, groups=1):
             return _channels_first(workload) if layout == "nchw" else _channels_last(workload)

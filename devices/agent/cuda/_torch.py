@@ -20,9 +20,10 @@ from latprof.devices.agent.cuda._replay import (
     warm_up,
 )
 from latprof.devices.agent.cuda._settings import GpuSettings
+from latprof.devices.agent.cuda._two_of_four import two_of_four
 from latprof.devices.agent.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 from latprof.devices.agent.runtimes._torch import build
-from latprof.workloads import Workload
+from latprof.workloads import MatMul, Workload
 
 __all__ = ["TorchOnGpu"]
 
@@ -63,6 +64,7 @@ class TorchOnGpu(Runtime):
         torch.backends.cudnn.benchmark = autotune
         self._device = torch.device("cuda", gpu.index)
         self._compiled = compiled
+        self._capability = gpu.capability
         self._replayer = _Graphs(self._device, gpu.l2_bytes)
         self.version = str(torch.__version__)
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
@@ -78,9 +80,12 @@ class TorchOnGpu(Runtime):
         if workload.dtype not in ("float32", "float16"):
             raise Refused(f"torch {workload.kind} in {workload.dtype}: expected a float")
         dtype = getattr(torch, workload.dtype)
-        module, shapes = build(workload)
+        if isinstance(workload, MatMul) and workload.pattern:
+            module, shapes = two_of_four(workload, self._device, self._capability)
+        else:
+            module, shapes = build(workload)
+            module = module.to(self._device, dtype).eval()
         maps = torch.channels_last if self._settings.layout == "nhwc" else torch.contiguous_format
-        module = module.to(self._device, dtype).eval()
         if self._settings.layout == "nhwc":
             module = module.to(memory_format=maps)  # type: ignore[call-overload]
         inputs = {}

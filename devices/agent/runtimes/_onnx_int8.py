@@ -26,8 +26,8 @@ def write_onnx_int8(workload: Workload) -> bytes:
     zero, signed_zero = graph.array(np.array(128, np.uint8)), graph.array(np.array(0, np.int8))
     of = [scale, zero]  # the quantization of every activation
     match workload:
-        case MatMul(weight_bits=bits) if bits:
-            raise Refused(f"ONNX {workload.label}: expected int8 here")
+        case MatMul() if workload.weight_bits or workload.pattern:
+            raise Refused(f"ONNX {workload.label}: expected all weights, and in int8, here")
         case Conv2d():
             _conv(graph, workload, of, signed_zero)
         case MatMul():

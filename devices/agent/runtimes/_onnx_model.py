@@ -39,8 +39,8 @@ def write_onnx(workload: Workload) -> bytes:
     """
     if workload.dtype == "int8":
         raise Refused(f"ONNX {workload.kind} in int8: expected float32 or float16 here")
-    if isinstance(workload, MatMul) and workload.weight_bits:
-        raise Refused(f"ONNX {workload.label}: expected weights of the dtype here")
+    if isinstance(workload, MatMul) and (workload.weight_bits or workload.pattern):
+        raise Refused(f"ONNX {workload.label}: expected all weights, and of the dtype, here")
     graph = OnnxGraph(workload.dtype)
     match workload:
         case Conv2d():

@@ -118,6 +118,8 @@ def _conv(graph: TfliteGraph, w: Conv2d, x: int) -> int:
 def _matmul(graph: TfliteGraph, w: MatMul, x: int) -> int:
     if w.weight_bits:
         return _few_bits(graph, w, x)
+    if w.pattern:
+        raise Refused(f"TFLite {w.label}: expected all weights, for no kernel skips some")
     if not w.weights:
         other = graph.input((w.batch, w.k, w.n))
         return graph.op("BATCH_MATMUL", [x, other], (w.batch, w.m, w.n), "BatchMatMul")

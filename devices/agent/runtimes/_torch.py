@@ -116,6 +116,8 @@ def build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
             return module, {"x": (w.batch, w.c_in, w.h, w.w)}
         case MatMul(weight_bits=bits) if bits:
             raise Refused(f"torch has no product of weights of {bits} bits: expected float ones")
+        case MatMul(pattern=pattern) if pattern:
+            raise Refused(f"torch has products of {pattern} weights on NVIDIA GPUs alone")
         case MatMul(weights=True):
             return nn.Linear(w.k, w.n), {"x": (w.batch, w.m, w.k)}
         case MatMul():

@@ -7,7 +7,7 @@ from typing import Any
 
 from latprof.errors import UsageError
 from latprof.surrogate import chosen_for, fit
-from latprof.tables import LatencyTable, few_bits, plan
+from latprof.tables import LatencyTable, few_bits, in_pattern, plan
 from latprof.workloads import Workload
 
 __all__ = ["WITH_DONORS", "planned"]
@@ -23,6 +23,7 @@ def planned(
     seed: int,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    patterns: Sequence[str] = (),
     donors: Sequence[LatencyTable] = (),
 ) -> tuple[list[Workload], dict[str, Any]]:
     """The shapes, and the facts of the plan, JSON-ready.
@@ -43,4 +44,7 @@ def planned(
         shapes = plan(workloads, method=method, n_shapes=n_shapes, seed=seed, theta=theta)
     facts |= {"theta": theta} if theta is not None else {}
     facts |= {"bits": list(bits)} if bits else {}
-    return [*shapes, *few_bits(shapes, bits)], facts
+    facts |= {"patterns": list(patterns)} if patterns else {}
+    known = set(shapes)
+    besides = [*few_bits(shapes, bits), *in_pattern(shapes, patterns)]
+    return [*shapes, *(w for w in besides if w not in known)], facts

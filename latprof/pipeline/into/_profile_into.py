@@ -48,6 +48,7 @@ def profile_into(
     seed: int = 0,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    patterns: Sequence[str] = (),
     donors: Sequence[LatencyTable] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -61,11 +62,12 @@ def profile_into(
         method: of ``plan``, or ``adaptive``: see AdaptivePlan, which alone reads ``target_error``.
         theta: of the method ``paper``.
         bits: widths at which linear layers are measured besides; see ``few_bits``.
+        patterns: of zeros, in which linear layers are measured besides; see ``in_pattern``.
         donors: tables of other targets, which choose the shapes; the table keeps them.
 
     Raises:
-        UsageError: bits or donors with the method ``adaptive``. TargetMismatchError: a donor is of
-            the device's own target.
+        UsageError: bits, patterns or donors with the method ``adaptive``.
+        TargetMismatchError: a donor is of the device's own target.
     """
     table = open_table(path, device)
     table = table.with_donors(donors) if donors else table
@@ -77,7 +79,7 @@ def profile_into(
         before, asked = asked, asked + len(shapes)
 
         def overall(event: Event) -> None:
-            done, total = before + event.done, max(n_shapes, asked)  # more with few bits
+            done, total = before + event.done, max(n_shapes, asked)  # more with bits or patterns
             fraction = (before + event.fraction * len(shapes)) / total
             if on_event is not None:
                 on_event(replace(event, done=done, total=total, fraction=fraction))
@@ -86,15 +88,16 @@ def profile_into(
 
     how: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
     if method == "adaptive":
-        if bits:
-            raise UsageError("method is 'adaptive'; bits take spread, paper or grid")
+        if bits or patterns:
+            raise UsageError("method is 'adaptive'; bits and patterns take spread, paper or grid")
         if donors:
             raise UsageError(WITH_DONORS.format(method))
         adaptive = AdaptivePlan(workloads, n_shapes=n_shapes, target_error=target_error, seed=seed)
         table = measure_adaptively(adaptive, table, measure, seed=seed)
         facts = {**how, "target_error": target_error, "stopped_by": adaptive.stopped_by}
     else:
-        shapes, facts = planned(workloads, **how, theta=theta, bits=bits, donors=donors)
+        besides: dict[str, Any] = {"bits": bits, "patterns": patterns, "donors": donors}
+        shapes, facts = planned(workloads, **how, theta=theta, **besides)
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
     provenance = {**table.provenance, "plan": facts, "environment": device.environment()}

@@ -43,6 +43,7 @@ def profile_many_into(
     seed: int = 0,
     theta: int | None = None,
     bits: Sequence[int] = (),
+    patterns: Sequence[str] = (),
     donors: Sequence[LatencyTable] = (),
     settings: ScheduleSettings | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -66,7 +67,8 @@ def profile_many_into(
     if donors:
         tables = {target: table.with_donors(donors) for target, table in tables.items()}
     how: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
-    asked, facts = planned(workloads, **how, theta=theta, bits=bits, donors=donors)
+    besides: dict[str, Any] = {"bits": bits, "patterns": patterns, "donors": donors}
+    asked, facts = planned(workloads, **how, theta=theta, **besides)
     shapes = [w for w in asked if not all(w in rows for rows in known)]
     total = len(shapes) * len(tables)
     journals = [

@@ -201,6 +201,15 @@ def test_where_there_are_no_products_of_few_bits() -> None:
         assert "accuracy_level 4" in device.environment()["weights_of_few_bits"]
 
 
+def test_where_zeros_are_multiplied_like_any_weight() -> None:
+    halved = MatMul(1, 64, 32, pattern="2:4")
+    for write in (write_onnx, write_onnx_int8, write_tflite):
+        with pytest.raises(Refused, match=r"matmul\.2:4: expected all weights"):
+            write(halved)
+    with pytest.raises(Refused, match="2:4 weights on NVIDIA GPUs alone"):
+        pytest.importorskip("latprof.devices.agent.runtimes._torch").build(halved)
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=label)
 def test_tflite_models_are_valid_and_compute_their_op(workload: Workload) -> None:
     tflite = pytest.importorskip("ai_edge_litert.interpreter")

@@ -64,6 +64,18 @@ def test_vendors_runtimes_take_every_kind(runtime: str) -> None:
     assert not [r.error for r in readings if r.error]
 
 
+def test_two_of_four_weights_are_multiplied_and_other_precisions_refused() -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs a GPU of compute capability 8.0 or later")
+    jobs = [MatMul(256, 1024, 1024, pattern=p) for p in ("", "2:4")]
+    with open_device("cuda:0", runtime="torch", precision="float16") as device:
+        assert not [r.error for r in device.round(jobs, measure_s=0.005) if r.error]
+    with open_device("cuda:0", runtime="torch") as device:
+        (refused,) = device.round(jobs[1:], measure_s=0.005)
+    assert "expected precision float16" in refused.error
+
+
 @pytest.mark.parametrize("runtime", ["cuda", "torch"])
 def test_cold_is_slower_where_l2_matters_and_equal_where_it_cannot(runtime: str) -> None:
     pytest.importorskip("torch") if runtime == "torch" else None
