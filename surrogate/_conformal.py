@@ -66,9 +66,14 @@ class HeldOut:
         return float((np.abs(self.errors) <= 0.10).mean())
 
     @property
+    def log_errors(self) -> Floats:
+        """(T,) |log error|."""
+        return np.asarray(np.abs(np.log(self.latency_s / self.predicted_s)))
+
+    @property
     def scores(self) -> Floats:
         """(T,) |log error| in units of the law's spread."""
-        return np.asarray(np.abs(np.log(self.latency_s / self.predicted_s)) / self.spread)
+        return np.asarray(self.log_errors / self.spread)
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOut]) -> HeldOut:

@@ -67,7 +67,7 @@ class Moved:
     @property
     def error(self) -> float:
         """Mean |log error| of rows left out."""
-        return float(np.abs(np.log(self.held_out.predicted_s / self.held_out.latency_s)).mean())
+        return float(self.held_out.log_errors.mean())
 
     def fit(self, label: str, rows: int) -> LabelFit:
         """Of a kind of op that has so many rows in the table."""

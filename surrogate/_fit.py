@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -57,6 +58,11 @@ _GOOD = 0.05
 
 #: Nor is any other law tried where it errs by less than this.
 _VERY_GOOD = 0.02
+
+#: A kind of op with fewer rows than this, whose own law errs by more than _GOOD, is fitted together
+#: with its kin too: convolutions that differ from it by the size of their kernel alone.
+_POOLED_ROWS = 150
+_KERNEL = re.compile(r"\.k\d+")
 
 #: An average of laws is taken though one of them alone erred by this part of its error: held-out
 #: errors of a few hundred rows tell no nearer which of them errs less on other rows.
@@ -179,10 +185,29 @@ class _Kinds:
         return cls({label: _rows(group) for label, group in groups.items()}, seed)
 
     @cached_property
+    def kin(self) -> dict[str, Timed]:
+        """Rows of the kinds of op that differ by the size of their kernel alone, where there are
+        several, by what their labels have in common."""
+        found: dict[str, list[Timed]] = {}
+        for label, rows in self.rows.items():
+            found.setdefault(_kin(label), []).append(rows)
+        return {name: _joined(parts) for name, parts in found.items() if len(parts) > 1}
+
+    def pooled(self, label: str) -> tuple[Law, HeldOut] | None:
+        """The law of the label and its kin together, and its predictions of those of the label's
+        rows that it has not seen; None where there is no kin, or too few rows of it."""
+        name = _kin(label)
+        if name not in self.kin or len(self.kin[name][0]) < _FEW_ROWS:
+            return None
+        law, held_out = self.scored("blend", name)
+        families = set(self.rows[label][0].family)
+        own = [family in families for family in self.kin[name][0].family[held_out.rows]]
+        return law, held_out[np.flatnonzero(own)]
+
+    @cached_property
     def joined(self) -> Timed:
         """All of them."""
-        shapes = Shapes.joined([s for s, _ in self.rows.values()])
-        return shapes, np.concatenate([s for _, s in self.rows.values()])
+        return _joined(list(self.rows.values()))
 
     @cached_property
     def fallback(self) -> RooflineLaw:
@@ -214,7 +239,7 @@ class _Kinds:
 
     def held_out(self, label: str, law_of: Callable[[Shapes, Floats], Law]) -> tuple[Law, HeldOut]:
         """See ``scored``, by what fits the law."""
-        shapes, latency_s = self.rows[label]
+        shapes, latency_s = self.rows[label] if label in self.rows else self.kin[label]
         limit = self._limit(len(shapes))
         if len(shapes) <= limit:
             law = law_of(shapes, latency_s)
@@ -256,9 +281,12 @@ def _fit_label(
 ) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     shapes, latency_s = kinds.rows[label]
+    pooled = None
     if len(shapes) < _FEW_ROWS:
         if moved is not None:
             return moved.fit(label, len(shapes))
+        if method == "auto" and (pooled := kinds.pooled(label)) is not None:
+            return _label_fit("pooled", *pooled, shapes)
         return _label_fit("roofline", fallback.refit(shapes, latency_s), None, shapes)
     candidates: list[LabelFit] = []
     refused: list[FitError] = []
@@ -270,6 +298,11 @@ def _fit_label(
             candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))
         except FitError as exc:
             refused.append(exc)
+    if method == "auto" and len(shapes) < _POOLED_ROWS and _error(candidates) >= _GOOD:
+        pooled = kinds.pooled(label)
+    if pooled is not None:
+        together = _label_fit("pooled", *pooled, shapes)
+        candidates = [c for c in candidates if _surely_better(c, together)] or [together]
     for donor in donors:
         if label in donor.laws:
             moving = partial(TransferLaw.fit, seed=kinds.seed, donor=donor.laws[label])
@@ -285,6 +318,14 @@ def _fit_label(
 def _error(candidates: Sequence[LabelFit]) -> float:
     """The least held-out one."""
     return min((c.held_out.mape for c in candidates if c.held_out), default=np.inf)
+
+
+def _surely_better(own: LabelFit, pooled: LabelFit) -> bool:
+    """By more than the standard error of its error, which is large where rows are few."""
+    assert own.held_out is not None
+    assert pooled.held_out is not None
+    alone, together = own.held_out.log_errors, pooled.held_out.log_errors
+    return bool(alone.mean() + alone.std() / np.sqrt(len(alone)) < together.mean())
 
 
 def _label_fit(method: str, law: Law, held_out: HeldOut | None, shapes: Shapes) -> LabelFit:
@@ -308,6 +349,15 @@ def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
         return quantile(own)
     alike = [o.held_out.scores for o in others if o.held_out and o.method == fitted.method]
     return max(quantile(np.concatenate(alike)), quantile(own))
+
+
+def _kin(label: str) -> str:
+    """The label without the size of a kernel."""
+    return _KERNEL.sub("", label)
+
+
+def _joined(parts: Sequence[Timed]) -> Timed:
+    return Shapes.joined([s for s, _ in parts]), np.concatenate([s for _, s in parts])
 
 
 def _rows(measurements: Sequence[Measurement]) -> Timed:

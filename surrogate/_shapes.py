@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
@@ -27,8 +28,11 @@ Floats = NDArray[np.float64]
 #: Of a kernel wider than this, so many taps stand for all.
 _MAX_TAPS = 4096
 
+#: Outputs along each axis that Winograd's algorithm makes at once of a 3x3 kernel.
+_BLOCK = 4
+
 _CONSTANTS = (
-    "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met",
+    "m_in", "m_out", "depth", "groups", "read", "weights", "inside", "met", "blocks",
     "width", "batch", "one_axis", "columns",
 )  # fmt: skip
 
@@ -49,6 +53,8 @@ class Shapes:
             bits, as many as have their bytes.
         inside: part of the products that multiply the map and not its padding.
         met: part of the weights that meet the map at all: of a 3x3 kernel on a 1x1 map a ninth.
+        blocks: positions of a k x k convolution's output in whole blocks of 4x4, as Winograd's
+            algorithm computes them, over those that there are; 1 for what it does not compute.
         width: bytes per element.
         batch: items per call, where it is no channel axis.
         one_axis: 1 where an output channel is made from its own input channel alone, else 0.
@@ -67,6 +73,7 @@ class Shapes:
     weights: Floats
     inside: Floats
     met: Floats
+    blocks: Floats
     width: Floats
     batch: Floats
     one_axis: Floats
@@ -148,12 +155,12 @@ class Shapes:
 
 
 def _constants(w: Workload, c_out: Floats) -> Floats:
-    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (12, len(c_out))."""
+    """What ``w``'s family has beside its counts, in the order of _CONSTANTS: (13, len(c_out))."""
     batch = 1 if "batch" in w.channel_fields else w.batch
     columns_apart = w.n if isinstance(w, MatMul) and not w.weights else 0
     columns_apart = w.head_dim if isinstance(w, Attention) else columns_apart
     sizes = (DTYPE_BYTES[w.dtype], batch, w.tied, columns_apart)
-    rows = [*_per_family(w), *_on_the_map(w), *sizes]
+    rows = [*_per_family(w), *_on_the_map(w), _in_blocks(w), *sizes]
     columns = np.repeat(np.array(rows, dtype=float)[:, None], len(c_out), axis=1)
     if w.tied and columns[_CONSTANTS.index("depth"), 0] > 0:
         columns[_CONSTANTS.index("groups")] = c_out
@@ -196,6 +203,13 @@ def _on_the_map(w: Workload) -> tuple[float, float]:
     axes = [_taps(size, out, w) for size, out in ((w.h, w.h_out), (w.w, w.w_out))]
     inside, met = np.prod(axes, axis=0)
     return float(inside), float(met)
+
+
+def _in_blocks(w: Workload) -> float:
+    """Blocks of Shapes."""
+    if not isinstance(w, Conv2d) or w.kernel == 1 or (w.stride, w.dilation, w.groups) != (1, 1, 1):
+        return 1.0
+    return math.prod(-(-size // _BLOCK) * _BLOCK / size for size in (w.h_out, w.w_out))
 
 
 def _taps(size: int, out: int, w: Conv2d) -> tuple[float, float]:

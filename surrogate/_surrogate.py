@@ -41,7 +41,8 @@ class LabelFit:
     """One label's law and what is known of its errors.
 
     Args:
-        method: one of METHODS but ``auto``; ``roofline`` (too few rows); or ``transfer``.
+        method: one of METHODS but ``auto``; ``pooled``, a blend fitted to several kernel sizes;
+            ``roofline`` (too few rows); or ``transfer``.
         law: fitted to all the label's rows.
         held_out: of cross-validation; None where the rows are too few for it.
         width: of an interval, in units of the law's spread of the log latency.

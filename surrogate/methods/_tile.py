@@ -160,6 +160,7 @@ def log_sizes(shapes: Shapes) -> dict[str, Floats]:
         "width": shapes.width,
         "batch": shapes.batch,
         "read": shapes.read,
+        "blocks": shapes.blocks,
     }
     if not shapes.tied:
         columns |= {"c_in": shapes.c_in, "groups": shapes.groups}

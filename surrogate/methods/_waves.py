@@ -22,6 +22,10 @@ _TILES = (*_ONE_WAY, *((wide, tall) for tall, wide in _ONE_WAY if tall != wide))
 _SPLITS = (1, 2, 4, 8)
 _KERNELS = np.array([(*tile, parts) for tile, parts in product(_TILES, _SPLITS)], dtype=float)
 
+#: Sides of the tiles that Winograd's products are cut into, and weights of the kernel it is for.
+_SQUARE = np.array([tall for tall, wide in _ONE_WAY if tall == wide], dtype=float)
+_AREA = 9
+
 #: Inner terms that a kernel loads at once.
 _CHUNK = 8.0
 
@@ -63,7 +67,7 @@ class WaveBase:
     """Seconds of a matrix product on many processors. A kernel cuts the output into tiles, and a
     wave of them is one for each processor. A call takes as long as its waves, or the inner loop of
     one tile, or its traffic, whichever is longest; and a launch. The library runs the fastest of
-    its kernels.
+    its kernels, 3x3 convolutions by Winograd's algorithm too.
 
     Args:
         processors: that share a wave.
@@ -116,24 +120,81 @@ class WaveBase:
 
 def _log_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
     """(N,) logs of seconds."""
+    total = _direct_s(shapes, processors, weights)
+    if (can := _by_winograd(shapes)).any():
+        winograd = np.full((len(shapes), 2 * len(_SQUARE)), np.inf)
+        winograd[can] = _winograd_s(shapes[can], processors, weights)
+        total = np.concatenate([total, winograd], axis=1)
+    least = total.min(axis=1)
+    chosen = (total / least[:, None]) ** (-1 / _TIE)
+    return np.asarray(np.log(least) - _TIE * np.log(chosen.sum(axis=1)))
+
+
+def _direct_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
+    """(N, J) seconds of one product, by kernel."""
     tall, wide, parts = _KERNELS.T  # (J,) each
-    product_s, fetch_s, inner_s, tile_s, read_s, sum_s, call_s, written = np.exp(weights)
+    *_, read_s, sum_s, call_s, written = np.exp(weights)
     strided = shapes.m_in / shapes.m_out
     inner = (shapes.c_in * shapes.depth / shapes.groups)[:, None]
-    inner = np.ceil(inner / parts / _CHUNK) * _CHUNK  # (N, J)
     products, rows, columns = (each[:, None] for each in shapes.products)
     tiles = products * np.ceil(rows / tall) * np.ceil(columns / wide) * parts
     fetched = tall * strided[:, None] ** _FETCH_APART + wide
-    busy = inner * (product_s * tall * wide + fetch_s * fetched) + tile_s
-    busy = _longer(np.ceil(tiles / processors) * busy, inner_s * inner, _OVER_LATENCY)
+    busy = _busy_s(inner / parts, tiles, tall * wide, fetched, processors, weights)
     read = shapes.in_bytes * strided ** (_READ_WHOLE - 1) + shapes.weight_bytes
     traffic = read_s * (read + written * shapes.out_bytes)
     total = _longer(busy, traffic[:, None], _OVER_MEMORY) + call_s
     total += np.where(parts > 1, sum_s * parts * shapes.out_bytes[:, None], 0.0)
     total[np.ix_(~_plain(shapes), parts > 1)] = np.inf
-    least = total.min(axis=1)
-    chosen = (total / least[:, None]) ** (-1 / _TIE)
-    return np.asarray(np.log(least) - _TIE * np.log(chosen.sum(axis=1)))
+    return np.asarray(total)
+
+
+def _busy_s(
+    inner: Floats, tiles: Floats, area: Floats, fetched: Floats, processors: int, weights: Floats
+) -> Floats:
+    """Seconds of whole waves, or of the inner loop of one tile, whichever is longer.
+
+    Args:
+        inner: terms of each element of a tile.
+        tiles: of all processors.
+        area: elements of a tile.
+        fetched: what is fetched into it for each inner term.
+    """
+    product_s, fetch_s, inner_s, tile_s, *_ = np.exp(weights)
+    inner = np.ceil(inner / _CHUNK) * _CHUNK
+    each = inner * (product_s * area + fetch_s * fetched) + tile_s
+    return _longer(np.ceil(tiles / processors) * each, inner_s * inner, _OVER_LATENCY)
+
+
+def _by_winograd(shapes: Shapes) -> NDArray[np.bool_]:
+    """(N,) the convolutions that Winograd's algorithm computes: 3x3, of stride 1, ungrouped."""
+    whole = (shapes.groups == 1) & (shapes.one_axis == 0) & (shapes.m_in == shapes.m_out)
+    return np.asarray(whole & (shapes.depth == _AREA))
+
+
+def _winograd_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
+    """(N, 2 J) seconds by Winograd's algorithm (Lavin and Gray, arXiv:1509.09308), by square tile.
+
+    A block of 4x4 outputs takes 36 products instead of 144, apart from each other, between
+    transforms that go through memory; one of 2x2 takes 16 instead of 36, in one kernel.
+    """
+    side = _SQUARE[None]
+    *_, read_s, _, call_s, written = np.exp(weights)
+    inputs, columns = shapes.c_in[:, None], np.ceil(shapes.c_out[:, None] / side)
+    blocks = shapes.m_out * shapes.blocks / 16
+    tiles = 36 * np.ceil(blocks[:, None] / side) * columns
+    apart = _busy_s(inputs, tiles, side**2, 2 * side, processors, weights)
+    transformed = 36 * blocks * (shapes.c_in + shapes.c_out) * shapes.width
+    moved = (1 + written) * (transformed + 36 / _AREA * shapes.weight_bytes)
+    moved += shapes.in_bytes + shapes.weight_bytes + written * shapes.out_bytes
+    apart += (read_s * moved + 4 * call_s)[:, None]  # two transforms of operands, one of the result
+
+    positions = (shapes.m_out * np.sqrt(shapes.blocks))[:, None]  # in whole blocks of 2x2, about
+    tiles = np.ceil(positions / side) * columns
+    fused = _busy_s(16 / 4 * inputs, tiles, side**2, 2 * side, processors, weights)
+    read = shapes.in_bytes + 16 / _AREA * shapes.weight_bytes
+    traffic = read_s * (read + written * shapes.out_bytes)
+    fused = _longer(fused, traffic[:, None], _OVER_MEMORY) + 2 * call_s
+    return np.concatenate([apart, fused], axis=1)
 
 
 def _plain(shapes: Shapes) -> NDArray[np.bool_]:
