@@ -281,7 +281,7 @@ def _summary(rows: list[dict[str, Any]], timed: list[dict[str, Any]]) -> dict[st
 
 
 def _draw(methods: list[dict[str, Any]]) -> Figure:
-    """Accuracy against size, and the mean bits of each layer."""
+    """Accuracy against the size of the file, and the mean bits of each layer."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     looks = {"fixed": "s", "l1l2": "^", "l1": "o", "bits_l1l2": "D", "budget": "*"}
@@ -290,7 +290,7 @@ def _draw(methods: list[dict[str, Any]]) -> Figure:
     for kind, marker in looks.items():
         rows = [m for m in methods if m["kind"] == kind]
         left.errorbar(
-            [m["size_of_16_bits"] for m in rows], [100 * m["accuracy"] for m in rows],
+            [100 * m["file_of_float32"] for m in rows], [100 * m["accuracy"] for m in rows],
             [100 * m["accuracy_sd"] for m in rows], fmt=marker, capsize=2, label=names[kind],
         )  # fmt: skip
         if kind in ("l1", "bits_l1l2", "budget"):
@@ -301,8 +301,10 @@ def _draw(methods: list[dict[str, Any]]) -> Figure:
     left.axhline(
         100 * floats["accuracy"], color="grey", linewidth=1, linestyle="--", label="float32"
     )
-    left.set(xlabel="bits of the weights / 16 bits everywhere", ylabel="test accuracy (%)")
-    left.set_xscale("log", base=2)
+    left.set(xlabel="file (% of the float32 file)", ylabel="test accuracy (%)", xscale="log")
+    ticks = [8, 10, 15, 20, 30, 50]
+    left.set_xticks(ticks, labels=[str(tick) for tick in ticks], minor=False)
+    left.minorticks_off()
     right.set(xlabel="layer", ylabel="learned bits, mean of seeds", xticks=range(1, 5))
     right.set_yscale("log", base=2)
     for axes in (left, right):
