@@ -20,9 +20,9 @@ from latprof.devices.agent.cuda._replay import (
     warm_up,
 )
 from latprof.devices.agent.cuda._settings import GpuSettings
-from latprof.devices.agent.cuda._two_of_four import two_of_four
 from latprof.devices.agent.runtimes._base import Array, NoDevice, Prepared, Refused, Runtime
 from latprof.devices.agent.runtimes._torch import build
+from latprof.devices.agent.runtimes._torch_two_of_four import two_of_four
 from latprof.workloads import MatMul, Workload
 
 __all__ = ["TorchOnGpu"]

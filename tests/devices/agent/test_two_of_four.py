@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from latprof.devices.agent.cuda import _two_of_four as module
+from latprof.devices.agent.runtimes import _torch_two_of_four as module
 from latprof.devices.agent.runtimes._base import Refused
 from latprof.workloads import MatMul
 
