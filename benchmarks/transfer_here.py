@@ -2,10 +2,11 @@
 
     python -P benchmarks/transfer_here.py FOLDER [--model zoo:mobilenet_v3_small] [--shapes 10]
 
-The donor is a table of ONNX Runtime with one thread, 200 shapes. For each other target, ten shapes
-are measured with ``profile(donors=...)``, and 120 others say how far off the rest is: with the
-donor, and by the ten rows alone. What is measured is not measured again. The last line of stdout
-is one JSON object.
+The donor is a table of ONNX Runtime with one thread, 200 shapes: FOLDER/donor.parquet, made where
+there is none. Put an older version's there for what a new version takes. For each other target, ten
+shapes are measured with ``profile(donors=...)``, and 120 others say how far off the rest is: with
+the donor, and by the ten rows alone. What is measured is not measured again. The last line of
+stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from latprof.surrogate import fit
 from latprof.tables import LatencyTable
 
 TARGETS: dict[str, dict[str, Any]] = {
+    "onnxruntime, 1 thread": {"runtime": "onnxruntime", "threads": 1},
     "onnxruntime, 2 threads": {"runtime": "onnxruntime", "threads": 2},
     "tflite, 1 thread": {"runtime": "tflite", "threads": 1},
     "torch, 1 thread": {"runtime": "torch", "threads": 1},
@@ -37,11 +39,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="zoo:mobilenet_v3_small")
     parser.add_argument("--shapes", type=int, default=10)
-    parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--targets", nargs="*", default=list(TARGETS)[1:], choices=TARGETS)
     o = parser.parse_args()
     o.folder.mkdir(parents=True, exist_ok=True)
     donor = o.folder / "donor.parquet"
-    latprof.profile("local", o.model, donor, shapes=DONOR_SHAPES)
+    if not donor.exists():
+        latprof.profile("local", o.model, donor, shapes=DONOR_SHAPES)
     found = {name: of_target(name, o, donor) for name in o.targets}
     print(json.dumps({"benchmark": "transfer_here", "model": o.model, "targets": found}))
 

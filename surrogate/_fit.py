@@ -348,7 +348,10 @@ def _width(fitted: LabelFit, others: Sequence[LabelFit]) -> float:
     if len(own) >= _ENOUGH_SCORES:
         return quantile(own)
     alike = [o.held_out.scores for o in others if o.held_out and o.method == fitted.method]
-    return max(quantile(np.concatenate(alike)), quantile(own))
+    scores = np.concatenate(alike)
+    # so few rows, which a donor may have chosen, do not show that errors are less than normal
+    least = FEW_WIDTHS[0] if len(scores) < _ENOUGH_SCORES else 0.0
+    return max(quantile(scores), quantile(own), least)
 
 
 def _kin(label: str) -> str:

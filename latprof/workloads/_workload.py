@@ -82,7 +82,7 @@ class Workload(ABC):
     def activation_bytes(self) -> int:
         """Bytes read and written besides the weights."""
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """What kind of op this is, without any size: ``conv2d.k1``, ``elementwise.add``,
         ``matmul.int8``. Kernels are written per label, and so latency laws are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -157,9 +157,22 @@ class GaussianProcess:
     def _kriged(
         self, x: Floats, p: Floats, noise: float, *, skipped: int = 0
     ) -> tuple[Floats, Floats]:
-        rows, at = np.concatenate([self.x, self.p], 1), np.concatenate([x, p], 1)
-        given = (rows, self.y, at, self._covariance, noise + _JITTER, skipped)
-        return krige(self._tree, self._scale, *given)
+        rows, at = self._rows, np.concatenate([x, p], 1)
+        places = at[:, self._varying] * self._scale[self._varying]
+        told = self._varying | (at != rows[0]).any(0)  # the others are alike, here and there
+        kernel = partial(self._covariance, told=told)
+        given = (rows[:, told], self.y, at[:, told], kernel, noise + _JITTER, skipped)
+        return krige(self._tree, places, *given)
+
+    @cached_property
+    def _rows(self) -> Floats:
+        """(N, D + P) all features."""
+        return np.concatenate([self.x, self.p], 1)
+
+    @cached_property
+    def _varying(self) -> NDArray[np.bool_]:
+        """(D + P,) the features in which rows differ."""
+        return np.asarray(np.ptp(self._rows, axis=0) > 0)
 
     @cached_property
     def _scale(self) -> Floats:
@@ -173,17 +186,22 @@ class GaussianProcess:
     def _tree(self) -> Any:
         from scipy.spatial import cKDTree  # loads slowly
 
-        rows = np.concatenate([self.x, self.p], 1) * self._scale
+        rows = self._rows[:, self._varying] * self._scale[self._varying]
         # many columns have few values: split at their middles, not medians
         return cKDTree(rows, balanced_tree=False, compact_nodes=False)
 
-    def _covariance(self, rows: Singles) -> Singles:
-        """(B, K, D + P) to the covariance of each K rows, (B, K, K), without noise."""
+    def _covariance(self, rows: Singles, told: NDArray[np.bool_]) -> Singles:
+        """(B, K, F) to the covariance of each K rows, (B, K, K), without noise.
+
+        Args:
+            told: (D + P,) which features the rows have.
+        """
         d = self.x.shape[1]
         (smooth, phased), *lengths = (v.astype(np.float32) for v in _split(self.theta, d))
-        l0, l1, s = lengths
+        l0, l1, s = (v[t] for v, t in zip(lengths, (told[:d], told[:d], told[d:]), strict=True))
+        d = len(l0)
         covariance = phased**2 * matern(_apart(rows[..., :d] / l1))
-        if self.p.shape[1]:
+        if len(s):
             covariance *= matern(_apart(rows[..., d:] / s))
         covariance += smooth**2 * matern(_apart(rows[..., :d] / l0))
         return np.asarray(covariance)

@@ -20,7 +20,7 @@ __all__ = ["Singles", "krige"]
 Singles = NDArray[np.float32]
 
 #: Rows that a prediction is made from, and predictions that are made at once.
-_NEAREST, _AT_ONCE = 16, 1024
+_NEAREST, _AT_ONCE = 12, 1024
 #: The search may return rows farther than the nearest by this share, which makes it several times
 #: as fast in many dimensions.
 _FARTHER = 0.2
@@ -28,7 +28,7 @@ _FARTHER = 0.2
 
 def krige(
     tree: Any,
-    scale: Floats,
+    places: Floats,
     rows: Floats,
     y: Floats,
     at: Floats,
@@ -39,8 +39,8 @@ def krige(
     """Posterior mean (M,), and by how much the variance falls (M,), from the nearest rows of each.
 
     Args:
-        tree: of ``rows * scale``, where near means alike.
-        scale: (F,).
+        tree: of the known rows, where near means alike.
+        places: (M, T) in it of what is predicted.
         rows: (N, F) known.
         y: (N,) what is known of them.
         at: (M, F) of what is predicted.
@@ -54,7 +54,7 @@ def krige(
     own = range(_NEAREST)
     for start in range(0, len(at), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        _, near = tree.query(at[part] * scale, k=_NEAREST + skipped, eps=_FARTHER)
+        _, near = tree.query(places[part], k=_NEAREST + skipped, eps=_FARTHER)
         near = near[:, skipped:]  # (B, K)
         stacked = np.concatenate([centered[near], asked[part, None]], axis=1)  # (B, K + 1, F)
         covariance = kernel(stacked)
