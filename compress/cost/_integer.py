@@ -17,7 +17,9 @@ __all__ = ["as_int8"]
 
 #: Besides contractions, what ONNX Runtime has integer kernels for, and what XNNPACK has none for.
 _ONNX = ("add", "avg", "max", "mul", "scale", "sigmoid")
-_NOT_TFLITE = ("hard_swish", "layer_norm", "relu", "relu6")
+_NOT_TFLITE = (
+    "embedding", "hard_swish", "layer_norm", "mean", "neg", "relu", "relu6", "rsqrt", "square",
+)  # fmt: skip
 #: Where the rounding of what comes before them clips.
 _CLIPS = ("relu", "relu6")
 

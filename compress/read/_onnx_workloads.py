@@ -34,7 +34,7 @@ _UNARY = {
     "Relu": "relu", "LeakyRelu": "relu", "PRelu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
     "HardSigmoid": "hard_sigmoid", "HardSwish": "hard_swish", "Gelu": "gelu", "Swish": "silu",
     "Clip": "relu6", "BiasGelu": "gelu", "FastGelu": "gelu", "QuickGelu": "silu",
-    "QLinearLeakyRelu": "relu", "QLinearSigmoid": "sigmoid",
+    "QLinearLeakyRelu": "relu", "QLinearSigmoid": "sigmoid", "Neg": "neg", "Sqrt": "rsqrt",
 }  # fmt: skip
 _BINARY = {
     "Add": "add", "Sub": "add", "Mul": "mul", "Div": "mul", "QLinearAdd": "add",
@@ -49,10 +49,11 @@ _NORMS = {
 _FREE = {
     "And", "Cast", "CastLike", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace",
     "DequantizeLinear", "Dropout", "DynamicQuantizeLinear", "Equal", "Expand", "EyeLike",
-    "Flatten", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity",
+    "Flatten", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity",
     "IsInf", "IsNaN", "Less", "LessOrEqual", "NonZero", "Not", "OneHot", "Or", "Pad",
-    "QLinearConcat",
-    "QuantizeLinear", "Range", "Reshape", "Resize", "ReverseSequence", "Scatter",
+    "QLinearConcat", "QuantizeLinear", "Range",
+    "Reciprocal",  # of a root: rsqrt
+    "Reshape", "Resize", "ReverseSequence", "Scatter",
     "ScatterElements", "ScatterND", "SequenceAt", "SequenceConstruct", "Shape", "Size", "Slice",
     "SpaceToDepth", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Trilu",
     "Unsqueeze", "Upsample", "Where", "Xor",
@@ -279,12 +280,27 @@ def _pool(graph: OnnxGraph, node: Any) -> Workload | None:
     )
 
 
+def _gather(graph: OnnxGraph, node: Any) -> Workload | list[Workload]:
+    """An embedding, where rows of a constant table are looked up; others move values."""
+    table, made = graph.shape(node.input[0]), graph.shapes.get(node.output[0], ())
+    of_rows = graph.attribute(node, "axis", 0) == 0 and len(table) == 2
+    computed = node.input[1] in graph.constant
+    if node.input[0] not in graph.constant or computed or not of_rows or len(made) < 2 or 0 in made:
+        return []
+    return Elementwise("embedding", h=math.prod(made[1:-1]), w=1, c=made[-1], batch=made[0])
+
+
 def _reduce_mean(graph: OnnxGraph, node: Any) -> Workload | None:
     shape = graph.shape(node.input[0])
     axes = graph.attribute(node, "axes", None)
     if axes is None and len(node.input) > 1 and node.input[1] in graph.constants:
         axes = graph.value(node.input[1]).tolist()
-    if axes is None or len(shape) != 4 or sorted(a % 4 for a in axes) != [2, 3]:
+    if axes is None or not shape or 0 in shape:
+        return None
+    if len(shape) > 1 and [a % len(shape) for a in axes] == [len(shape) - 1]:
+        tokens = math.prod(shape[1:-1])
+        return Elementwise("mean", h=tokens, w=1, c=shape[-1], batch=shape[0])
+    if len(shape) != 4 or sorted(a % 4 for a in axes) != [2, 3]:
         return None
     return Pool("global_avg", h=shape[2], w=shape[3], c=shape[1], batch=shape[0])
 
@@ -307,6 +323,8 @@ def _elementwise(graph: OnnxGraph, node: Any) -> Workload | None:
     made = graph.shapes.get(node.output[0], ())
     if node.op_type in _NORMS:
         op = "layer_norm"
+    elif node.op_type == "Pow" and node.input[1] in graph.constants:
+        op = "square" if (graph.value(node.input[1]) == 2).all() else None
     elif node.op_type == "BatchNormalization":
         op = "scale"
     elif node.op_type in _BINARY:
@@ -339,6 +357,7 @@ _OPS: dict[str, Callable[[OnnxGraph, Any], Workload | list[Workload] | None]] = 
     "FusedMatMul": _matmul,
     "Gemm": _gemm,
     "GRU": _recurrent,
+    "Gather": _gather,
     "GlobalAveragePool": _pool,
     "LSTM": _recurrent,
     "LogSoftmax": _softmax,

@@ -30,6 +30,7 @@ _UNARY = {
     "ELU": "relu", "GELU": "gelu", "HARD_SWISH": "hard_swish", "LEAKY_RELU": "relu",
     "LOGISTIC": "sigmoid", "PRELU": "relu", "RELU": "relu",
     "RELU6": "relu6", "RELU_0_TO_1": "relu6", "RELU_N1_TO_1": "relu6", "TANH": "tanh",
+    "NEG": "neg", "RSQRT": "rsqrt", "SQUARE": "square",
 }  # fmt: skip
 _BINARY = {"ADD": "add", "SUB": "add", "MUL": "mul", "DIV": "mul"}
 _FUSED = {1: "relu", 2: "relu6", 3: "relu6", 4: "tanh"}  # by ActivationFunctionType
@@ -39,7 +40,7 @@ _CODES = {9: 8, 17: 4}
 _FREE = {
     "ASSIGN_VARIABLE", "BATCH_TO_SPACE_ND", "BROADCAST_ARGS", "BROADCAST_TO", "CALL_ONCE", "CAST",
     "CONCATENATION", "DENSIFY", "DEPTH_TO_SPACE", "DEQUANTIZE", "DYNAMIC_UPDATE_SLICE",
-    "EMBEDDING_LOOKUP", "EQUAL", "EXPAND_DIMS", "FILL", "GATHER", "GATHER_ND", "GREATER",
+    "EMBEDDING_LOOKUP", "EQUAL", "EXPAND_DIMS", "FILL", "GATHER_ND", "GREATER",
     "GREATER_EQUAL", "LESS", "LESS_EQUAL", "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR",
     "MIRROR_PAD", "NOT_EQUAL", "ONE_HOT", "PACK", "PAD", "PADV2", "QUANTIZE", "RANGE", "RANK",
     "READ_VARIABLE", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2",
@@ -116,7 +117,8 @@ def _workloads(op: Operator) -> list[Workload] | None:
         return None
     fused = None if op.is_integer else _FUSED.get(op.activation)
     extra = [] if fused is None else [_map(fused, op.made)]
-    return [w.with_dtype(op.dtype) for w in (made, *extra)]
+    found = made if isinstance(made, list) else [made]
+    return [w.with_dtype(op.dtype) for w in (*found, *extra)]
 
 
 def _first(shape: Shape) -> Shape:
@@ -178,9 +180,22 @@ def _pool(op: Operator) -> Workload | None:
     return Pool(name, h=h, w=w, c=c, kernel=kernel.pop(), stride=stride.pop(), batch=batch)
 
 
+def _gather(op: Operator) -> Workload | list[Workload]:
+    """An embedding, where rows of a constant table are looked up; others move values."""
+    table, ids = len(op.shapes[0]) == 2 and op.constant[0], op.constant[1]
+    if not table or ids or len(op.made) < 2 or 0 in op.made or op.dtype is None:
+        return []
+    return Elementwise(
+        "embedding", h=math.prod(op.made[1:-1]), w=1, c=op.made[-1], batch=op.made[0]
+    )
+
+
 def _mean(op: Operator) -> Workload | None:
-    """A mean that leaves one figure per channel."""
+    """A mean that leaves one figure per channel, or per token."""
     shape = op.shapes[0]
+    if len(shape) > 1 and 0 not in shape and math.prod(op.made) == math.prod(shape[:-1]):
+        tokens = math.prod(shape[1:-1])
+        return Elementwise("mean", h=tokens, w=1, c=shape[-1], batch=shape[0])
     if len(shape) != 4 or math.prod(op.made) != shape[0] * shape[-1]:
         return None
     batch, c, h, w = _first(shape)
@@ -210,13 +225,14 @@ def _map(name: str, shape: Shape) -> Elementwise:
     return Elementwise(name, h=h, w=w, c=shape[-1], batch=batch)
 
 
-_OPS: dict[str, Callable[[Operator], Workload | None]] = {
+_OPS: dict[str, Callable[[Operator], Workload | list[Workload] | None]] = {
     "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
     "CONV_2D": _conv,
     "CONV_3D": _conv_3d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
+    "GATHER": _gather,
     "LOG_SOFTMAX": _softmax,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,

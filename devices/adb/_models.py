@@ -18,6 +18,7 @@ from latprof.devices.agent.runtimes._tflite_int8 import Int8Graph
 from latprof.devices.agent.runtimes._tflite_model import (
     append_workload,
     graph_class,
+    input_dtype,
     input_shape,
 )
 from latprof.workloads import DTYPE_BYTES, Conv2d, Elementwise, Pool, Workload
@@ -32,8 +33,11 @@ _CACHE_BYTES = 1 << 20
 
 _OP_S = 0.5e-6  # the least that any op takes
 
-#: Not chained: products run to zero, and XNNPACK takes a clamp of a clamp for one.
-_SIDE_BY_SIDE = ("mul", "relu", "relu6", "scale")
+#: Not chained: products run to zero, XNNPACK takes a clamp of a clamp for one, means and look-ups
+#: give another shape than they take.
+_SIDE_BY_SIDE = (
+    "embedding", "mean", "mul", "neg", "relu", "relu6", "rsqrt", "scale", "square",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def write_repeated(repeated: Repeated) -> bytes:
     if workload.dtype == "float16":
         workload = workload.with_dtype("float32")
     graph = _GRAPHS[graph_class(workload.dtype)]()
-    first = graph.input(input_shape(workload))
+    first = graph.input(input_shape(workload), input_dtype(workload))
     last = first
     for _ in range(repeated.copies):
         graph.start_copy()
@@ -114,8 +118,8 @@ class _Copies(TfliteGraph):
         # The first input is the one that all copies have been given.
         self._next = {"input": 1, "constant": 0}
 
-    def input(self, shape: tuple[int, ...]) -> int:
-        return self._shared("input", lambda: super(_Copies, self).input(shape))
+    def input(self, shape: tuple[int, ...], dtype: str = "float32") -> int:
+        return self._shared("input", lambda: super(_Copies, self).input(shape, dtype))
 
     def constant(self, values: Array) -> int:
         return self._shared("constant", lambda: super(_Copies, self).constant(values))

@@ -1,4 +1,4 @@
-"""Ops that keep the shape of a map."""
+"""Ops that keep the shape of a map, and the mean of each token."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["ELEMENTWISE_OPS", "Elementwise"]
 #: ``scale`` multiplies a (c, h, w) map by a (c, 1, 1) vector, as squeeze-excite does;
 #: ``add`` and ``mul`` read two full maps; the rest read one.
 ELEMENTWISE_OPS = (
-    "add", "gelu", "hard_sigmoid", "hard_swish", "layer_norm", "mul", "relu", "relu6",
-    "scale", "sigmoid", "silu", "softmax", "tanh",
+    "add", "embedding", "gelu", "hard_sigmoid", "hard_swish", "layer_norm", "mean", "mul", "neg",
+    "relu", "relu6", "rsqrt", "scale", "sigmoid", "silu", "softmax", "square", "tanh",
 )  # fmt: skip
 
 
@@ -23,7 +23,9 @@ class Elementwise(TiedWorkload):
     """An op that keeps the shape (batch, c, h, w); see ELEMENTWISE_OPS.
 
     Token maps (batch, tokens, c) are written with h = tokens and w = 1. ``layer_norm``
-    normalises over c; ``softmax`` over w, as for attention scores of c heads, h queries, w keys.
+    normalizes over c, and ``mean`` leaves one number of it for each token: RMSNorm is written with
+    it, ``square``, ``rsqrt`` and ``scale``. ``softmax`` is over w, as for attention scores of c
+    heads, h queries, w keys. ``embedding`` looks up c numbers for each token's id.
     """
 
     op: str
@@ -49,7 +51,8 @@ class Elementwise(TiedWorkload):
         read = (
             full * 2 if self.op in ("add", "mul") else full + (self.c if self.op == "scale" else 0)
         )
-        return self.batch * (read + full) * DTYPE_BYTES[self.dtype]
+        written = self.h * self.w if self.op == "mean" else full
+        return self.batch * (read + written) * DTYPE_BYTES[self.dtype]
 
     @property
     def _op(self) -> str:

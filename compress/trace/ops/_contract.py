@@ -55,10 +55,11 @@ def _embedding(tracer: Tracer, call: Call) -> Value | list[Value]:
         return unknown(tracer, call)
     tracer.pin(call["indices"], f"{call.where} looks up by it")
     writes = tracer.write(weight.param, weight.perm[1])
-    tracer.emit_unmeasured(call)
     rows = math.prod(call["indices"].shape)
     tracer.lookups.setdefault(weight.param, []).append((call.module, rows))
-    return tracer.value(call, writes.reshape([1] * (len(call.shapes[0]) - 1) + [-1]))
+    made = tracer.value(call, writes.reshape([1] * (len(call.shapes[0]) - 1) + [-1]))
+    tracer.emit_map(call, "embedding", made, axis=made.ndim - 1)
+    return made
 
 
 def _weigh(

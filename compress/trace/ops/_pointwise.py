@@ -27,7 +27,8 @@ _BINARY = {"add": "add", "sub": "add", "rsub": "add", "mul": "mul", "div": "mul"
 _UNARY = {
     "gelu": "gelu", "hardsigmoid": "hard_sigmoid", "hardswish": "hard_swish", "relu": "relu",
     "relu6": "relu6", "hardtanh": "relu6", "sigmoid": "sigmoid", "silu": "silu", "tanh": "tanh",
-    "log_sigmoid": "sigmoid", "logsigmoid": "sigmoid",
+    "log_sigmoid": "sigmoid", "logsigmoid": "sigmoid", "neg": "neg", "rsqrt": "rsqrt",
+    "square": "square",
 }  # fmt: skip
 #: Elementwise although torch does not tag them so.
 _UNTAGGED = _FREE | set(_UNARY) | set(_BINARY) | {
@@ -73,6 +74,8 @@ def _scaled(call: Call, x: Value) -> Value | None:
 def _kind(call: Call, values: list[Value], made: Value) -> str | None:
     if (op := _UNARY.get(call.name)) is not None:
         return op
+    if call.name == "pow" and call.get("exponent") == 2:
+        return "square"
     if (op := _BINARY.get(call.name)) is None:
         return None
     full = math.prod(made.shape)

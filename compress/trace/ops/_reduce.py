@@ -29,7 +29,10 @@ def _reduce(tracer: Tracer, call: Call) -> Value | list[Value]:
         made = _shrunk(tracer, call, labels, dims, 0)
         tracer.emit_pool(call, "global_avg", x, 1, 1, made)
         return made
-    tracer.emit_unmeasured(call)
+    if call.name == "mean" and dims == [x.ndim - 1] and x.ndim > 1 and x.floating:
+        tracer.emit_map(call, "mean", x, axis=x.ndim - 1)
+    else:
+        tracer.emit_unmeasured(call)
     outputs = [_shrunk(tracer, call, labels, dims, i) for i in range(len(call.shapes))]
     return outputs if len(outputs) > 1 else outputs[0]
 

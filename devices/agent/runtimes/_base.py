@@ -95,6 +95,10 @@ class Runtime(ABC):
         )
 
 
+#: Rows of the table that an embedding is measured with. Ids are zeros, as of whole models.
+LOOKED_UP = 1024
+
+
 def fill(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:
     """Float32 normals, a short block repeated: quick at any size, no denormals, no overflow."""
     block = np.random.default_rng(seed).standard_normal(4093, dtype=np.float32) * np.float32(scale)

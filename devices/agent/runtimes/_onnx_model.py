@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from latprof.devices.agent.runtimes._base import Array, Refused, fill
+from latprof.devices.agent.runtimes._base import LOOKED_UP, Array, Refused, fill
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
 __all__ = ["OnnxGraph", "write_onnx"]
@@ -25,6 +25,7 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("Gelu", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
     "hard_swish": ("HardSwish", {}),
+    "neg": ("Neg", {}),
     "relu": ("Relu", {}),
     "sigmoid": ("Sigmoid", {}),
     "softmax": ("Softmax", {"axis": -1}),
@@ -35,7 +36,8 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
 def write_onnx(workload: Workload) -> bytes:
     """A one-op ONNX model of a float workload: activations are inputs, weights are constants.
 
-    Maps are (batch, c, h, w); layer_norm works on (batch, tokens, c).
+    Maps are (batch, c, h, w); layer_norm and mean work on (batch, tokens, c), embedding on
+    (batch, tokens) ids.
     """
     if workload.dtype == "int8":
         raise Refused(f"ONNX {workload.kind} in int8: expected float32 or float16 here")
@@ -47,6 +49,8 @@ def write_onnx(workload: Workload) -> bytes:
             _conv(graph, workload)
         case MatMul():
             _matmul(graph, workload)
+        case Elementwise(op="embedding"):
+            _embedding(graph, workload)
         case Elementwise():
             _elementwise(graph, workload)
         case Pool():
@@ -89,8 +93,15 @@ def _matmul(graph: OnnxGraph, w: MatMul) -> None:
     graph.output(graph.node("Add", [product, bias]), (w.batch, w.m, w.n))
 
 
+def _embedding(graph: OnnxGraph, w: Elementwise) -> None:
+    tokens = (w.batch, w.h * w.w)
+    ids = graph.input("ids", tokens, "int64")
+    out = graph.node("Gather", [graph.constant((LOOKED_UP, w.c)), ids])
+    graph.output(out, (*tokens, w.c))
+
+
 def _elementwise(graph: OnnxGraph, w: Elementwise) -> None:
-    tokens = w.op == "layer_norm"
+    tokens = w.op in ("layer_norm", "mean")
     shape = (w.batch, w.h * w.w, w.c) if tokens else (w.batch, w.c, w.h, w.w)
     x = graph.input("x", shape)
     if w.op in ("add", "mul", "scale"):
@@ -101,6 +112,13 @@ def _elementwise(graph: OnnxGraph, w: Elementwise) -> None:
         out = graph.node("Clip", [x, low, high])
     elif w.op == "silu":
         out = graph.node("Mul", [x, graph.node("Sigmoid", [x])])
+    elif w.op == "square":
+        out = graph.node("Pow", [x, graph.scalar(2.0)])
+    elif w.op == "rsqrt":  # as the exporter writes it
+        out = graph.node("Reciprocal", [graph.node("Sqrt", [x])])
+    elif w.op == "mean":
+        out = graph.node("ReduceMean", [x, graph.array(np.array([-1], np.int64))], keepdims=1)
+        shape = (w.batch, w.h * w.w, 1)
     elif w.op == "layer_norm":
         weights = [graph.constant((w.c,)), graph.constant((w.c,))]
         out = graph.node("LayerNormalization", [x, *weights], axis=-1)
@@ -137,8 +155,8 @@ class OnnxGraph:
         self._domains = {""}
         self._count = 0
 
-    def input(self, name: str, shape: Sequence[int]) -> str:
-        self._inputs.append(self._value_info(name, shape))
+    def input(self, name: str, shape: Sequence[int], dtype: str = "") -> str:
+        self._inputs.append(self._value_info(name, shape, dtype))
         return name
 
     def output(self, name: str, shape: Sequence[int]) -> None:
@@ -184,9 +202,9 @@ class OnnxGraph:
         self._count += 1
         return f"t{self._count}"
 
-    def _value_info(self, name: str, shape: Sequence[int]) -> bytes:
+    def _value_info(self, name: str, shape: Sequence[int], dtype: str = "") -> bytes:
         dims = b"".join(_bytes(1, _int(1, d)) for d in shape)
-        tensor_type = _int(1, _TYPES[self.dtype]) + _bytes(2, dims)
+        tensor_type = _int(1, _TYPES[dtype or self.dtype]) + _bytes(2, dims)
         return _text(1, name) + _bytes(2, _bytes(1, tensor_type))
 
 

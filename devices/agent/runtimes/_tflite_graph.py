@@ -25,6 +25,7 @@ _OPS = {
     "FULLY_CONNECTED": (9, 1), "LOGISTIC": (14, 1), "MAX_POOL_2D": (17, 1), "MUL": (18, 1),
     "RELU": (19, 1), "RELU6": (21, 1), "SOFTMAX": (25, 1), "TANH": (28, 1), "MEAN": (40, 1),
     "SUB": (41, 1), "RSQRT": (76, 1), "SQUARED_DIFFERENCE": (99, 1), "HARD_SWISH": (117, 1),
+    "NEG": (59, 1), "SQUARE": (92, 1), "GATHER": (36, 1),
     "BATCH_MATMUL": (126, 1), "GELU": (150, 1),
 }  # fmt: skip
 # BuiltinOptions: name -> (union code, slots as (name, flatbuffers type)).
@@ -69,8 +70,8 @@ class TfliteGraph:
     def shape(self, tensor: int) -> tuple[int, ...]:
         return self._tensors[tensor][1]
 
-    def input(self, shape: tuple[int, ...]) -> int:
-        self._inputs.append(self._tensor(f"input_{len(self._inputs)}", shape, "float32"))
+    def input(self, shape: tuple[int, ...], dtype: str = "float32") -> int:
+        self._inputs.append(self._tensor(f"input_{len(self._inputs)}", shape, dtype))
         return self._inputs[-1]
 
     def output(self, tensor: int) -> None:

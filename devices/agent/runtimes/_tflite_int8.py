@@ -25,6 +25,12 @@ _KEEP = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 #: Ops with weights, and the dimension of their per-channel scales; None for one scale.
 _WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 
+#: Ops that no converter writes in int8, and the workloads that they are of.
+_IN_FLOATS = {
+    "GATHER": "embedding", "NEG": "neg", "RSQRT": "rsqrt", "SQUARE": "square",
+    "SQUARED_DIFFERENCE": "layer_norm",
+}  # fmt: skip
+
 
 class Int8Graph(TfliteGraph):
     """A graph whose float32 tensors are all quantized."""
@@ -55,8 +61,8 @@ class Int8Graph(TfliteGraph):
         options: str = "",
         values: dict[str, Any] | None = None,
     ) -> int:
-        if op in ("RSQRT", "SQUARED_DIFFERENCE"):
-            raise Refused("layer_norm in int8: converters leave it in float32")
+        if op in _IN_FLOATS:
+            raise Refused(f"{_IN_FLOATS[op]} in int8: converters leave it in float32")
         if op in _WEIGHTED:
             self._store(inputs[1], _WEIGHTED[op])
             self._store_bias(inputs[2], self._scales(inputs[0]) * self._scales(inputs[1]))

@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from latprof.devices.agent.runtimes._base import Refused, fill
+from latprof.devices.agent.runtimes._base import LOOKED_UP, Refused, fill
 from latprof.devices.agent.runtimes._tflite_graph import TfliteGraph
 from latprof.devices.agent.runtimes._tflite_int8 import Int8Graph
 from latprof.workloads import Conv2d, Elementwise, MatMul, Pool, Workload
 
-__all__ = ["FEW_BITS_OP", "append_workload", "graph_class", "input_shape", "write_tflite"]
+__all__ = [
+    "FEW_BITS_OP",
+    "append_workload",
+    "graph_class",
+    "input_dtype",
+    "input_shape",
+    "write_tflite",
+]
 
 _SAME, _RELU6 = 0, 3
 #: Widths of weights whose products TFLite has besides float32.
@@ -27,9 +34,12 @@ FEW_BITS_OP = "FULLY_CONNECTED of floats and codes, a scale per output, inputs r
 _UNARY = {
     "gelu": ("GELU", "Gelu"),
     "hard_swish": ("HARD_SWISH", "HardSwish"),
+    "neg": ("NEG", ""),
     "relu": ("RELU", ""),
     "relu6": ("RELU6", ""),
+    "rsqrt": ("RSQRT", ""),
     "sigmoid": ("LOGISTIC", ""),
+    "square": ("SQUARE", ""),
     "tanh": ("TANH", ""),
 }
 
@@ -38,8 +48,8 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
     """A TFLite model of one workload, or of several in a chain, each reading the one before.
 
     Inputs and outputs are (batch, h, w, c) maps, (batch * m, k) matrices, or
-    (batch, tokens, c) for layer_norm; second operands of add, mul, scale and attention products
-    are inputs too. Weights are random constants.
+    (batch, tokens, c) for layer_norm and mean, (batch, tokens) ids for embedding; second operands
+    of add, mul, scale and attention products are inputs too. Weights are random constants.
 
     Raises:
         Refused: no such op in TFLite, or two neighbors whose shapes do not fit.
@@ -53,7 +63,7 @@ def write_tflite(workloads: Workload | Sequence[Workload]) -> bytes:
     for workload in chain:
         shape = input_shape(workload)
         if out is None:
-            out = graph.input(shape)
+            out = graph.input(shape, input_dtype(workload))
         elif graph.shape(out) != shape:
             raise Refused(f"chain: {workload.label} reads {shape}, after {graph.shape(out)}")
         out = append_workload(graph, workload, out)
@@ -76,6 +86,12 @@ def graph_class(dtype: str) -> type[TfliteGraph]:
     return TfliteGraph
 
 
+def input_dtype(workload: Workload) -> str:
+    """Of the first operand."""
+    ids = isinstance(workload, Elementwise) and workload.op == "embedding"
+    return "int32" if ids else "float32"
+
+
 def input_shape(workload: Workload) -> tuple[int, ...]:
     """Shape of the first operand, as TFLite has it."""
     match workload:
@@ -85,7 +101,9 @@ def input_shape(workload: Workload) -> tuple[int, ...]:
             return (b * m, k) if weights else (b, m, k)
         case Elementwise(op="softmax", batch=b, h=h, w=w, c=c):
             return (b, c, h, w)
-        case Elementwise(op="layer_norm", batch=b, h=h, w=w, c=c):
+        case Elementwise(op="embedding", batch=b, h=h, w=w):
+            return (b, h * w)
+        case Elementwise(op="layer_norm" | "mean", batch=b, h=h, w=w, c=c):
             return (b, h * w, c)
         case Elementwise(batch=b, h=h, w=w, c=c):
             return (b, h, w, c)
@@ -155,6 +173,12 @@ def _elementwise(graph: TfliteGraph, w: Elementwise, x: int) -> int:
         return graph.op("MUL", [clipped, sixth], shape, "Mul")
     if w.op == "layer_norm":
         return _layer_norm(graph, shape, x)
+    if w.op == "embedding":
+        table = graph.constant(fill((LOOKED_UP, w.c)))
+        return graph.op("GATHER", [table, x], (*shape, w.c))
+    if w.op == "mean":
+        last = graph.constant(np.array([len(shape) - 1], np.int32))
+        return graph.op("MEAN", [x, last], (*shape[:-1], 1), "Reducer", {"keep_dims": True})
     other = graph.input((w.batch, 1, 1, w.c) if w.op == "scale" else shape)
     op, options = ("ADD", "Add") if w.op == "add" else ("MUL", "Mul")
     return graph.op(op, [x, other], shape, options)

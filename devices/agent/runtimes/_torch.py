@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latprof.devices.agent.runtimes._base import Array, Prepared, Refused, Runtime, fill
+from latprof.devices.agent.runtimes._base import LOOKED_UP, Array, Prepared, Refused, Runtime, fill
 from latprof.devices.agent.runtimes._torch_profile import profile_module
 from latprof.workloads import Attention, Conv2d, Elementwise, MatMul, Pool, Workload
 
@@ -20,10 +21,13 @@ _UNARY = {
     "gelu": functional.gelu,
     "hard_sigmoid": functional.hardsigmoid,
     "hard_swish": functional.hardswish,
+    "neg": torch.neg,
     "relu": functional.relu,
     "relu6": functional.relu6,
+    "rsqrt": torch.rsqrt,
     "sigmoid": torch.sigmoid,
     "silu": functional.silu,
+    "square": torch.square,
     "tanh": torch.tanh,
 }
 
@@ -106,6 +110,20 @@ class _Op(nn.Module):
         return self._function(*inputs)  # type: ignore[operator,no-any-return]
 
 
+class _Lookup(nn.Module):
+    """Of ids that it holds; it reads no activation."""
+
+    ids: Tensor
+
+    def __init__(self, batch: int, tokens: int, c: int) -> None:
+        super().__init__()
+        self.register_buffer("ids", torch.zeros(batch, tokens, dtype=torch.int64))
+        self.weight = nn.Parameter(torch.from_numpy(fill((LOOKED_UP, c))))
+
+    def forward(self, _: Tensor) -> Tensor:
+        return functional.embedding(self.ids, self.weight)
+
+
 def build(w: Workload) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
     """The op as a module, and the shapes of its inputs."""
     match w:
@@ -157,6 +175,10 @@ def _elementwise(w: Elementwise) -> tuple[nn.Module, dict[str, tuple[int, ...]]]
         return nn.Softmax(dim=-1), {"x": shape}
     if w.op == "layer_norm":
         return nn.LayerNorm(w.c), {"x": (w.batch, w.h * w.w, w.c)}
+    if w.op == "embedding":
+        return _Lookup(w.batch, w.h * w.w, w.c), {"x": (1,)}
+    if w.op == "mean":
+        return _Op(partial(torch.mean, dim=-1, keepdim=True)), {"x": (w.batch, w.h * w.w, w.c)}
     other = (w.batch, w.c, 1, 1) if w.op == "scale" else shape
     return _Op(torch.add if w.op == "add" else torch.mul), {"x": shape, "y": other}
 

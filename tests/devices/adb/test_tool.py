@@ -274,6 +274,7 @@ WORKLOADS: tuple[Workload, ...] = (
         Elementwise(op, 5, 5, 8)
         for op in ("add", "mul", "scale", "relu", "hard_swish", "gelu", "softmax", "layer_norm")
     ),
+    *(Elementwise(op, 5, 1, 8) for op in ("embedding", "mean", "neg", "square")),
     Pool("max", 8, 8, 16, kernel=3, stride=2),
     Pool("avg", 8, 8, 16, kernel=3),
     Pool("global_avg", 7, 7, 16),

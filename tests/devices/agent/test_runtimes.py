@@ -70,6 +70,12 @@ def reference(w: Workload, x, other, weights, same=False):  # type: ignore[no-un
             return functional.layer_norm(x, (w.c,), *weights)
         case Elementwise(op="softmax"):
             return functional.softmax(x, -1)
+        case Elementwise(op="embedding"):
+            return functional.embedding(x.long(), weights[0])
+        case Elementwise(op="mean"):
+            return x.mean(-1, keepdim=True)
+        case Elementwise(op="neg" | "rsqrt" | "square" as op):
+            return getattr(TORCH, op)(x)
         case Elementwise(op=op):
             names = {"hard_sigmoid": "hardsigmoid", "hard_swish": "hardswish"}
             if op == "add":
@@ -89,7 +95,12 @@ def test_onnx_models_are_valid_and_compute_their_op(workload: Workload) -> None:
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    inputs = {i.name: rng.standard_normal(i.shape, dtype=np.float32) for i in session.get_inputs()}
+    inputs = {
+        i.name: rng.integers(0, 1024, i.shape)
+        if "int64" in i.type
+        else rng.standard_normal(i.shape, dtype=np.float32)
+        for i in session.get_inputs()
+    }
     weights = [
         TORCH.from_numpy(onnx.numpy_helper.to_array(t).copy())
         for t in model.graph.initializer
@@ -222,7 +233,12 @@ def test_tflite_models_are_valid_and_compute_their_op(workload: Workload) -> Non
     rng = np.random.default_rng(0)
     inputs = []
     for detail in interpreter.get_input_details():
-        inputs.append(rng.standard_normal(detail["shape"], dtype=np.float32))
+        ids = detail["dtype"] is np.int32
+        inputs.append(
+            rng.integers(0, 1024, detail["shape"], dtype=np.int32)
+            if ids
+            else rng.standard_normal(detail["shape"], dtype=np.float32)
+        )
         interpreter.set_tensor(detail["index"], inputs[-1])
     interpreter.invoke()
     out = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
@@ -233,7 +249,8 @@ def test_tflite_models_are_valid_and_compute_their_op(workload: Workload) -> Non
     ]
     # Channels last to channels first, where there are maps.
     maps = isinstance(workload, Conv2d | Pool) or (
-        isinstance(workload, Elementwise) and workload.op not in ("layer_norm", "softmax")
+        isinstance(workload, Elementwise)
+        and workload.op not in ("embedding", "layer_norm", "mean", "softmax")
     )
     x, *others = (TORCH.from_numpy(v.transpose(0, 3, 1, 2) if maps else v) for v in inputs)
     constants.sort(key=lambda t: -t.dim())
