@@ -46,9 +46,6 @@ _TIMED = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0])
 #: and in fetching into tiles, as powers of that.
 _READ_WHOLE, _FETCH_APART = 0.75, 0.25
 
-#: How sharply the longer hides the shorter: arithmetic its latency, and memory either.
-_OVER_LATENCY, _OVER_MEMORY = 4.0, 2.5
-
 #: Kernels nearer than this part are as likely chosen.
 _TIE = 0.03
 
@@ -125,9 +122,10 @@ def _log_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
         winograd = np.full((len(shapes), 2 * len(_SQUARE)), np.inf)
         winograd[can] = _winograd_s(shapes[can], processors, weights)
         total = np.concatenate([total, winograd], axis=1)
-    least = total.min(axis=1)
-    chosen = (total / least[:, None]) ** (-1 / _TIE)
-    return np.asarray(np.log(least) - _TIE * np.log(chosen.sum(axis=1)))
+    logs = np.log(total)
+    least = logs.min(axis=1)
+    chosen = np.exp((least[:, None] - logs) / _TIE)
+    return np.asarray(least - _TIE * np.log(chosen.sum(axis=1)))
 
 
 def _direct_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
@@ -142,7 +140,7 @@ def _direct_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
     busy = _busy_s(inner / parts, tiles, tall * wide, fetched, processors, weights)
     read = shapes.in_bytes * strided ** (_READ_WHOLE - 1) + shapes.weight_bytes
     traffic = read_s * (read + written * shapes.out_bytes)
-    total = _longer(busy, traffic[:, None], _OVER_MEMORY) + call_s
+    total = _over_memory(busy, traffic[:, None]) + call_s
     total += np.where(parts > 1, sum_s * parts * shapes.out_bytes[:, None], 0.0)
     total[np.ix_(~_plain(shapes), parts > 1)] = np.inf
     return np.asarray(total)
@@ -162,7 +160,7 @@ def _busy_s(
     product_s, fetch_s, inner_s, tile_s, *_ = np.exp(weights)
     inner = np.ceil(inner / _CHUNK) * _CHUNK
     each = inner * (product_s * area + fetch_s * fetched) + tile_s
-    return _longer(np.ceil(tiles / processors) * each, inner_s * inner, _OVER_LATENCY)
+    return _over_latency(np.ceil(tiles / processors) * each, inner_s * inner)
 
 
 def _by_winograd(shapes: Shapes) -> NDArray[np.bool_]:
@@ -193,7 +191,7 @@ def _winograd_s(shapes: Shapes, processors: int, weights: Floats) -> Floats:
     fused = _busy_s(16 / 4 * inputs, tiles, side**2, 2 * side, processors, weights)
     read = shapes.in_bytes + 16 / _AREA * shapes.weight_bytes
     traffic = read_s * (read + written * shapes.out_bytes)
-    fused = _longer(fused, traffic[:, None], _OVER_MEMORY) + 2 * call_s
+    fused = _over_memory(fused, traffic[:, None]) + 2 * call_s
     return np.concatenate([apart, fused], axis=1)
 
 
@@ -201,8 +199,18 @@ def _plain(shapes: Shapes) -> NDArray[np.bool_]:
     return np.asarray((shapes.m_in == shapes.m_out) & (shapes.batch == 1) & (shapes.depth == 1))
 
 
-def _longer(a: Floats, b: Floats, power: float) -> Floats:
-    return np.asarray((a**power + b**power) ** (1 / power))
+def _over_latency(a: Floats, b: Floats) -> Floats:
+    """(a**4 + b**4) ** (1/4): the longer hides the shorter. Written without powers, which are slow."""
+    longer = np.maximum(a, b)
+    square = (np.minimum(a, b) / longer) ** 2
+    return np.asarray(longer * np.sqrt(np.sqrt(1 + square * square)))
+
+
+def _over_memory(a: Floats, b: Floats) -> Floats:
+    """(a**2.5 + b**2.5) ** (1/2.5), less sharply."""
+    longer = np.maximum(a, b)
+    ratio = np.minimum(a, b) / longer
+    return np.asarray(longer * (1 + ratio * ratio * np.sqrt(ratio)) ** 0.4)
 
 
 def _prior(processors: int, level: float) -> Floats:
