@@ -200,7 +200,7 @@ def _plain(shapes: Shapes) -> NDArray[np.bool_]:
 
 
 def _over_latency(a: Floats, b: Floats) -> Floats:
-    """(a**4 + b**4) ** (1/4): the longer hides the shorter. Written without powers, which are slow."""
+    """(a**4 + b**4) ** (1/4): the longer hides the shorter. Powers would take most of a fit."""
     longer = np.maximum(a, b)
     square = (np.minimum(a, b) / longer) ** 2
     return np.asarray(longer * np.sqrt(np.sqrt(1 + square * square)))
