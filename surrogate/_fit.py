@@ -60,8 +60,9 @@ _GOOD = 0.05
 _VERY_GOOD = 0.02
 
 #: A kind of op with fewer rows than this, whose own law errs by more than _GOOD, is fitted together
-#: with its kin too: convolutions that differ from it by the size of their kernel alone.
-_POOLED_ROWS = 150
+#: with its kin too, convolutions that differ from it by the size of their kernel alone, where those
+#: are as many rows as _LEAST_POOLED together.
+_POOLED_ROWS, _LEAST_POOLED = 150, 12
 _KERNEL = re.compile(r"\.k\d+")
 
 #: An average of laws is taken though one of them alone erred by this part of its error: held-out
@@ -197,7 +198,7 @@ class _Kinds:
         """The law of the label and its kin together, and its predictions of those of the label's
         rows that it has not seen; None where there is no kin, or too few rows of it."""
         name = _kin(label)
-        if name not in self.kin or len(self.kin[name][0]) < _FEW_ROWS:
+        if name not in self.kin or len(self.kin[name][0]) < _LEAST_POOLED:
             return None
         law, held_out = self.scored("blend", name)
         families = set(self.rows[label][0].family)
