@@ -261,6 +261,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="*", default=list(_WAYS), choices=_WAYS)
     parser.add_argument("--budget", default="60%", help="of what is learned")
     parser.add_argument("--lr-after", type=float, default=5e-5)
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     return sst2.with_original(parser, sentences=2_000, precision="bf16")
 
 

@@ -128,12 +128,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--densities", nargs="*", type=float, default=[15.0, 3.0])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--start", default=_STARTS[0], choices=_STARTS)
-    parser.add_argument("--sentences", type=int, default=4_000, help="to train on")
-    parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--choosing-epochs", type=int, default=4)
     parser.add_argument("--fine-tune-epochs", type=int, default=2)
-    parser.add_argument("--lr", type=float, default=2e-4)
-    return parser.parse_args()
+    return sst2.with_original(parser, sentences=4_000, precision="no")
 
 
 if __name__ == "__main__":

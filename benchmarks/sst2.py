@@ -377,6 +377,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of training")
     parser.add_argument("--rows", type=Path, default=_ROWS)
     parser.add_argument("--only-report", action="store_true")
+    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     return with_original(parser, sentences=4_000, precision="no")
 
 
@@ -385,7 +386,6 @@ def with_original(parser: argparse.ArgumentParser, **defaults: Any) -> argparse.
     parser.add_argument("--sentences", type=int, help="to train on")
     parser.add_argument("--original-epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=2e-4, help="of training")
-    parser.add_argument("--readings", type=int, default=3, help="of each finished network")
     parser.add_argument("--precision", choices=["no", "bf16"], help="of training")
     parser.set_defaults(**defaults)
     return parser.parse_args()
