@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def main() -> None:
                 done = subprocess.run([*before, *here], capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout)
                 sizes = [path.stat().st_size for path in files]
-                print(f"{zeros:.0%} zeros, {cpu}: packed {sizes[1] / sizes[0]:.2f} of the bytes, ",
+                print(f"{zeros:.0%} zeros, {cpu}: packed {sizes[1] / sizes[0]:.2f} of the bytes,",
                       f"{found['ratio']:.2f} of the time, off by {found['off']:.1e}")  # fmt: skip
 
 
@@ -87,7 +86,7 @@ def _run(files: list[str]) -> dict[str, float]:
         x = np.random.default_rng(0).standard_normal(given["shape"]).astype(np.float32)
         net.set_tensor(given["index"], x)
         net.invoke()
-        calls[path] = partial(net.invoke)
+        calls[path] = net.invoke
         results.append(net.get_tensor(net.get_output_details()[0]["index"]))
     seconds = medians_in_turns(calls, _CALLS)
     plain, packed = (seconds[path] for path in files)

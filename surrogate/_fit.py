@@ -196,14 +196,15 @@ class _Kinds:
 
     def pooled(self, label: str) -> tuple[Law, HeldOut] | None:
         """The law of the label and its kin together, and its predictions of those of the label's
-        rows that it has not seen; None where there is no kin, or too few rows of it."""
+        rows that it has not seen; None where there is no kin, or too few rows of it, or where
+        none of the label's rows was left out to score it."""
         name = _kin(label)
         if name not in self.kin or len(self.kin[name][0]) < _LEAST_POOLED:
             return None
         law, held_out = self.scored("blend", name)
         families = set(self.rows[label][0].family)
         own = [family in families for family in self.kin[name][0].family[held_out.rows]]
-        return law, held_out[np.flatnonzero(own)]
+        return (law, held_out[np.flatnonzero(own)]) if any(own) else None
 
     @cached_property
     def joined(self) -> Timed:
@@ -282,7 +283,6 @@ def _fit_label(
 ) -> LabelFit:
     """The label's law by the method; its width is of held-out scores still to be found."""
     shapes, latency_s = kinds.rows[label]
-    pooled = None
     if len(shapes) < _FEW_ROWS:
         if moved is not None:
             return moved.fit(label, len(shapes))
@@ -299,9 +299,8 @@ def _fit_label(
             candidates.append(_label_fit(name, *kinds.scored(name, label), shapes))
         except FitError as exc:
             refused.append(exc)
-    if method == "auto" and len(shapes) < _POOLED_ROWS and _error(candidates) >= _GOOD:
-        pooled = kinds.pooled(label)
-    if pooled is not None:
+    few = method == "auto" and len(shapes) < _POOLED_ROWS and _error(candidates) >= _GOOD
+    if few and (pooled := kinds.pooled(label)) is not None:
         together = _label_fit("pooled", *pooled, shapes)
         candidates = [c for c in candidates if _surely_better(c, together)] or [together]
     for donor in donors:

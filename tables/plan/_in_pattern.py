@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import zip_longest
 
 from latprof.errors import UsageError
+from latprof.tables.plan._linear_layers import linear_layers, most_of
 from latprof.workloads import WEIGHT_PATTERNS, MatMul, Workload
 
 __all__ = ["in_pattern"]
 
-#: Such rows over all others, those of the same shapes with all weights included.
-_SHARE = 0.45
 #: Kernels take whole multiples of so many inputs and outputs (torch, NVIDIA's CUTLASS).
 _INPUTS, _OUTPUTS = 64, 32
 
@@ -34,6 +31,7 @@ def in_pattern(shapes: Sequence[Workload], patterns: Sequence[str]) -> list[Work
 
     Example:
         >>> from latprof.tables import in_pattern
+        >>> from latprof.workloads import MatMul
         >>> [w.label for w in in_pattern([MatMul(1, 48, 16), MatMul(1, 8, 8)], ("2:4",))]
         ['matmul', 'matmul.2:4']
     """
@@ -41,14 +39,10 @@ def in_pattern(shapes: Sequence[Workload], patterns: Sequence[str]) -> list[Work
         return []
     if unknown := [p for p in patterns if p not in WEIGHT_PATTERNS]:
         raise UsageError(f"patterns are {unknown[0]!r}; expected '2:4'")
-    families: dict[str, list[MatMul]] = {}
-    for w in shapes:
-        if isinstance(w, MatMul) and w.weights and w.dtype == "float32" and not w.weight_bits:
-            k, n = (-(-size // by) * by for size, by in ((w.k, _INPUTS), (w.n, _OUTPUTS)))
-            families.setdefault(w.family, []).append(replace(w, k=k, n=n))
-    if not families:
-        raise UsageError("patterns are of linear layers, and the model has none in float32")
-    turns = [w for turn in zip_longest(*families.values()) for w in turn if w is not None]
     forms = ("", *dict.fromkeys(patterns))
-    most = max(int(_SHARE * len(shapes)) // len(forms), 1)
-    return [w.with_pattern(p) for w in list(dict.fromkeys(turns))[:most] for p in forms]
+    layers = dict.fromkeys(map(_rounded_up, linear_layers(shapes, "patterns")))
+    return [w.with_pattern(p) for w in list(layers)[: most_of(shapes, len(forms))] for p in forms]
+
+
+def _rounded_up(w: MatMul) -> MatMul:
+    return w.with_channels(-(-w.k // _INPUTS) * _INPUTS, -(-w.n // _OUTPUTS) * _OUTPUTS)

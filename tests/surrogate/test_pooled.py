@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.tables import table_of
 
-from latprof.surrogate import fit
+from latprof.surrogate import _fit, fit
 from latprof.surrogate._shapes import Shapes
 from latprof.surrogate.methods import WaveBase
 from latprof.workloads import Conv2d
@@ -54,3 +54,13 @@ def test_positions_are_counted_in_whole_blocks() -> None:
     shapes = [Conv2d(14, 14, 8, 8, 3), Conv2d(16, 16, 8, 8, 3), Conv2d(14, 14, 8, 8)]
     shapes += [Conv2d(14, 14, 8, 8, 3, 2), Conv2d(14, 14, 8, 8, 3, groups=8)]
     assert Shapes.of(shapes).blocks.tolist() == [(16 / 14) ** 2, 1, 1, 1, 1]
+
+
+def test_kin_of_many_rows_that_score_no_row_of_a_kind_leave_it_to_the_roofline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_fit, "_MAX_ROWS", 40)
+    monkeypatch.setattr(_fit, "_MAX_SCORED", 1)
+    known = list(dict.fromkeys([*drawn(1, 60, 0), *drawn(3, 2, 0)]))
+    surrogate = fit(table_of(known, noise=0.0))
+    assert surrogate.labels["conv2d.k3"].method == "roofline"

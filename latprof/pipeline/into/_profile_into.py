@@ -96,8 +96,9 @@ def profile_into(
         table = measure_adaptively(adaptive, table, measure, seed=seed)
         facts = {**how, "target_error": target_error, "stopped_by": adaptive.stopped_by}
     else:
-        besides: dict[str, Any] = {"bits": bits, "patterns": patterns, "donors": donors}
-        shapes, facts = planned(workloads, **how, theta=theta, **besides)
+        shapes, facts = planned(
+            workloads, **how, theta=theta, bits=bits, patterns=patterns, donors=donors
+        )
         known = {m.workload for m in table.usable}
         table = table.with_measurements(measure([w for w in shapes if w not in known]))
     provenance = {**table.provenance, "plan": facts, "environment": device.environment()}

@@ -67,8 +67,9 @@ def profile_many_into(
     if donors:
         tables = {target: table.with_donors(donors) for target, table in tables.items()}
     how: dict[str, Any] = {"method": method, "n_shapes": n_shapes, "seed": seed}
-    besides: dict[str, Any] = {"bits": bits, "patterns": patterns, "donors": donors}
-    asked, facts = planned(workloads, **how, theta=theta, **besides)
+    asked, facts = planned(
+        workloads, **how, theta=theta, bits=bits, patterns=patterns, donors=donors
+    )
     shapes = [w for w in asked if not all(w in rows for rows in known)]
     total = len(shapes) * len(tables)
     journals = [

@@ -4,7 +4,6 @@ The stand-in for that call holds what torch documents: at most two non-zeros in 
 and sizes that its kernels take; it gives the dense weight back.
 """
 
-# torch is no need of the agent's other tests
 from __future__ import annotations
 
 import pytest
